@@ -1,0 +1,40 @@
+/*
+ * Addresses as people write them. ADDR = HOST, HOST:PORT, [V6] or [V6]:PORT; a list is ADDR,ADDR...; a source is
+ * LIST:/SUBDIR. Port 9400 where none is given.
+ */
+#ifndef STRAKE_COMMON_ADDRESS_H
+#define STRAKE_COMMON_ADDRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ADDRESS_PORT_DEFAULT 9400
+#define ADDRESS_SIZE         280 /* "[HOST]:PORT" with the NUL */
+#define ADDRESS_LIST_MAX     16
+
+struct address_list {
+	char text[ADDRESS_LIST_MAX][ADDRESS_SIZE]; /* each normalised: "HOST:PORT" or "[V6]:PORT" */
+	size_t count;
+};
+
+/* Split one ADDR; host without brackets. -EINVAL. */
+int address_split(const char *text, char ret_host[256], uint16_t *ret_port);
+/* "HOST:PORT", with brackets round an IPv6 host. */
+void address_join(const char *host, uint16_t port, char out[ADDRESS_SIZE]);
+
+int address_list_parse(const char *text, struct address_list *ret_list);
+
+/* LIST:/SUBDIR; the path is at least "/". -EINVAL without ":/". */
+int address_source_parse(const char *text, struct address_list *ret_list, char *ret_path, size_t path_size);
+
+bool address_host_is_wildcard(const char *host); /* "", "*", "0.0.0.0", "::" */
+
+/*
+ * The addresses under which others reach a server that listens on host:port: itself; for a wildcard first `preferred`
+ * (the host by which the MGS is reached; may be NULL), then every interface's that is up, loopback only when there is
+ * nothing else or preferred is loopback. Never the wildcard.
+ */
+int address_reachable(const char *host, uint16_t port, const char *preferred, struct address_list *ret_list);
+
+#endif

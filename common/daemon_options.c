@@ -1,0 +1,356 @@
+/*
+ * Two passes over the command line: the first finds --config, --help, --version and what is not an option at all; then
+ * the configuration file is applied, then the command line over it.
+ */
+#include "common/daemon.h"
+#include "common/daemon_internal.h"
+#include "common/logger.h"
+#include "common/version.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OPTIONS_MAX 64
+#define LONG_BASE   256 /* getopt's value of row i is LONG_BASE + i */
+#define EXIT_USAGE  2
+#define NOT_A_LINE  "this is neither [SECTION] nor KEY = VALUE"
+
+static const char *const sections[] = { "mgs", "mds", "oss", "client" };
+#define SECTIONS (sizeof(sections) / sizeof(*sections))
+
+/* What every program has; they stand behind its own. */
+enum { COMMON_CONFIG, COMMON_LOG_LEVEL, COMMON_HELP, COMMON_VERSION, COMMON_COUNT };
+static const struct daemon_option common_options[COMMON_COUNT] = {
+	[COMMON_CONFIG] = { "config", 0, "FILE", "read options from this file too; the command line is stronger",
+			    NULL },
+	[COMMON_LOG_LEVEL] = { "log-level", 0, "LEVEL", "error, warning, info (default) or debug", NULL },
+	[COMMON_HELP] = { "help", 'h', NULL, "show this and exit", NULL },
+	[COMMON_VERSION] = { "version", 0, NULL, "show the version and exit", NULL },
+};
+
+struct parse {
+	const char *program, *section;
+	void *target;
+	size_t count; /* the program's own; the rows of common_options[] follow */
+	struct daemon_option rows[OPTIONS_MAX];
+	struct option longs[OPTIONS_MAX + 1];
+	char letters[2 * OPTIONS_MAX + 2];
+	enum logger_level level;
+	bool operands; /* are there any? */
+};
+
+/* The state of reading one configuration file: inih asks for lines and hands over keys. */
+struct config {
+	struct parse *parse;
+	FILE *file;
+	const char *path;
+	unsigned int line;
+};
+
+_Noreturn static void __attribute__((format(printf, 2, 3))) fail(const struct parse *parse, const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	fprintf(stderr, "%s: %s; see %s --help\n", parse->program, text, parse->program);
+	daemon_tell_starter("error", text);
+	exit(EXIT_USAGE);
+}
+
+/* --- the table -------------------------------------------------------------------------------------------------- */
+
+static void parse_add(struct parse *parse, size_t row, const struct daemon_option *option)
+{
+	size_t end = strlen(parse->letters);
+
+	parse->rows[row] = *option;
+	parse->longs[row] = (struct option){ .name = option->name,
+					     .has_arg = option->value ? required_argument : no_argument,
+					     .val = LONG_BASE + (int)row };
+	if (option->letter) {
+		assert(!strchr(parse->letters, option->letter));
+		parse->letters[end++] = option->letter;
+		if (option->value)
+			parse->letters[end++] = ':';
+		parse->letters[end] = '\0';
+	}
+}
+
+static void parse_init(struct parse *parse, const struct daemon_option *options, size_t count)
+{
+	assert(count + COMMON_COUNT <= OPTIONS_MAX);
+	parse->count = count;
+	strcpy(parse->letters, ":"); /* getopt tells a missing value from an unknown option, and prints nothing */
+	for (size_t i = 0; i < count; i++)
+		parse_add(parse, i, &options[i]);
+	for (size_t i = 0; i < COMMON_COUNT; i++)
+		parse_add(parse, count + i, &common_options[i]);
+}
+
+static size_t rows_count(const struct parse *parse)
+{
+	return parse->count + COMMON_COUNT;
+}
+
+/* getopt's value to its row. */
+static size_t row_of(const struct parse *parse, int value)
+{
+	size_t row = 0;
+
+	if (value >= LONG_BASE)
+		return (size_t)(value - LONG_BASE);
+	while (row < rows_count(parse) && parse->rows[row].letter != value)
+		row++;
+	assert(row < rows_count(parse));
+	return row;
+}
+
+/* where: what the sentence begins with, "--listen" or "FILE:3: listen". */
+static void apply(struct parse *parse, size_t row, const char *value, const char *where)
+{
+	const struct daemon_option *option = &parse->rows[row];
+	char error[512] = "";
+	int err;
+
+	if (row < parse->count) {
+		err = option->set(parse->target, value, error, sizeof(error));
+	} else {
+		assert(row == parse->count + COMMON_LOG_LEVEL);
+		err = logger_level_parse(value, &parse->level);
+		if (err)
+			snprintf(error, sizeof(error), "\"%s\" is none of error, warning, info, debug", value);
+	}
+	if (err)
+		fail(parse, "%s: %s", where, error[0] != '\0' ? error : strerror(-err));
+}
+
+/* --- --help and --version --------------------------------------------------------------------------------------- */
+
+/* "  -l, --listen HOST:PORT"; its length. */
+static int option_print(FILE *file, const struct daemon_option *option)
+{
+	char letter[] = "    ";
+
+	if (option->letter)
+		snprintf(letter, sizeof(letter), "-%c, ", option->letter);
+	return fprintf(file, "  %s--%s%s%s", letter, option->name, option->value ? " " : "",
+		       option->value ? option->value : "");
+}
+
+static int option_width(const struct daemon_option *option)
+{
+	return (int)(strlen("  -x, --") + strlen(option->name) + (option->value ? 1 + strlen(option->value) : 0));
+}
+
+_Noreturn static void help(const struct parse *parse)
+{
+	int widest = 0;
+
+	for (size_t i = 0; i < rows_count(parse); i++)
+		if (option_width(&parse->rows[i]) > widest)
+			widest = option_width(&parse->rows[i]);
+	printf("Usage: %s [OPTION]...%s\n\n", parse->program, parse->operands ? " OPERAND..." : "");
+	for (size_t i = 0; i < rows_count(parse); i++) {
+		int width = option_print(stdout, &parse->rows[i]);
+
+		printf("%*s%s\n", widest - width + 2, "", parse->rows[i].help);
+	}
+	printf("\nThe configuration file has lines KEY = VALUE in the section [%s]; a key is a long option's name,\n"
+	       "and the value of a switch is yes or no.\n",
+	       parse->section);
+	exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+_Noreturn static void version(const struct parse *parse)
+{
+	printf("%s (StrakeFS) " STRAKE_VERSION "\n", parse->program);
+	exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+/* --- the configuration file ------------------------------------------------------------------------------------- */
+
+_Noreturn static void __attribute__((format(printf, 2, 3)))
+config_fail(const struct config *config, const char *format, ...)
+{
+	char text[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	fail(config->parse, "%s:%u: %s", config->path, config->line, text);
+}
+
+static bool section_exists(const char *name)
+{
+	for (size_t i = 0; i < SECTIONS; i++)
+		if (strcmp(sections[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* A line [SECTION], which inih only shows with the keys below it. */
+static void section_check(const struct config *config, char *line)
+{
+	char *end = strchr(line, ']');
+
+	if (!end)
+		config_fail(config, NOT_A_LINE);
+	*end = '\0';
+	if (!section_exists(line + 1))
+		config_fail(config, "there is no section [%s], only [mgs], [mds], [oss] and [client]", line + 1);
+	*end = ']';
+}
+
+/* inih's reader. Without their indent, lines cannot be taken for the continuation of a value. */
+static char *config_line(char *out, int size, void *stream)
+{
+	struct config *config = stream;
+	size_t length, indent;
+
+	if (!fgets(out, size, config->file))
+		return NULL;
+	config->line++;
+	length = strlen(out);
+	if ((length == 0 || out[length - 1] != '\n') && !feof(config->file))
+		config_fail(config, "the line is longer than %d characters, or has a NUL in it", size - 3);
+	indent = strspn(out, " \t");
+	memmove(out, out + indent, length - indent + 1);
+	if (out[0] == '[')
+		section_check(config, out);
+	return out;
+}
+
+/* inih's handler: 1 goes on, errors do not come back. */
+static int config_key(void *user, const char *section, const char *name, const char *value)
+{
+	struct config *config = user;
+	struct parse *parse = config->parse;
+	char where[512];
+
+	if (section[0] == '\0')
+		config_fail(config, "\"%s\" stands before any section; [%s] is this program's", name, parse->section);
+	if (strcmp(section, parse->section) != 0)
+		return 1;
+	snprintf(where, sizeof(where), "%s:%u: %s", config->path, config->line, name);
+	for (size_t i = 0; i < parse->count + COMMON_LOG_LEVEL + 1; i++) {
+		if (i == parse->count + COMMON_CONFIG || strcmp(parse->rows[i].name, name) != 0)
+			continue;
+		if (parse->rows[i].value || strcmp(value, "yes") == 0)
+			apply(parse, i, value, where);
+		else if (strcmp(value, "no") != 0)
+			config_fail(config, "%s: it is yes or no, not \"%s\"", name, value);
+		return 1;
+	}
+	config_fail(config, "unknown key \"%s\" in section [%s]", name, section);
+}
+
+static void config_read(struct parse *parse, const char *path)
+{
+	struct config config = { .parse = parse, .path = path, .file = fopen(path, "re") };
+	int bad_line;
+
+	if (!config.file)
+		fail(parse, "--config: %s: %s", path, strerror(errno));
+	bad_line = ini_parse_stream(config_line, &config, config_key, &config);
+	if (ferror(config.file))
+		fail(parse, "--config: %s: it cannot be read", path);
+	if (bad_line < 0)
+		fail(parse, "--config: %s: %s", path, strerror(ENOMEM));
+	if (bad_line > 0) {
+		config.line = (unsigned int)bad_line;
+		config_fail(&config, NOT_A_LINE);
+	}
+	fclose(config.file);
+}
+
+/* --- the command line ------------------------------------------------------------------------------------------- */
+
+_Noreturn static void argument_fail(const struct parse *parse, int found, char **argv)
+{
+	const char *word = argv[optind - 1];
+
+	if (found == ':')
+		fail(parse, "--%s: its value %s is missing", parse->rows[row_of(parse, optopt)].name,
+		     parse->rows[row_of(parse, optopt)].value);
+	if (optopt >= LONG_BASE)
+		fail(parse, "--%s takes no value", parse->rows[row_of(parse, optopt)].name);
+	if (optopt != 0)
+		fail(parse, "unknown option -%c", optopt);
+	fail(parse, "unknown or ambiguous option %s", word);
+}
+
+/* The first pass; the path of the configuration file, or NULL. */
+static const char *arguments_scan(const struct parse *parse, int argc, char **argv)
+{
+	const char *path = NULL;
+	int found;
+
+	optind = 0; /* glibc: begin anew */
+	opterr = 0;
+	while ((found = getopt_long(argc, argv, parse->letters, parse->longs, NULL)) != -1) {
+		size_t row;
+
+		if (found == '?' || found == ':')
+			argument_fail(parse, found, argv);
+		row = row_of(parse, found);
+		if (row == parse->count + COMMON_CONFIG)
+			path = optarg;
+		if (row == parse->count + COMMON_HELP)
+			help(parse);
+		if (row == parse->count + COMMON_VERSION)
+			version(parse);
+	}
+	if (!parse->operands && optind < argc)
+		fail(parse, "\"%s\" is too much: there are only options", argv[optind]);
+	return path;
+}
+
+/* The second; the index of the first operand. */
+static int arguments_apply(struct parse *parse, int argc, char **argv)
+{
+	char where[128];
+	int found;
+
+	optind = 0;
+	while ((found = getopt_long(argc, argv, parse->letters, parse->longs, NULL)) != -1) {
+		size_t row = row_of(parse, found);
+
+		if (row == parse->count + COMMON_CONFIG)
+			continue;
+		snprintf(where, sizeof(where), "--%s", parse->rows[row].name);
+		apply(parse, row, parse->rows[row].value ? optarg : "yes", where);
+	}
+	return optind;
+}
+
+void daemon_options(int argc, char **argv, const char *program, const char *section,
+		    const struct daemon_option *options, size_t count, void *target, int *ret_first_operand)
+{
+	struct parse parse = { .program = program,
+			       .section = section,
+			       .target = target,
+			       .level = LOGGER_INFO,
+			       .operands = ret_first_operand != NULL };
+	const char *path;
+	int first_operand;
+
+	assert(section_exists(section));
+	parse_init(&parse, options, count);
+	path = arguments_scan(&parse, argc, argv);
+	if (path)
+		config_read(&parse, path);
+	first_operand = arguments_apply(&parse, argc, argv);
+	logger_init(program, parse.level);
+	if (ret_first_operand)
+		*ret_first_operand = first_operand;
+}

@@ -1,0 +1,15 @@
+/* Whole reads and writes on files, where read(2) and write(2) may do less and be interrupted. They may wait for a disk.
+ */
+#ifndef STRAKE_COMMON_FD_IO_H
+#define STRAKE_COMMON_FD_IO_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* 0 or -errno; then some of it may have been written. */
+int fd_write_all(int fd, const void *data, size_t size);
+
+/* How many bytes came, fewer than size only at the file's end; or -errno. */
+ssize_t fd_read_all(int fd, void *out, size_t size);
+
+#endif

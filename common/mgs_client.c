@@ -1,0 +1,497 @@
+#include "common/mgs_client.h"
+#include "common/fiber.h"
+#include "common/peer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+/*
+ * One fiber, the keeper, sees to it that there is a connection, and sends the heartbeats of a server. Whenever a
+ * connection stands, the peer runs client_connected() before anything else: register, then fetch the map and subscribe.
+ * So a map in hand means that the MGS has taken the registration.
+ *
+ * The client lives until its owner, the keeper and all of client_connected() that runs have let it go.
+ */
+
+#define ATTEMPT_MS       3000 /* for one answer; the MGS is asked nothing that takes long */
+#define HEARTBEAT_MS     1000 /* until the MGS names its own */
+#define HEARTBEAT_MS_MAX 10000
+#define RETRY_MS         100   /* after a failure; the peer has its own backoff besides */
+#define BUSY_PATIENCE_MS 12000 /* so long may the MGS take to see that our predecessor is dead */
+#define ERROR_SIZE       256
+#define HOSTNAME_SIZE    256
+
+struct mgs_client {
+	struct loop *loop;
+	struct peer *peer;
+	unsigned int refs;
+	bool stopping;
+	bool refused; /* for good: nothing is asked any more */
+
+	struct key key;
+	struct address_list mgs;
+	struct uuid fs; /* zero until the first map, when the owner did not say */
+	enum role own_role;
+	struct uuid own_uuid;
+	uint32_t index;
+	uint64_t instance;
+	char *listen_host;
+	uint16_t listen_port;
+	char hostname[HOSTNAME_SIZE];
+	struct address_list reachable; /* what others are told: as of the last connection */
+
+	void *owner;
+	void (*map_changed)(void *owner, const Strake__ClusterMap *map);
+	void (*capacity)(void *owner, struct mgs_capacity *ret_capacity);
+	void (*refused_cb)(void *owner, int err, const char *text);
+
+	Strake__ClusterMap *map;
+	unsigned int heartbeat_ms;
+	uint64_t busy_since_ns;   /* when the MGS first said that another lives; 0: it does not */
+	unsigned int rejections;  /* openings in a row that will not end otherwise when repeated */
+	int rejection;            /* the last one's errno */
+	char error[ERROR_SIZE];   /* our own; "" when the peer's is the one that counts */
+	struct fiber_queue wake;  /* the keeper */
+	struct fiber_queue waits; /* mgs_client_wait() */
+};
+
+static bool client_is_server(const struct mgs_client *client)
+{
+	return client->own_role == ROLE_MDT || client->own_role == ROLE_OST;
+}
+
+static void client_release(struct mgs_client *client)
+{
+	assert(client->refs > 0);
+	if (--client->refs > 0)
+		return;
+
+	if (client->map)
+		strake__cluster_map__free_unpacked(client->map, NULL);
+	free(client->listen_host);
+	explicit_bzero(&client->key, sizeof(client->key));
+	free(client);
+}
+
+/* --- the map ---------------------------------------------------------------------------------------------------- */
+
+static bool target_is_sound(const Strake__Target *target)
+{
+	return target->uuid.len == UUID_SIZE &&
+	       (target->role == STRAKE__TARGET_ROLE__TARGET_MDT || target->role == STRAKE__TARGET_ROLE__TARGET_OST) &&
+	       target->state >= STRAKE__TARGET_STATE__TARGET_UP &&
+	       target->state <= STRAKE__TARGET_STATE__TARGET_DEGRADED && target->n_address <= ADDRESS_LIST_MAX;
+}
+
+static bool map_is_sound(const Strake__ClusterMap *map)
+{
+	if (map->fs_uuid.len != UUID_SIZE)
+		return false;
+	for (size_t i = 0; i < map->n_target; i++)
+		if (!target_is_sound(map->target[i]))
+			return false;
+	return true;
+}
+
+/* protobuf-c has no copy: out and in again. */
+static Strake__ClusterMap *map_copy(const Strake__ClusterMap *map)
+{
+	size_t size = strake__cluster_map__get_packed_size(map);
+	Strake__ClusterMap *copy;
+	uint8_t *packed = malloc(size > 0 ? size : 1);
+
+	if (!packed)
+		return NULL;
+	strake__cluster_map__pack(map, packed);
+	copy = strake__cluster_map__unpack(NULL, size, packed);
+	free(packed);
+	return copy;
+}
+
+/*
+ * A map has come. One with an older epoch than ours is dropped: it is the word of an MGS that is out of date; the same
+ * epoch comes again with other free space.
+ */
+static int client_take_map(struct mgs_client *client, const Strake__ClusterMap *map)
+{
+	Strake__ClusterMap *old = client->map, *copy;
+	struct uuid fs;
+
+	if (!map_is_sound(map)) {
+		snprintf(client->error, sizeof(client->error), "the MGS sent a map that makes no sense");
+		return -EPROTO;
+	}
+	uuid_from_bytes(map->fs_uuid.data, map->fs_uuid.len, &fs);
+	if (!uuid_is_zero(&client->fs) && !uuid_equal(&client->fs, &fs)) {
+		char theirs[UUID_STRING_SIZE], ours[UUID_STRING_SIZE];
+
+		snprintf(client->error, sizeof(client->error), "the MGS manages filesystem %s, not %s",
+			 uuid_format(&fs, theirs), uuid_format(&client->fs, ours));
+		return -ESTALE;
+	}
+	if (old && map->epoch < old->epoch)
+		return 0;
+
+	copy = map_copy(map);
+	if (!copy)
+		return -ENOMEM;
+	client->fs = fs;
+	client->map = copy;
+	if (client->map_changed)
+		client->map_changed(client->owner, copy);
+	if (old)
+		strake__cluster_map__free_unpacked(old, NULL);
+	fiber_wake_all(&client->waits);
+	return 0;
+}
+
+static void client_push(void *owner, uint16_t opcode, const ProtobufCMessage *message)
+{
+	struct mgs_client *client = owner;
+
+	if (opcode != OP_MAP_PUSH || client->stopping)
+		return;
+	assert(message->descriptor == &strake__cluster_map__descriptor);
+	/* What is wrong with it is in client->error; the map in hand stays in force. */
+	(void)client_take_map(client, (const Strake__ClusterMap *)message);
+}
+
+static int client_fetch_map(struct mgs_client *client, struct peer *peer)
+{
+	Strake__MapRequest request = STRAKE__MAP_REQUEST__INIT;
+	struct call call = { .opcode = OP_MAP, .request = &request.base, .attempt_ms = ATTEMPT_MS };
+	int err;
+
+	request.has_subscribe = true;
+	request.subscribe = true;
+	err = peer_call(peer, &call);
+	if (err == 0 && client->stopping)
+		err = -ECANCELED;
+	if (err == 0)
+		err = client_take_map(client, ((const Strake__MapReply *)call.reply)->map);
+	call_release(&call);
+	return err;
+}
+
+/* --- registration ----------------------------------------------------------------------------------------------- */
+
+static const char *refusal_text(const struct mgs_client *client, int err, char out[ERROR_SIZE])
+{
+	switch (err) {
+	case -EEXIST:
+		snprintf(out, ERROR_SIZE,
+			 "the MGS refuses this %s: index %u belongs to another target for ever; "
+			 "format this one anew with a free index (see strake status)",
+			 role_name(client->own_role), client->index);
+		break;
+	case -EBUSY:
+		snprintf(out, ERROR_SIZE,
+			 "the MGS refuses this %s: another server with the same target UUID is alive; "
+			 "is this a copy of its data directory? (see strake status)",
+			 role_name(client->own_role));
+		break;
+	default:
+		snprintf(out, ERROR_SIZE, "the MGS refuses this %s: %s", role_name(client->own_role), strerror(-err));
+		break;
+	}
+	return out;
+}
+
+/* The MGS's word on a registration. A predecessor that has just died is still alive to it for a few seconds. */
+static void client_judge_refusal(struct mgs_client *client, int err)
+{
+	bool for_good = err == -EEXIST || err == -EINVAL || err == -EPERM;
+
+	refusal_text(client, err, client->error);
+	if (err == -EBUSY) {
+		if (client->busy_since_ns == 0)
+			client->busy_since_ns = clock_ns();
+		for_good = clock_ns() - client->busy_since_ns > BUSY_PATIENCE_MS * NSEC_PER_MSEC;
+	}
+	if (!for_good || client->refused)
+		return;
+	client->refused = true;
+	fiber_wake_all(&client->waits);
+	fiber_wake_all(&client->wake);
+	if (client->refused_cb)
+		client->refused_cb(client->owner, err, client->error);
+}
+
+static int client_register(struct mgs_client *client, struct peer *peer)
+{
+	Strake__RegisterRequest request = STRAKE__REGISTER_REQUEST__INIT;
+	Strake__Target target = STRAKE__TARGET__INIT;
+	struct call call = { .opcode = OP_REGISTER, .request = &request.base, .attempt_ms = ATTEMPT_MS };
+	struct mgs_capacity capacity = { .state = STRAKE__TARGET_STATE__TARGET_UP };
+	char *addresses[ADDRESS_LIST_MAX];
+	int err;
+
+	if (client->capacity)
+		client->capacity(client->owner, &capacity);
+	for (size_t i = 0; i < client->reachable.count; i++)
+		addresses[i] = client->reachable.text[i];
+
+	target.uuid = (ProtobufCBinaryData){ .data = client->own_uuid.bytes, .len = UUID_SIZE };
+	target.role = client->own_role == ROLE_MDT ? STRAKE__TARGET_ROLE__TARGET_MDT : STRAKE__TARGET_ROLE__TARGET_OST;
+	target.index = client->index;
+	target.state = capacity.state;
+	target.n_address = client->reachable.count;
+	target.address = addresses;
+	target.bytes_total = capacity.bytes_total;
+	target.bytes_free = capacity.bytes_free;
+	target.objects_total = capacity.objects_total;
+	target.objects_free = capacity.objects_free;
+	target.instance = client->instance;
+	target.hostname = client->hostname;
+	target.has_pid = true;
+	target.pid = (uint32_t)getpid();
+	request.target = &target;
+
+	err = peer_call(peer, &call);
+	if (client->stopping) {
+		err = -ECANCELED;
+	} else if (err == 0) {
+		uint32_t wish = ((const Strake__RegisterReply *)call.reply)->heartbeat_ms;
+
+		client->heartbeat_ms = wish > 0 && wish <= HEARTBEAT_MS_MAX ? wish : HEARTBEAT_MS;
+		client->busy_since_ns = 0;
+		client->error[0] = '\0';
+	} else if (call.answered) {
+		client_judge_refusal(client, err);
+	}
+	call_release(&call);
+	return err;
+}
+
+/* --- the connection --------------------------------------------------------------------------------------------- */
+
+/* Under which addresses others reach us is seen from our end of the connection to the MGS. */
+static int client_find_addresses(struct mgs_client *client, struct peer *peer)
+{
+	char local[ADDRESS_SIZE];
+	const char *preferred = peer_local_host(peer, local, sizeof(local)) == 0 ? local : NULL;
+	int err = address_reachable(client->listen_host, client->listen_port, preferred, &client->reachable);
+
+	if (err)
+		snprintf(client->error, sizeof(client->error), "no address to register for %s: %s", client->listen_host,
+			 strerror(-err));
+	return err;
+}
+
+static int client_connected(void *owner, struct peer *peer)
+{
+	struct mgs_client *client = owner;
+	int err = 0;
+
+	if (client->stopping || client->refused)
+		return -ECANCELED;
+	client->refs++;
+	client->rejections = 0;
+	client->error[0] = '\0';
+	if (client_is_server(client)) {
+		err = client_find_addresses(client, peer);
+		if (err == 0)
+			err = client_register(client, peer);
+	}
+	if (err == 0)
+		err = client_fetch_map(client, peer);
+	client_release(client);
+	return err;
+}
+
+static void client_lost(void *owner, int err)
+{
+	struct mgs_client *client = owner;
+
+	(void)err;
+	fiber_wake_all(&client->wake);
+}
+
+/* An opening that was refused for its key, filesystem or version: whoever waits need not wait for the time-out. */
+static void client_note_rejection(struct mgs_client *client, int err)
+{
+	if (err != -EKEYREJECTED && err != -ESTALE && err != -EPROTO)
+		return;
+	client->rejection = err;
+	client->rejections++;
+	if (client->rejections >= client->mgs.count)
+		fiber_wake_all(&client->waits);
+}
+
+/* Without a connection make one, by a call that asks for nothing; client_connected() does the rest. */
+static int client_connect(struct mgs_client *client)
+{
+	struct call call = { .opcode = OP_PING, .attempt_ms = ATTEMPT_MS };
+	int err = peer_call(client->peer, &call);
+
+	if (client->stopping)
+		err = -ECANCELED;
+	else if (err && !call.answered)
+		client_note_rejection(client, err);
+	call_release(&call);
+	return err;
+}
+
+static int client_beat(struct mgs_client *client)
+{
+	if (!peer_is_connected(client->peer))
+		return client_connect(client);
+	return client_is_server(client) ? client_register(client, client->peer) : 0;
+}
+
+static void client_keep(void *arg)
+{
+	struct mgs_client *client = arg;
+
+	while (!client->stopping && !client->refused) {
+		uint64_t began = clock_ns();
+		int err = client_beat(client);
+
+		if (client->stopping || client->refused)
+			break;
+		(void)fiber_wait_until(&client->wake, NULL,
+				       err ? clock_ns() + RETRY_MS * NSEC_PER_MSEC
+					   : began + client->heartbeat_ms * NSEC_PER_MSEC);
+	}
+	client_release(client);
+}
+
+/* --- for the owner ---------------------------------------------------------------------------------------------- */
+
+static int client_make_peer(struct mgs_client *client, const struct mgs_client_config *config)
+{
+	const char *addresses[ADDRESS_LIST_MAX];
+	struct peer_config peer = {
+		.fs = config->fs,
+		.role = ROLE_MGS,
+		.own_role = config->own_role,
+		.own_uuid = config->own_uuid,
+		.key = &client->key,
+		.admin = config->admin,
+		.addresses = addresses,
+		.address_count = config->mgs.count,
+		.owner = client,
+		.push = client_push,
+		.connected = client_connected,
+		.lost = client_lost,
+	};
+
+	for (size_t i = 0; i < config->mgs.count; i++)
+		addresses[i] = client->mgs.text[i];
+	return peer_new(client->loop, &peer, &client->peer);
+}
+
+int mgs_client_new(struct loop *loop, const struct mgs_client_config *config, struct mgs_client **ret_client)
+{
+	struct mgs_client *client;
+	int err = -ENOMEM;
+
+	assert(config->mgs.count > 0 && config->mgs.count <= ADDRESS_LIST_MAX);
+	client = calloc(1, sizeof(*client));
+	if (!client)
+		return -ENOMEM;
+
+	*client = (struct mgs_client){
+		.loop = loop,
+		.refs = 1,
+		.key = *config->key,
+		.mgs = config->mgs,
+		.fs = config->fs,
+		.own_role = config->own_role,
+		.own_uuid = config->own_uuid,
+		.index = config->index,
+		.listen_host = strdup(config->listen_host ? config->listen_host : ""),
+		.listen_port = config->listen_port,
+		.owner = config->owner,
+		.map_changed = config->map_changed,
+		.capacity = config->capacity,
+		.refused_cb = config->refused,
+		.heartbeat_ms = HEARTBEAT_MS,
+	};
+	if (!client->listen_host)
+		goto fail;
+	do {
+		if (getrandom(&client->instance, sizeof(client->instance), 0) != sizeof(client->instance)) {
+			err = -errno;
+			goto fail;
+		}
+	} while (client->instance == 0);
+	if (gethostname(client->hostname, sizeof(client->hostname) - 1) < 0)
+		client->hostname[0] = '\0';
+
+	err = client_make_peer(client, config);
+	if (err)
+		goto fail;
+	client->refs++;
+	err = fiber_start(loop, client_keep, client);
+	if (err) {
+		client->refs--;
+		client->peer = peer_free(client->peer);
+		goto fail;
+	}
+	*ret_client = client;
+	return 0;
+
+fail:
+	client_release(client);
+	return err;
+}
+
+struct mgs_client *mgs_client_free(struct mgs_client *client)
+{
+	if (!client)
+		return NULL;
+	client->stopping = true;
+	client->peer = peer_free(client->peer);
+	fiber_wake_all(&client->wake);
+	fiber_wake_all(&client->waits);
+	client_release(client);
+	return NULL;
+}
+
+const Strake__ClusterMap *mgs_client_map(const struct mgs_client *client)
+{
+	return client->map;
+}
+
+int mgs_client_wait(struct mgs_client *client, unsigned int timeout_ms)
+{
+	uint64_t deadline = clock_ns() + timeout_ms * NSEC_PER_MSEC;
+	int err = 0;
+
+	client->refs++;
+	while (err == 0 && !client->map) {
+		if (client->stopping)
+			err = -ECANCELED;
+		else if (client->refused)
+			err = -EPERM;
+		else if (client->rejections >= client->mgs.count)
+			err = client->rejection;
+		else
+			err = fiber_wait_until(&client->waits, NULL, deadline);
+	}
+	client_release(client);
+	return err;
+}
+
+const char *mgs_client_last_error(const struct mgs_client *client)
+{
+	return client->error[0] != '\0' ? client->error : peer_last_error(client->peer);
+}
+
+const Strake__Target *cluster_map_find(const Strake__ClusterMap *map, enum role role, uint32_t index)
+{
+	Strake__TargetRole wanted =
+		role == ROLE_MDT ? STRAKE__TARGET_ROLE__TARGET_MDT : STRAKE__TARGET_ROLE__TARGET_OST;
+
+	assert(role == ROLE_MDT || role == ROLE_OST);
+	for (size_t i = 0; i < map->n_target; i++)
+		if (map->target[i]->role == wanted && map->target[i]->index == index)
+			return map->target[i];
+	return NULL;
+}

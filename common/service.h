@@ -1,0 +1,127 @@
+/*
+ * A service: the server's side of the wire. It listens, takes connections
+ * through the opening exchange, and hands every request to its handler.
+ *
+ *   - One service belongs to one loop and serves one target (an MGS, an MDT, an
+ *     OST): whoever connects names the target and is refused when it is another.
+ *   - A handler answers at once or later, by service_reply(), exactly once per
+ *     request; the connection may be gone by then, which is fine. The request
+ *     lives until it is answered.
+ *   - Requests of one connection are handed on in the order of arrival; their
+ *     handlers may finish in any order. A connection has at most `credits`
+ *     requests under way; beyond that its socket is not read.
+ *   - Answers are sent in LOOP_STAGE_SEND, all that a connection has in one call.
+ *   - Nothing here waits: a peer that does not read its answers, or goes silent
+ *     in mid-frame for SERVICE_FRAME_DEADLINE_MS, is cut off and reported.
+ */
+#ifndef STRAKE_COMMON_SERVICE_H
+#define STRAKE_COMMON_SERVICE_H
+
+#include "common/bulk.h"
+#include "common/frame.h"
+#include "common/key.h"
+#include "common/loop.h"
+#include "common/ops.h"
+#include "common/uuid.h"
+
+#include <sys/uio.h>
+
+#define SERVICE_FRAME_DEADLINE_MS 10000
+#define SERVICE_STALL_MS          30000
+#define SERVICE_QUEUE_MAX         (16 * 1024 * 1024) /* bytes of answers for one peer; beyond, it is not read */
+#define SERVICE_CREDITS_DEFAULT   128
+
+struct service;      /* opaque: service.c */
+struct service_conn; /* one connection */
+
+struct request {
+	struct service_conn *conn;
+	struct frame_header header;
+	const struct op *op;
+	ProtobufCMessage *body; /* as op->request; freed with the request */
+	const uint8_t *raw;     /* the body's bytes as received; header.body_len of them; freed with the request */
+	struct bulk *bulk;   /* header.bulk_len bytes, or NULL; released with the request, unless taken (set to NULL) */
+	uint64_t arrived_ns; /* CLOCK_MONOTONIC */
+	void *handler_data;  /* the handler's own */
+};
+
+struct service_config {
+	struct uuid fs, target; /* who we are; target zero: not checked */
+	enum role role;
+	const struct key *key, *admin_key; /* borrowed for the service's life */
+	uint16_t credits;                  /* 0: the default */
+	size_t connections_max;            /* 0: 16384 */
+	unsigned int frame_deadline_ms;    /* 0: SERVICE_FRAME_DEADLINE_MS */
+	unsigned int stall_ms;             /* a peer that reads nothing is cut off; 0: SERVICE_STALL_MS */
+	void *owner;                       /* for the callbacks below */
+
+	/* A request has come; its sums in the frame are right. Unknown opcodes, other roles' and malformed bodies are
+	 * refused before. */
+	void (*handle)(void *owner, struct request *request);
+
+	/* Memory for the bulk of a request that arrives: size bytes. NULL: none just now; the connection is not read
+	 * until service_bulk_available(). NULL callback: malloc. */
+	struct bulk *(*bulk_alloc)(void *owner, size_t size);
+
+	/* A connection is gone. Its requests under way still want their service_reply(). May be NULL. */
+	void (*closed)(void *owner, struct service_conn *conn);
+};
+
+int service_new(struct loop *loop, const struct service_config *config, struct service **ret_service);
+/*
+ * Closes all connections. Requests under way still want their service_reply(). Not from within the callbacks of the
+ * config, nor from a bulk's release().
+ */
+struct service *service_free(struct service *service);
+
+/*
+ * Listen on "HOST:PORT" (port 0: any). Several calls, several addresses.
+ * ret_port is the real port. -EADDRINUSE, -EADDRNOTAVAIL, -EINVAL.
+ */
+int service_listen(struct service *service, const char *address, uint16_t *ret_port);
+
+/* Who is at the other end, for reports ("client 127.0.0.1:4711"); and what it said of itself. */
+const char *service_conn_name(const struct service_conn *conn);
+enum role service_conn_role(const struct service_conn *conn);
+const struct uuid *service_conn_uuid(const struct service_conn *conn); /* as the peer gave it */
+
+/* Something of the owner's that hangs on the connection (a session, say). */
+void service_conn_set_data(struct service_conn *conn, void *data);
+void *service_conn_data(const struct service_conn *conn);
+void service_conn_close(struct service_conn *conn); /* safe within a handler */
+
+/* All connections, for pushes: calls fn for each. */
+void service_each_conn(struct service *service, void (*fn)(struct service_conn *conn, void *arg), void *arg);
+
+struct reply {
+	int err;                      /* 0 or -errno */
+	const ProtobufCMessage *body; /* NULL: empty; or raw: */
+	const uint8_t *raw;           /* already packed, raw_len long (a stored reply); used when body is NULL */
+	size_t raw_len;
+	uint64_t log_index, durable_index;
+	struct iovec bulk[4]; /* sent without being copied */
+	int bulk_count;
+	struct bulk *owner; /* released when the bulk is sent or given up; may be NULL */
+	int file;           /* bulk by sendfile from here instead, when file_len > 0 */
+	uint64_t file_offset;
+	size_t file_len;
+	void (*file_done)(void *arg); /* called when file is no longer needed */
+	void *file_done_arg;
+};
+
+/* Answer and free the request. */
+void service_reply(struct request *request, const struct reply *reply);
+void service_reply_error(struct request *request, int err); /* the short form */
+
+/* Send something that nobody asked for. Dropped, with the connection, when too much is queued. */
+void service_push(struct service_conn *conn, uint16_t opcode, const ProtobufCMessage *message);
+
+/* bulk_alloc would succeed again: read on from those who wait. */
+void service_bulk_available(struct service *service);
+
+struct service_stats {
+	uint64_t connections, requests, replies, refused, bytes_in, bytes_out, sends, receives;
+};
+void service_stats(const struct service *service, struct service_stats *ret_stats);
+
+#endif

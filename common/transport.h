@@ -1,0 +1,157 @@
+/*
+ * A transport moves frames between two programs: one queue of messages each way per connection. peer.c and service.c
+ * stand on it and do not know which one they have (TCP: transport_tcp.h).
+ *
+ * The life of a connection:
+ *   1. Opening. Bytes are moved as they are: transport_send_bytes(), events->bytes.
+ *   2. transport_begin(): from then on frames, also those that came with the opening's last bytes.
+ *   3. It ends by itself: events->closed, once, after which the pointer is dead. Or by the owner: transport_close(),
+ *      transport_finish(); then no event comes any more. In both cases `done` of every message has been called before.
+ *
+ *   - All of it on the loop's thread. What is sent leaves in LOOP_STAGE_SEND, everything queued in one system call.
+ *   - Every call is fine within every event, transport_close() too. No event comes from within a call but `done`.
+ *   - Memory that a message names by reference belongs to the transport until its `done`.
+ */
+#ifndef STRAKE_COMMON_TRANSPORT_H
+#define STRAKE_COMMON_TRANSPORT_H
+
+#include "common/frame.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct transport_conn {
+	const struct transport_ops *ops;
+};
+
+struct transport_events {
+	/* Opening: bytes have come. Returns how many of them it has used; it is asked again when there are more. */
+	size_t (*bytes)(void *owner, const uint8_t *data, size_t size);
+
+	/*
+	 * A frame's header and body have come, and are right (the body is borrowed for the call). Where does its bulk,
+	 * if header->bulk_len is not 0, go? *ret_bulk stays NULL: to nowhere, it is skipped.
+	 * -EAGAIN: not now; read nothing more, and ask again after transport_resume().
+	 * Another error: the connection ends with it.
+	 */
+	int (*frame)(void *owner, const struct frame_header *header, const uint8_t *body, void **ret_bulk);
+
+	/* The frame is complete: its bulk lies where `frame` said. Same errors, but -EAGAIN. */
+	int (*message)(void *owner, const struct frame_header *header);
+
+	/* The connection has ended: -errno, and what happened in words. */
+	void (*closed)(void *owner, int err, const char *text);
+};
+
+struct transport_message {
+	struct frame_header header; /* version, lengths and sums are filled in by the transport */
+
+	const ProtobufCMessage *body; /* packed at once; or, when it is NULL: */
+	const uint8_t *raw;           /* copied at once */
+	size_t raw_len;
+
+	/* Sent by reference; the array itself is copied. */
+	const struct iovec *bulk;
+	int bulk_count;
+	/* Or this much of a file. */
+	int file;
+	uint64_t file_offset;
+	size_t file_len;
+	/* Only with bulk or a file: once, when they are no longer needed, sent or not. May come from within any call.
+	 */
+	void (*done)(void *arg);
+	void *arg;
+
+	/* Requests: where the answer's bulk may be put by a fabric that writes to it from afar. */
+	void *bulk_in;
+	size_t bulk_in_size;
+};
+
+/* What one connection may cost. 0: no bound. */
+struct transport_limits {
+	unsigned int opening_ms; /* from the first to transport_begin() */
+	unsigned int frame_ms;   /* from a frame's first byte to its last, while we read */
+	unsigned int stall_ms;   /* with something to send and the other end taking nothing */
+	size_t queue_max;        /* bytes to send; above it nothing is read, and a stall lasts a sixth of stall_ms */
+};
+
+struct transport_stats {
+	uint64_t bytes_in, bytes_out, sends, receives; /* sends, receives: system calls */
+};
+
+struct transport_ops {
+	int (*send_bytes)(struct transport_conn *conn, const void *data, size_t size);
+	void (*begin)(struct transport_conn *conn, const struct transport_events *events, void *owner);
+	int (*send)(struct transport_conn *conn, const struct transport_message *message);
+	void (*resume)(struct transport_conn *conn);
+	int (*forget)(struct transport_conn *conn, const void *arg, const void *bulk_in);
+	size_t (*queued)(const struct transport_conn *conn);
+	int (*local_host)(const struct transport_conn *conn, char *ret_host, size_t size);
+	void (*finish)(struct transport_conn *conn);
+	void (*close)(struct transport_conn *conn);
+};
+
+/* Opening. -ENOMEM. */
+static inline int transport_send_bytes(struct transport_conn *conn, const void *data, size_t size)
+{
+	return conn->ops->send_bytes(conn, data, size);
+}
+
+/* The opening is over; events (which need no `bytes`) and owner replace those of before. */
+static inline void transport_begin(struct transport_conn *conn, const struct transport_events *events, void *owner)
+{
+	conn->ops->begin(conn, events, owner);
+}
+
+/*
+ * Queue a frame. On failure nothing was taken, and `done` is not called:
+ * -EMSGSIZE  body or bulk are over their bounds
+ * -ENOMEM
+ */
+static inline int transport_send(struct transport_conn *conn, const struct transport_message *message)
+{
+	return conn->ops->send(conn, message);
+}
+
+/* `frame` said -EAGAIN: ask it again, from the loop. Fine when it did not. */
+static inline void transport_resume(struct transport_conn *conn)
+{
+	conn->ops->resume(conn);
+}
+
+/*
+ * When this returns, the transport no longer touches the bulk of the message that was sent with arg (its `done` has
+ * been called), nor bulk_in. The message itself still arrives whole. -errno: not without ending the connection.
+ */
+static inline int transport_forget(struct transport_conn *conn, const void *arg, const void *bulk_in)
+{
+	return conn->ops->forget(conn, arg, bulk_in);
+}
+
+/* Bytes queued and not yet taken by the fabric. */
+static inline size_t transport_queued(const struct transport_conn *conn)
+{
+	return conn->ops->queued(conn);
+}
+
+/* Our end's address, numeric. */
+static inline int transport_local_host(const struct transport_conn *conn, char *ret_host, size_t size)
+{
+	return conn->ops->local_host(conn, ret_host, size);
+}
+
+/* Have what is queued sent and read by the other end, for a while, then close. */
+static inline void transport_finish(struct transport_conn *conn)
+{
+	conn->ops->finish(conn);
+}
+
+static inline void transport_close(struct transport_conn *conn)
+{
+	conn->ops->close(conn);
+}
+
+#endif

@@ -1,0 +1,37 @@
+#!/bin/sh
+# Installs what building, running and testing StrakeFS needs, from Debian's packages, and further packages that are named.
+# Needs root where something is missing; says so otherwise.
+set -eu
+
+set -- build-essential pkg-config protobuf-c-compiler libprotobuf-c-dev libfuse3-dev fuse3 liburing-dev liblmdb-dev \
+	libssl-dev libsystemd-dev libisal-dev libinih-dev check clang libclang-rt-14-dev clang-format \
+	iproute2 procps util-linux attr python3 git xz-utils "$@"
+
+if ! command -v apt-get >/dev/null; then
+	echo "deps: this is no Debian; install what these packages have: $*" >&2
+	exit 1
+fi
+missing=
+for p in "$@"; do
+	dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+	echo "deps: packages are missing, and only root can install them; run as root: apt-get install$missing" >&2
+	exit 1
+fi
+
+# apt tells a lot; it is shown when something goes wrong.
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+apt() {
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >"$said" 2>&1 && return
+	cat "$said" >&2
+	echo "deps: apt-get $* has failed" >&2
+	return 1
+}
+echo "deps: installing$missing"
+apt update || true # without a network what is on the disk may do
+# shellcheck disable=SC2086 # a list of words
+apt install -y --no-install-recommends $missing
