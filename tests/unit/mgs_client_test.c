@@ -1,0 +1,377 @@
+/* Servers and clients against a real MGS, all on one loop: what is awaited is awaited by its sign, up to a deadline. */
+#include "common/fiber.h"
+#include "common/mgs_client.h"
+#include "mgs/mgs.h"
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 20000
+
+static char dir[64];
+static struct loop *loop;
+static struct mgs *mgs;
+static struct identity identity;
+static struct key key;
+static struct address_list listen_list, mgs_list;
+
+/* --- an MGS ----------------------------------------------------------------------------------------------------- */
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void start_mgs(void)
+{
+	struct mgs_config config = { .data_dir = dir, .identity = &identity, .key = &key, .listen = &listen_list };
+	char error[256], address[ADDRESS_SIZE];
+
+	ck_assert_msg(mgs_new(loop, &config, &mgs, address, error, sizeof(error)) == 0, "%s", error);
+	/* the same port when it comes again */
+	ck_assert_int_eq(address_list_parse(address, &listen_list), 0);
+	mgs_list = listen_list;
+}
+
+static void stop_mgs(void)
+{
+	mgs = mgs_free(mgs);
+}
+
+/* Run the test's body as a fiber, with an MGS on a port of its own. */
+static void run(void (*body)(void *arg))
+{
+	strcpy(dir, "/tmp/strake-mgs-client-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	key_make(&key);
+	uuid_make(&identity.fs);
+	uuid_make(&identity.target);
+	identity.role = ROLE_MGS;
+	strcpy(identity.fs_name, "test");
+	listen_list = (struct address_list){ .count = 1, .text = { "127.0.0.1:0" } };
+
+	ck_assert_int_eq(loop_new(&loop), 0);
+	start_mgs();
+	ck_assert_int_eq(fiber_start(loop, body, NULL), 0);
+	ck_assert_int_eq(loop_run(loop), 0);
+	stop_mgs();
+	loop_free(loop);
+	ck_assert_int_eq(nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+/* The body's end: what was freed has a moment to end its fibers. */
+static void finish(void)
+{
+	fiber_sleep_ms(20);
+	loop_stop(loop);
+}
+
+/* --- its clients ------------------------------------------------------------------------------------------------ */
+
+struct side {
+	struct mgs_client *client;
+	unsigned int maps; /* how many it was told */
+	int refused;
+	uint64_t bytes_free;
+};
+
+static void side_map(void *owner, const Strake__ClusterMap *map)
+{
+	struct side *side = owner;
+
+	(void)map;
+	side->maps++;
+}
+
+static void side_capacity(void *owner, struct mgs_capacity *ret_capacity)
+{
+	struct side *side = owner;
+
+	*ret_capacity = (struct mgs_capacity){ .bytes_total = 1000, .bytes_free = side->bytes_free };
+}
+
+static void side_refused(void *owner, int err, const char *text)
+{
+	struct side *side = owner;
+
+	ck_assert_str_ne(text, "");
+	side->refused = err;
+}
+
+static void side_start(struct side *side, enum role role, uint32_t index, const struct uuid *uuid,
+		       const struct key *with_key)
+{
+	struct mgs_client_config config = {
+		.mgs = mgs_list,
+		.key = with_key,
+		.own_role = role,
+		.own_uuid = *uuid,
+		.index = index,
+		.listen_host = "0.0.0.0",
+		.listen_port = 4711,
+		.owner = side,
+		.map_changed = side_map,
+		.capacity = role == ROLE_CLIENT ? NULL : side_capacity,
+		.refused = side_refused,
+	};
+
+	*side = (struct side){ .bytes_free = 500 };
+	ck_assert_int_eq(mgs_client_new(loop, &config, &side->client), 0);
+}
+
+static struct uuid new_uuid(void)
+{
+	struct uuid uuid;
+
+	uuid_make(&uuid);
+	return uuid;
+}
+
+static void side_stop(struct side *side)
+{
+	side->client = mgs_client_free(side->client);
+}
+
+static const Strake__Target *ost_of(const struct side *side, uint32_t index)
+{
+	const Strake__ClusterMap *map = mgs_client_map(side->client);
+
+	return map ? cluster_map_find(map, ROLE_OST, index) : NULL;
+}
+
+#define AWAIT(condition)                                                                    \
+	do {                                                                                \
+		uint64_t deadline_ns = clock_ns() + PATIENCE_MS * NSEC_PER_MSEC;            \
+                                                                                            \
+		while (!(condition)) {                                                      \
+			ck_assert_msg(clock_ns() < deadline_ns, "never came: " #condition); \
+			fiber_sleep_ms(1);                                                  \
+		}                                                                           \
+	} while (0)
+
+/* --- tests ------------------------------------------------------------------------------------------------------ */
+
+static void registers_body(void *arg)
+{
+	struct uuid one = new_uuid(), two = new_uuid(), mount = new_uuid();
+	struct side ost, other, client;
+	const Strake__Target *target;
+	uint64_t epoch;
+
+	(void)arg;
+	side_start(&ost, ROLE_OST, 3, &one, &key);
+	ck_assert_int_eq(mgs_client_wait(ost.client, PATIENCE_MS), 0);
+	ck_assert_ptr_nonnull(ost_of(&ost, 3));
+
+	side_start(&client, ROLE_CLIENT, 0, &mount, &key);
+	ck_assert_int_eq(mgs_client_wait(client.client, PATIENCE_MS), 0);
+	target = ost_of(&client, 3);
+	ck_assert_ptr_nonnull(target);
+	ck_assert_mem_eq(target->uuid.data, one.bytes, UUID_SIZE);
+	ck_assert_int_eq(target->state, STRAKE__TARGET_STATE__TARGET_UP);
+	/* it listens on the wildcard, which is nobody's address */
+	ck_assert_str_eq(target->address[0], "127.0.0.1:4711");
+	ck_assert_uint_eq(target->bytes_free, 500);
+	ck_assert_uint_eq(target->pid, (uint32_t)getpid());
+	ck_assert_str_eq(mgs_client_map(client.client)->fs_name, "test");
+
+	/* a change comes without being asked for */
+	epoch = mgs_client_map(client.client)->epoch;
+	side_start(&other, ROLE_OST, 4, &two, &key);
+	AWAIT(ost_of(&client, 4));
+	ck_assert_uint_gt(mgs_client_map(client.client)->epoch, epoch);
+	ck_assert_uint_ge(client.maps, 2);
+
+	side_stop(&client);
+	side_stop(&ost);
+	side_stop(&other);
+	finish();
+}
+
+START_TEST(registers_and_hears_of_changes)
+{
+	run(registers_body);
+}
+END_TEST
+
+static void capacity_body(void *arg)
+{
+	struct uuid one = new_uuid(), two = new_uuid();
+	struct side ost, mdt;
+	uint64_t epoch;
+
+	(void)arg;
+	side_start(&mdt, ROLE_MDT, 0, &two, &key);
+	side_start(&ost, ROLE_OST, 0, &one, &key);
+	AWAIT(ost_of(&mdt, 0));
+	epoch = mgs_client_map(mdt.client)->epoch;
+	ost.bytes_free = 123;
+	AWAIT(ost_of(&mdt, 0)->bytes_free == 123);
+	ck_assert_uint_eq(mgs_client_map(mdt.client)->epoch, epoch);
+	side_stop(&mdt);
+	side_stop(&ost);
+	finish();
+}
+
+START_TEST(free_space_reaches_the_mdt)
+{
+	run(capacity_body);
+}
+END_TEST
+
+static void down_body(void *arg)
+{
+	struct uuid one = new_uuid(), mount = new_uuid();
+	struct side ost, client;
+
+	(void)arg;
+	side_start(&ost, ROLE_OST, 0, &one, &key);
+	side_start(&client, ROLE_CLIENT, 0, &mount, &key);
+	AWAIT(ost_of(&client, 0));
+	side_stop(&ost);
+	AWAIT(ost_of(&client, 0)->state == STRAKE__TARGET_STATE__TARGET_DOWN);
+	side_start(&ost, ROLE_OST, 0, &one, &key);
+	AWAIT(ost_of(&client, 0)->state == STRAKE__TARGET_STATE__TARGET_UP);
+	side_stop(&ost);
+	side_stop(&client);
+	finish();
+}
+
+START_TEST(a_lost_server_is_down_and_comes_back)
+{
+	run(down_body);
+}
+END_TEST
+
+static void taken_body(void *arg)
+{
+	struct uuid one = new_uuid(), two = new_uuid();
+	struct side ost, other;
+
+	(void)arg;
+	side_start(&ost, ROLE_OST, 0, &one, &key);
+	ck_assert_int_eq(mgs_client_wait(ost.client, PATIENCE_MS), 0);
+	side_start(&other, ROLE_OST, 0, &two, &key);
+	ck_assert_int_eq(mgs_client_wait(other.client, PATIENCE_MS), -EPERM);
+	ck_assert_int_eq(other.refused, -EEXIST);
+	ck_assert_ptr_nonnull(strstr(mgs_client_last_error(other.client), "index 0"));
+	side_stop(&ost);
+	side_stop(&other);
+	finish();
+}
+
+START_TEST(a_taken_index_is_refused_for_good)
+{
+	run(taken_body);
+}
+END_TEST
+
+static void twin_body(void *arg)
+{
+	struct uuid one = new_uuid();
+	struct side ost, twin;
+
+	(void)arg;
+	side_start(&ost, ROLE_OST, 0, &one, &key);
+	ck_assert_int_eq(mgs_client_wait(ost.client, PATIENCE_MS), 0);
+	side_start(&twin, ROLE_OST, 0, &one, &key);
+	ck_assert_int_eq(mgs_client_wait(twin.client, 300), -ETIMEDOUT);
+	ck_assert_int_eq(twin.refused, 0); /* not yet: the first may be about to be found dead */
+	side_stop(&ost);
+	ck_assert_int_eq(mgs_client_wait(twin.client, PATIENCE_MS), 0);
+	side_stop(&twin);
+	finish();
+}
+
+START_TEST(a_second_instance_waits_for_the_first_to_go)
+{
+	run(twin_body);
+}
+END_TEST
+
+static void key_body(void *arg)
+{
+	struct uuid mount = new_uuid();
+	struct side client;
+	struct key wrong;
+
+	(void)arg;
+	key_make(&wrong);
+	side_start(&client, ROLE_CLIENT, 0, &mount, &wrong);
+	ck_assert_int_eq(mgs_client_wait(client.client, PATIENCE_MS), -EKEYREJECTED);
+	ck_assert_str_ne(mgs_client_last_error(client.client), "");
+	side_stop(&client);
+	finish();
+}
+
+START_TEST(a_wrong_key_is_told_at_once)
+{
+	run(key_body);
+}
+END_TEST
+
+static void restart_body(void *arg)
+{
+	struct uuid one = new_uuid(), two = new_uuid(), mount = new_uuid();
+	struct side ost, later, client;
+	uint64_t epoch;
+
+	(void)arg;
+	side_start(&ost, ROLE_OST, 0, &one, &key);
+	side_start(&client, ROLE_CLIENT, 0, &mount, &key);
+	AWAIT(ost_of(&client, 0));
+	epoch = mgs_client_map(client.client)->epoch;
+
+	stop_mgs();
+	fiber_sleep_ms(50);
+	ck_assert_uint_eq(mgs_client_map(client.client)->epoch, epoch); /* the last map stays in force */
+	start_mgs();
+	/* both come back by themselves; the OST was never away */
+	side_start(&later, ROLE_OST, 1, &two, &key);
+	AWAIT(ost_of(&client, 1));
+	ck_assert_int_eq(ost_of(&client, 0)->state, STRAKE__TARGET_STATE__TARGET_UP);
+	ck_assert_uint_eq(mgs_client_map(client.client)->epoch, epoch + 1);
+	side_stop(&ost);
+	side_stop(&later);
+	side_stop(&client);
+	finish();
+}
+
+START_TEST(an_mgs_restart_takes_nobody_away)
+{
+	run(restart_body);
+}
+END_TEST
+
+static void late_body(void *arg)
+{
+	struct uuid mount = new_uuid();
+	struct side client;
+
+	(void)arg;
+	stop_mgs();
+	side_start(&client, ROLE_CLIENT, 0, &mount, &key);
+	ck_assert_int_eq(mgs_client_wait(client.client, 100), -ETIMEDOUT);
+	start_mgs();
+	ck_assert_int_eq(mgs_client_wait(client.client, PATIENCE_MS), 0);
+	side_stop(&client);
+	finish();
+}
+
+START_TEST(waits_for_an_mgs_that_comes_later)
+{
+	run(late_body);
+}
+END_TEST
+
+UNIT_MAIN("mgs_client", registers_and_hears_of_changes, free_space_reaches_the_mdt,
+	  a_lost_server_is_down_and_comes_back, a_taken_index_is_refused_for_good,
+	  a_second_instance_waits_for_the_first_to_go, a_wrong_key_is_told_at_once, an_mgs_restart_takes_nobody_away,
+	  waits_for_an_mgs_that_comes_later)
