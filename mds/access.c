@@ -1,0 +1,72 @@
+#include "mds/access.h"
+
+#include <errno.h>
+
+bool access_is_root(const Strake__Cred *cred)
+{
+	return cred->uid == 0;
+}
+
+bool access_in_group(const Strake__Cred *cred, uint32_t gid)
+{
+	if (cred->gid == gid)
+		return true;
+	for (size_t i = 0; i < cred->n_groups; i++) {
+		if (cred->groups[i] == gid)
+			return true;
+	}
+	return false;
+}
+
+int access_mode(const Strake__Cred *cred, const struct inode *inode, int mask)
+{
+	uint32_t bits = inode->mode;
+
+	if (access_is_root(cred)) {
+		/* Root may run only what somebody may run. */
+		if ((mask & X_OK) && !inode_is_dir(inode) && !(bits & (S_IXUSR | S_IXGRP | S_IXOTH)))
+			return -EACCES;
+		return 0;
+	}
+
+	if (cred->uid == inode->uid)
+		bits >>= 6;
+	else if (access_in_group(cred, inode->gid))
+		bits >>= 3;
+	return ((uint32_t)mask & ~bits & 7) ? -EACCES : 0;
+}
+
+int access_check(const Strake__Cred *cred, const struct inode *inode, int mask)
+{
+	return cred->trusted ? 0 : access_mode(cred, inode, mask);
+}
+
+int access_owner(const Strake__Cred *cred, const struct inode *inode)
+{
+	return access_is_root(cred) || cred->uid == inode->uid ? 0 : -EPERM;
+}
+
+int access_remove(const Strake__Cred *cred, const struct inode *dir, const struct inode *inode)
+{
+	int err = access_check(cred, dir, W_OK | X_OK);
+
+	if (err < 0)
+		return err;
+	if ((dir->mode & S_ISVTX) && cred->uid != dir->uid)
+		return access_owner(cred, inode);
+	return 0;
+}
+
+uint32_t access_mode_without_privileges(const Strake__Cred *cred, const struct inode *inode)
+{
+	uint32_t mode = inode->mode;
+	bool member = access_is_root(cred) || cred->trusted || access_in_group(cred, inode->gid);
+
+	if (inode_is_dir(inode))
+		return mode;
+	mode &= ~(uint32_t)S_ISUID;
+	/* Without S_IXGRP the bit meant mandatory locking: only members keep it. */
+	if ((mode & S_IXGRP) || !member)
+		mode &= ~(uint32_t)S_ISGID;
+	return mode;
+}

@@ -1,0 +1,52 @@
+/* LINK: one more name for an inode. */
+#include "mds/apply.h"
+#include "mds/names.h"
+
+#include <errno.h>
+
+int link_apply(struct change *change, const ProtobufCMessage *message)
+{
+	const Strake__LinkRequest *request = (const void *)message;
+	struct bytes name = name_of(request->name);
+	struct inode dir, inode;
+	struct dirent_row existing;
+	Strake__EntryReply *reply;
+	uint64_t version_before;
+	int err;
+
+	err = inode_load(change->view, request->ino, &inode);
+	if (err < 0)
+		return err;
+	err = names_dir(change->state, request->cred, request->parent, &dir);
+	if (err < 0)
+		return err;
+	if (dirent_get(change->state, dir.ino, name, &existing) == 0)
+		return -EEXIST;
+	if (dir.nlink == 0)
+		return -ENOENT;
+	err = access_check(request->cred, &dir, W_OK);
+	if (err < 0)
+		return err;
+	if (inode_is_dir(&inode))
+		return -EPERM;
+	if (inode.nlink == 0)
+		return -ENOENT;
+	if (inode.nlink >= INODE_LINKS_MAX)
+		return -EMLINK;
+	if (change_is_fact(change, FACT_NO_SPACE))
+		return -ENOSPC;
+
+	inode.nlink++;
+	change_touch(change, &inode);
+	dirent_put(change->state, dir.ino, name, inode.ino, inode.mode);
+	version_before = dir.version;
+	dir.entries++;
+	change_touch_dir(change, &dir);
+
+	reply = answer_entry(change->answer);
+	reply->attr = answer_inode(change->answer, &inode, change_is_fact(change, FACT_ATTR_UNSURE));
+	reply->parent_attr = answer_inode(change->answer, &dir, false);
+	reply->has_parent_version_before = 1;
+	reply->parent_version_before = version_before;
+	return 0;
+}

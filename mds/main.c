@@ -1,0 +1,237 @@
+/* strake-mds: options, data directory, loop. */
+#include "common/daemon.h"
+#include "common/fiber.h"
+#include "common/logger.h"
+#include "mds/check.h"
+#include "mds/mdt.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct options {
+	struct address_list listen, mgs;
+	char *data_dir;
+	char *cluster_name; /* NULL: whatever the data directory says */
+	bool strict, keep_log, check;
+};
+
+static int set_text(char **field, const char *value)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
+static int set_addresses(struct address_list *list, const char *value, char *error, size_t error_size)
+{
+	int err = address_list_parse(value, list);
+
+	if (err < 0)
+		snprintf(error, error_size, "\"%s\" is no address; it must be HOST:PORT[,HOST:PORT...]", value);
+	return err;
+}
+
+static int set_listen(void *target, const char *value, char *error, size_t error_size)
+{
+	return set_addresses(&((struct options *)target)->listen, value, error, error_size);
+}
+
+static int set_mgs(void *target, const char *value, char *error, size_t error_size)
+{
+	return set_addresses(&((struct options *)target)->mgs, value, error, error_size);
+}
+
+static int set_data_dir(void *target, const char *value, char *error, size_t error_size)
+{
+	if (value[0] == '\0') {
+		snprintf(error, error_size, "it is empty");
+		return -EINVAL;
+	}
+	return set_text(&((struct options *)target)->data_dir, value);
+}
+
+static int set_cluster_name(void *target, const char *value, char *error, size_t error_size)
+{
+	(void)error;
+	(void)error_size;
+	return set_text(&((struct options *)target)->cluster_name, value);
+}
+
+static int set_durability(void *target, const char *value, char *error, size_t error_size)
+{
+	struct options *options = target;
+
+	if (strcmp(value, "strict") != 0 && strcmp(value, "normal") != 0) {
+		snprintf(error, error_size, "\"%s\" is neither \"normal\" nor \"strict\"", value);
+		return -EINVAL;
+	}
+	options->strict = value[0] == 's';
+	return 0;
+}
+
+static int set_keep_log(void *target, const char *value, char *error, size_t error_size)
+{
+	(void)value;
+	(void)error;
+	(void)error_size;
+	((struct options *)target)->keep_log = true;
+	return 0;
+}
+
+static int set_check(void *target, const char *value, char *error, size_t error_size)
+{
+	(void)value;
+	(void)error;
+	(void)error_size;
+	((struct options *)target)->check = true;
+	return 0;
+}
+
+static const struct daemon_option option_table[] = {
+	{ "data-dir", 'd', "DIR", "the data directory, made by `strake format mds`", set_data_dir },
+	{ "listen", 'l', "HOST:PORT", "where to listen; several by commas (0.0.0.0:9401)", set_listen },
+	{ "mgs", 'm', "HOST:PORT", "the MGS; several addresses by commas (127.0.0.1:9400)", set_mgs },
+	{ "cluster-name", 'c', "NAME", "refuse a data directory of another filesystem", set_cluster_name },
+	{ "durability", 0, "MODE", "normal: synced within 100 ms; strict: before each answer (normal)",
+	  set_durability },
+	{ "keep-log", 0, NULL, "keep the whole log, as a history of all changes", set_keep_log },
+	{ "check", 0, NULL, "do not serve: check the state, say what is wrong, and end", set_check },
+};
+
+/* What main() and the fiber that stops the MDT share. */
+struct program {
+	struct loop *loop;
+	struct mdt *mdt;
+	bool failed;
+};
+
+static void refused(void *owner, const char *text)
+{
+	struct program *program = owner;
+
+	log_error("%s", text);
+	program->failed = true;
+	loop_stop(program->loop);
+}
+
+static void stop_fiber(void *arg)
+{
+	struct program *program = arg;
+
+	mdt_stop(program->mdt);
+	loop_stop(program->loop);
+}
+
+static void say_fault(void *arg, const char *text)
+{
+	(void)arg;
+	printf("%s\n", text);
+}
+
+static int check(struct program *program)
+{
+	int64_t faults = 0;
+
+	if (program->mdt->state.formatted)
+		faults = state_check(&program->mdt->state, say_fault, NULL);
+	if (faults < 0)
+		log_error("%s", strerror((int)-faults));
+	else
+		printf("%" PRId64 " faults in %" PRIu64 " inodes\n", faults, program->mdt->state.meta.inodes);
+	mdt_close(program->mdt);
+	return faults == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int run(struct program *program)
+{
+	int err = loop_run(program->loop);
+
+	/* Once more, for the fibers to end. */
+	if (err == 0)
+		err = fiber_start(program->loop, stop_fiber, program);
+	if (err == 0)
+		err = loop_run(program->loop);
+	if (err < 0) {
+		log_error("the loop ended: %s", strerror(-err));
+		program->failed = true;
+	} else {
+		mdt_close(program->mdt);
+	}
+	return program->failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static void read_key(const char *dir, struct key *ret_key)
+{
+	char path[4096];
+	int err;
+
+	snprintf(path, sizeof(path), "%s/cluster.key", dir);
+	err = key_read(path, ret_key);
+	if (err < 0)
+		daemon_fail("%s: %s", path,
+			    err == -EPERM ? "others than its owner may read it; chmod 600 it" : strerror(-err));
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { 0 };
+	struct program program = { 0 };
+	struct identity identity;
+	struct key key;
+	char error[512];
+	int lock, err;
+
+	(void)address_list_parse("0.0.0.0:9401", &options.listen);
+	(void)address_list_parse("127.0.0.1:9400", &options.mgs);
+	daemon_options(argc, argv, "strake-mds", "mds", option_table, sizeof(option_table) / sizeof(*option_table),
+		       &options, NULL);
+	if (!options.data_dir)
+		daemon_fail("--data-dir is missing; `strake format mds -d DIR` makes one");
+	if (identity_open(options.data_dir, ROLE_MDT, &identity, &lock, error, sizeof(error)) < 0)
+		daemon_fail("%s", error);
+	if (options.cluster_name && strcmp(options.cluster_name, identity.fs_name) != 0)
+		daemon_fail("%s belongs to the filesystem \"%s\", not to \"%s\"", options.data_dir, identity.fs_name,
+			    options.cluster_name);
+	read_key(options.data_dir, &key);
+
+	err = loop_new(&program.loop);
+	if (err == 0)
+		err = daemon_signals(program.loop);
+	if (err < 0)
+		daemon_fail("%s", strerror(-err));
+	if (mdt_open(program.loop,
+		     &(struct mdt_config){
+			     .dir = options.data_dir,
+			     .listen = options.check ? NULL : &options.listen,
+			     .mgs = &options.mgs,
+			     .identity = &identity,
+			     .key = &key,
+			     .strict = options.strict,
+			     .keep_log = options.keep_log,
+			     .owner = &program,
+			     .refused = refused,
+		     },
+		     &program.mdt, error, sizeof(error)) < 0)
+		daemon_fail("%s", error);
+
+	if (options.check) {
+		err = check(&program);
+	} else {
+		log_info("serving filesystem \"%s\" on %s", identity.fs_name, program.mdt->address);
+		daemon_ready(program.mdt->address);
+		err = run(&program);
+	}
+	loop_free(program.loop);
+	close(lock);
+	free(options.data_dir);
+	free(options.cluster_name);
+	return err;
+}

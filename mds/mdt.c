@@ -1,0 +1,519 @@
+#include "mds/mdt.h"
+
+#include "common/fiber.h"
+#include "common/logger.h"
+#include "mds/orphan.h"
+#include "mds/ost_link.h"
+#include "mds/sessions.h"
+#include "proto/mdt_record.pb-c.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define ROOT_MODE (S_IFDIR | 0755)
+
+/* --- records ------------------------------------------------------------------------------------------------------ */
+
+uint64_t mdt_submit(struct mdt *mdt, const struct record *record, const ProtobufCMessage *message)
+{
+	size_t size = record_size(record);
+	uint64_t index;
+
+	assert(size <= MDT_LOG_RECORD_MAX);
+	record_encode(record, mdt->payload, size);
+	index = mdt_log_append(mdt->log, mdt->payload, size);
+	apply(&mdt->state, index, record, message, &mdt->outcome);
+	mdt->changed = true;
+	if (mdt->links)
+		ost_links_note(mdt->links, &mdt->outcome);
+	return index;
+}
+
+uint64_t mdt_submit_own(struct mdt *mdt, enum record_op op, uint64_t session, const ProtobufCMessage *message)
+{
+	size_t size = protobuf_c_message_get_packed_size(message);
+	uint8_t *packed = malloc(size + 1);
+	struct record record = {
+		.op = (uint16_t)op,
+		.time_ns = admit_time(&mdt->state, clock_real_ns()),
+		.session = session,
+		.body = { packed, size },
+	};
+	uint64_t index;
+
+	if (!packed)
+		logger_die("out of memory for a record");
+	protobuf_c_message_pack(message, packed);
+	index = mdt_submit(mdt, &record, message);
+	free(packed);
+	if (mdt->outcome.err < 0)
+		logger_die("record %" PRIu64 " of the MDT's own (%#x) failed: %s", index, (unsigned int)op,
+			   strerror(-mdt->outcome.err));
+	return index;
+}
+
+static void submit_format(struct mdt *mdt)
+{
+	Strake__FormatRecord format = STRAKE__FORMAT_RECORD__INIT;
+	Strake__Layout layout = STRAKE__LAYOUT__INIT;
+	uint8_t key[HASH_KEY_SIZE];
+
+	if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
+		logger_die("no random numbers: %s", strerror(errno));
+	layout.stripe_size = LAYOUT_STRIPE_SIZE_DEFAULT;
+	layout.stripe_count = 0;
+	format.hash_key = (ProtobufCBinaryData){ .data = key, .len = sizeof(key) };
+	format.first_number = ((uint64_t)mdt->config.identity->index << 48) + INODE_ROOT + 1;
+	format.root_ino = INODE_ROOT;
+	format.root_mode = ROOT_MODE;
+	/* A cluster of one's own belongs to oneself. */
+	format.root_uid = geteuid();
+	format.root_gid = getegid();
+	format.layout = &layout;
+	mdt_submit_own(mdt, RECORD_FORMAT, 0, &format.base);
+}
+
+static void reserve_numbers(struct mdt *mdt)
+{
+	Strake__ReserveRecord reserve = STRAKE__RESERVE_RECORD__INIT;
+	uint64_t index;
+
+	if (!numbers_run_low(&mdt->numbers, &reserve.up_to))
+		return;
+	index = mdt_submit_own(mdt, RECORD_RESERVE, 0, &reserve.base);
+	numbers_asked(&mdt->numbers, reserve.up_to, index);
+	mdt_log_sync(mdt->log, index);
+}
+
+/* --- sessions that end -------------------------------------------------------------------------------------------- */
+
+void mdt_release(struct mdt *mdt, uint64_t session, const uint64_t *inos, size_t count)
+{
+	Strake__ReleaseRecord release = STRAKE__RELEASE_RECORD__INIT;
+	uint64_t *orphans;
+
+	if (mdt->state.meta.orphans == 0 || count == 0)
+		return;
+	orphans = malloc(MDT_IDS_PER_LOG * sizeof(*orphans));
+	if (!orphans)
+		logger_die("out of memory for the orphans of a session");
+	release.ino = orphans;
+	for (size_t i = 0; i < count; i++) {
+		if (orphan_is_held_by(mdt->state.view, inos[i], session))
+			orphans[release.n_ino++] = inos[i];
+		if (release.n_ino == MDT_IDS_PER_LOG || (i + 1 == count && release.n_ino > 0)) {
+			mdt_submit_own(mdt, RECORD_RELEASE, session, &release.base);
+			release.n_ino = 0;
+		}
+	}
+	free(orphans);
+}
+
+/* Inodes that a lost session had open for writing, a record at a time. */
+struct unsure {
+	struct mdt *mdt;
+	uint64_t session;
+	Strake__UnsureRecord record;
+};
+
+static void unsure_flush(struct unsure *unsure)
+{
+	if (unsure->record.n_ino > 0)
+		mdt_submit_own(unsure->mdt, RECORD_UNSURE, unsure->session, &unsure->record.base);
+	unsure->record.n_ino = 0;
+}
+
+static void unsure_add(void *arg, uint64_t ino, unsigned int modes)
+{
+	struct unsure *unsure = arg;
+
+	if (!(modes & OPEN_WRITE))
+		return;
+	unsure->record.ino[unsure->record.n_ino++] = ino;
+	if (unsure->record.n_ino == MDT_IDS_PER_LOG)
+		unsure_flush(unsure);
+}
+
+void mdt_evict(struct mdt *mdt, uint64_t session)
+{
+	Strake__EvictRecord evict = STRAKE__EVICT_RECORD__INIT;
+	struct unsure unsure = { .mdt = mdt, .session = session, .record = STRAKE__UNSURE_RECORD__INIT };
+
+	unsure.record.ino = malloc(MDT_IDS_PER_LOG * sizeof(*unsure.record.ino));
+	if (!unsure.record.ino)
+		logger_die("out of memory for the open files of a session");
+	opens_each_inode(mdt->opens, session, unsure_add, &unsure);
+	unsure_flush(&unsure);
+	free(unsure.record.ino);
+
+	mdt_submit_own(mdt, RECORD_EVICT, session, &evict.base);
+	opens_drop_session(mdt->opens, session);
+	leases_remove(mdt->leases, session);
+}
+
+/* --- acknowledgements --------------------------------------------------------------------------------------------- */
+
+static void flush_acks(struct mdt *mdt)
+{
+	struct mdt_acks *acks = &mdt->acks;
+	Strake__AckRecord record = STRAKE__ACK_RECORD__INIT;
+
+	if (acks->destroyed == 0 && acks->cuts == 0)
+		return;
+	record.n_destroyed_ino = record.n_destroyed_gen = record.n_destroyed_ost = acks->destroyed;
+	record.destroyed_ino = acks->destroyed_ino;
+	record.destroyed_gen = acks->destroyed_gen;
+	record.destroyed_ost = acks->destroyed_ost;
+	record.n_cut_ino = record.n_cut_gen = record.n_cut_number = record.n_cut_ost = acks->cuts;
+	record.cut_ino = acks->cut_ino;
+	record.cut_gen = acks->cut_gen;
+	record.cut_number = acks->cut_number;
+	record.cut_ost = acks->cut_ost;
+	mdt_submit_own(mdt, RECORD_ACK, 0, &record.base);
+	acks->destroyed = acks->cuts = 0;
+}
+
+void mdt_destroyed(struct mdt *mdt, uint32_t ost, uint64_t ino, uint64_t gen)
+{
+	struct mdt_acks *acks = &mdt->acks;
+
+	if (acks->destroyed == MDT_ACKS_MAX)
+		flush_acks(mdt);
+	acks->destroyed_ino[acks->destroyed] = ino;
+	acks->destroyed_gen[acks->destroyed] = gen;
+	acks->destroyed_ost[acks->destroyed++] = ost;
+}
+
+void mdt_cut_done(struct mdt *mdt, uint32_t ost, uint64_t ino, uint64_t gen, uint64_t number)
+{
+	struct mdt_acks *acks = &mdt->acks;
+
+	if (acks->cuts == MDT_ACKS_MAX)
+		flush_acks(mdt);
+	acks->cut_ino[acks->cuts] = ino;
+	acks->cut_gen[acks->cuts] = gen;
+	acks->cut_number[acks->cuts] = number;
+	acks->cut_ost[acks->cuts++] = ost;
+}
+
+/* --- the loop ----------------------------------------------------------------------------------------------------- */
+
+static void store(struct loop_hook *hook)
+{
+	struct mdt *mdt = (struct mdt *)((char *)hook - offsetof(struct mdt, store_hook));
+
+	flush_acks(mdt);
+	reserve_numbers(mdt);
+	if (!mdt->changed)
+		return;
+	mdt->changed = false;
+	mdt_log_write(mdt->log);
+	checkpoint_consider(mdt->checkpoint);
+	mdt->admission.space_low = mdt_log_space_low(mdt->log) || checkpoint_space_low(mdt->checkpoint);
+}
+
+/* Those that waited for numbers, in order; who finds none again waits again. */
+static void serve_parked(struct mdt *mdt)
+{
+	struct request **parked = mdt->parked;
+	size_t count = mdt->parked_count;
+
+	mdt->parked = NULL;
+	mdt->parked_count = mdt->parked_max = 0;
+	for (size_t i = 0; i < count; i++)
+		mdt_serve(mdt, parked[i]);
+	free(parked);
+}
+
+static void log_durable(void *owner, uint64_t index)
+{
+	struct mdt *mdt = owner;
+
+	numbers_durable(&mdt->numbers, index);
+	waiting_durable(mdt->waiting, index);
+	if (mdt->links)
+		ost_links_durable(mdt->links);
+	if (mdt->parked_count > 0)
+		serve_parked(mdt);
+}
+
+static void look_at_disk(struct mdt *mdt)
+{
+	bool was_full = mdt->admission.disk_free < ADMIT_RESERVE;
+	struct statvfs vfs;
+
+	if (statvfs(mdt->config.dir, &vfs) < 0)
+		return;
+	mdt->admission.disk_free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	mdt->disk_total = (uint64_t)vfs.f_blocks * vfs.f_frsize;
+	if (mdt->admission.disk_free < ADMIT_RESERVE && !was_full)
+		log_warning("%s is nearly full: nothing new can be made until there is room", mdt->config.dir);
+}
+
+static void tick(struct loop_timer *timer)
+{
+	struct mdt *mdt = (struct mdt *)((char *)timer - offsetof(struct mdt, tick));
+	uint64_t now_ns = loop_now_ns(mdt->loop), session;
+
+	/* While we stood still nobody could be heard. */
+	if (now_ns > mdt->tick_at_ns + MDT_TICK_MS * NSEC_PER_MSEC)
+		leases_excuse(mdt->leases, now_ns - mdt->tick_at_ns);
+	while ((session = leases_expired(mdt->leases, now_ns)) != 0) {
+		log_warning("session %" PRIx64 ": not heard of for %d s: evicted", session, SESSION_LEASE_MS / 1000);
+		mdt_evict(mdt, session);
+	}
+	look_at_disk(mdt);
+	checkpoint_consider(mdt->checkpoint);
+	mdt->tick_at_ns = now_ns + MDT_TICK_MS * NSEC_PER_MSEC;
+	loop_timer_set(mdt->loop, timer, mdt->tick_at_ns);
+}
+
+/* --- the MGS ------------------------------------------------------------------------------------------------------ */
+
+static void map_changed(void *owner, const Strake__ClusterMap *map)
+{
+	struct mdt *mdt = owner;
+
+	layout_chooser_set(&mdt->chooser, map);
+	ost_links_set_map(mdt->links, map);
+}
+
+static void tell_capacity(void *owner, struct mgs_capacity *ret_capacity)
+{
+	struct mdt *mdt = owner;
+
+	*ret_capacity = (struct mgs_capacity){
+		.bytes_total = mdt->disk_total,
+		.bytes_free = mdt->admission.disk_free,
+		.objects_total = mdt->state.meta.inodes,
+		.state = mdt->admission.disk_free < ADMIT_RESERVE ? STRAKE__TARGET_STATE__TARGET_FULL
+								  : STRAKE__TARGET_STATE__TARGET_UP,
+	};
+}
+
+static void mgs_refused(void *owner, int err, const char *text)
+{
+	struct mdt *mdt = owner;
+
+	(void)err;
+	if (mdt->config.refused)
+		mdt->config.refused(mdt->config.owner, text);
+}
+
+static int open_mgs(struct mdt *mdt)
+{
+	const struct identity *identity = mdt->config.identity;
+	char host[256];
+	uint16_t port;
+	int err;
+
+	if (!mdt->config.mgs || mdt->config.mgs->count == 0)
+		return 0;
+	err = address_split(mdt->config.listen->text[0], host, &port);
+	if (err < 0)
+		return err;
+	return mgs_client_new(mdt->loop,
+			      &(struct mgs_client_config){
+				      .mgs = *mdt->config.mgs,
+				      .fs = identity->fs,
+				      .key = mdt->config.key,
+				      .own_role = ROLE_MDT,
+				      .own_uuid = identity->target,
+				      .index = identity->index,
+				      .listen_host = host,
+				      .listen_port = mdt->port,
+				      .owner = mdt,
+				      .map_changed = map_changed,
+				      .capacity = tell_capacity,
+				      .refused = mgs_refused,
+			      },
+			      &mdt->mgs);
+}
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static int replay(void *owner, uint64_t index, const void *payload, size_t size)
+{
+	struct mdt *mdt = owner;
+	struct record record;
+	int err = record_decode((struct bytes){ payload, size }, &mdt->space, &record);
+
+	if (err < 0)
+		return err;
+	apply(&mdt->state, index, &record, NULL, &mdt->outcome);
+	return 0;
+}
+
+static int open_state(struct mdt *mdt, char *error, size_t error_size)
+{
+	struct mdt_log_config config = {
+		.dir = mdt->config.dir,
+		.target = mdt->config.identity->target,
+		.keep = mdt->config.keep_log,
+		.owner = mdt,
+		.replay = replay,
+		.durable = log_durable,
+	};
+	struct view *view;
+	int err = view_open(mdt->config.dir, &view, &config.applied, error, error_size);
+
+	if (err < 0)
+		return err;
+	state_load(&mdt->state, view);
+	return mdt_log_open(mdt->loop, &config, &mdt->log, error, error_size);
+}
+
+/* Nobody of those who were there has told yet what it has open. */
+static void load_leases(struct mdt *mdt)
+{
+	struct session_row row;
+
+	for (uint64_t session = 0; session_from(mdt->state.view, session, &row) == 0; session = row.session + 1)
+		leases_add(mdt->leases, row.session, &row.client, row.slots, false, loop_now_ns(mdt->loop));
+	if (leases_count(mdt->leases) > 0)
+		log_info("%zu sessions from before the restart", leases_count(mdt->leases));
+}
+
+static int listen_all(struct mdt *mdt, char *error, size_t error_size)
+{
+	const struct mdt_config *config = &mdt->config;
+	char host[256];
+	uint16_t port, asked;
+	int err = service_new(mdt->loop,
+			      &(struct service_config){
+				      .fs = config->identity->fs,
+				      .target = config->identity->target,
+				      .role = ROLE_MDT,
+				      .key = config->key,
+				      .owner = mdt,
+				      .handle = mdt_serve,
+			      },
+			      &mdt->service);
+
+	for (size_t i = 0; err == 0 && i < config->listen->count; i++) {
+		err = service_listen(mdt->service, config->listen->text[i], &port);
+		if (err < 0)
+			snprintf(error, error_size, "cannot listen on %s: %s", config->listen->text[i], strerror(-err));
+		if (err == 0 && i == 0) {
+			mdt->port = port;
+			address_split(config->listen->text[0], host, &asked);
+			address_join(host, port, mdt->address);
+		}
+	}
+	return err;
+}
+
+static int open_rest(struct mdt *mdt, char *error, size_t error_size)
+{
+	int err = checkpoint_new(mdt->loop, mdt->state.view, mdt->log, &mdt->checkpoint);
+
+	if (err == 0)
+		err = waiting_new(mdt->loop, mdt->log, &mdt->waiting);
+	if (err < 0)
+		return err;
+	if (!mdt->state.formatted)
+		submit_format(mdt);
+	numbers_init(&mdt->numbers, mdt->state.meta.reserved);
+	load_leases(mdt);
+	look_at_disk(mdt);
+	mdt->links = ost_links_new(mdt);
+
+	loop_hook_add(mdt->loop, LOOP_STAGE_STORE, &mdt->store_hook);
+	mdt->tick_at_ns = clock_ns() + MDT_TICK_MS * NSEC_PER_MSEC;
+	loop_timer_set(mdt->loop, &mdt->tick, mdt->tick_at_ns);
+	store(&mdt->store_hook);
+	err = listen_all(mdt, error, error_size);
+	return err < 0 ? err : open_mgs(mdt);
+}
+
+static void report_state(const struct mdt *mdt)
+{
+	struct mdt_log_stats stats;
+
+	mdt_log_stats(mdt->log, &stats);
+	if (stats.dropped > 0)
+		log_warning("%s: %" PRIu64 " bytes at the end of the log were torn by a crash and are dropped",
+			    mdt->config.dir, stats.dropped);
+	if (mdt->state.meta.time_ns > (int64_t)clock_real_ns())
+		log_warning("the clock is behind the last change: times stand still until it has caught up");
+	log_info("state up to record %" PRIu64 ": %" PRIu64 " inodes", mdt_log_last(mdt->log), mdt->state.meta.inodes);
+}
+
+int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **ret_mdt, char *error, size_t error_size)
+{
+	struct mdt *mdt = calloc(1, sizeof(*mdt));
+	int err;
+
+	if (!mdt)
+		return -ENOMEM;
+	error[0] = '\0';
+	mdt->config = *config;
+	mdt->loop = loop;
+	mdt->store_hook.run = store;
+	mdt->tick.expired = tick;
+	mdt->instance = clock_real_ns();
+	mdt->opens = opens_new();
+	mdt->leases = leases_new();
+	mdt->payload = malloc(MDT_LOG_RECORD_MAX);
+	mdt->admission = (struct admission){
+		.state = &mdt->state,
+		.opens = mdt->opens,
+		.leases = mdt->leases,
+		.numbers = &mdt->numbers,
+		.chooser = &mdt->chooser,
+		.disk_free = UINT64_MAX,
+	};
+
+	err = mdt->payload ? open_state(mdt, error, error_size) : -ENOMEM;
+	if (err == 0 && config->listen)
+		err = open_rest(mdt, error, error_size);
+	if (err < 0) {
+		if (error[0] == '\0')
+			snprintf(error, error_size, "%s: %s", config->dir, strerror(-err));
+		mdt_stop(mdt);
+		mdt_close(mdt);
+		return err;
+	}
+	report_state(mdt);
+	*ret_mdt = mdt;
+	return 0;
+}
+
+void mdt_stop(struct mdt *mdt)
+{
+	mdt->service = service_free(mdt->service);
+	mdt->mgs = mgs_client_free(mdt->mgs);
+	mdt->links = ost_links_free(mdt->links);
+}
+
+struct mdt *mdt_close(struct mdt *mdt)
+{
+	if (!mdt)
+		return NULL;
+	if (mdt->tick.loop) {
+		loop_timer_cancel(&mdt->tick);
+		loop_hook_remove(mdt->loop, LOOP_STAGE_STORE, &mdt->store_hook);
+		flush_acks(mdt);
+		mdt_log_write(mdt->log);
+		checkpoint_run(mdt->checkpoint);
+	}
+	for (size_t i = 0; i < mdt->parked_count; i++)
+		service_reply_error(mdt->parked[i], -ECANCELED);
+	free(mdt->parked);
+	waiting_free(mdt->waiting);
+	checkpoint_free(mdt->checkpoint);
+	mdt_log_close(mdt->log);
+	view_close(mdt->state.view);
+	leases_free(mdt->leases);
+	opens_free(mdt->opens);
+	free(mdt->payload);
+	free(mdt);
+	return NULL;
+}

@@ -1,0 +1,121 @@
+/*
+ * One MDT: owns the state, the log, and everything volatile beside them.
+ *
+ *     serve.c: request -> session, slot -> admit() -> record --mdt_submit()--> log buffer, apply() -> reply
+ *                                                        |  LOOP_STAGE_STORE: one pwrite of all records of the iteration
+ *                                                        '  LOOP_STAGE_SEND: the replies leave
+ *
+ *   - All of it belongs to one loop and its thread; beside it run the log's sync thread and the checkpoint thread.
+ *   - Life: mdt_open() (may block: reads, replays, listens) -> the loop runs and serves -> mdt_stop() (in a fiber) ->
+ *     mdt_close().
+ */
+#ifndef STRAKE_MDS_MDT_H
+#define STRAKE_MDS_MDT_H
+
+#include "common/address.h"
+#include "common/identity.h"
+#include "common/key.h"
+#include "common/mgs_client.h"
+#include "common/service.h"
+#include "mds/admit.h"
+#include "mds/apply.h"
+#include "mds/checkpoint.h"
+#include "mds/mdt_log.h"
+#include "mds/waiting.h"
+
+#define MDT_TICK_MS     1000  /* leases and the disk are looked at so often */
+#define MDT_ACKS_MAX    4096  /* in one record */
+#define MDT_IDS_PER_LOG 65536 /* inodes in one record of the MDT's own */
+
+struct mdt_config {
+	const char *dir;                   /* borrowed for the MDT's life, like all here */
+	const struct address_list *listen; /* NULL: serve nothing and change nothing, only have the state at hand */
+	const struct address_list *mgs;    /* empty: do not register, and know no OSTs */
+	const struct identity *identity;
+	const struct key *key;
+	bool strict;   /* every change waits for stable storage */
+	bool keep_log; /* all segments: the changelog */
+
+	void *owner;
+	/* The MGS refuses this server for good. */
+	void (*refused)(void *owner, const char *text);
+};
+
+struct ost_links; /* ost_link.h */
+
+/* What OSTs have done and no record says yet. */
+struct mdt_acks {
+	size_t destroyed, cuts;
+	uint64_t destroyed_ino[MDT_ACKS_MAX], destroyed_gen[MDT_ACKS_MAX];
+	uint32_t destroyed_ost[MDT_ACKS_MAX];
+	uint64_t cut_ino[MDT_ACKS_MAX], cut_gen[MDT_ACKS_MAX], cut_number[MDT_ACKS_MAX];
+	uint32_t cut_ost[MDT_ACKS_MAX];
+};
+
+struct mdt {
+	struct mdt_config config;
+	struct loop *loop;
+	uint64_t instance; /* of this process: a client that sees another one tells again what it has open */
+
+	struct state state;
+	struct mdt_log *log;
+	struct checkpoint *checkpoint;
+
+	/* volatile */
+	struct numbers numbers;
+	struct opens *opens;
+	struct leases *leases;
+	struct layout_chooser chooser;
+	struct admission admission; /* the above, for admit() */
+	struct waiting *waiting;
+	struct mdt_acks acks;
+	struct request **parked; /* wait for numbers, in order of arrival */
+	size_t parked_count, parked_max;
+
+	struct service *service;
+	char address[ADDRESS_SIZE]; /* where it listens, the first */
+	uint16_t port;
+	struct mgs_client *mgs;
+	struct ost_links *links;
+	struct loop_hook store_hook;
+	struct loop_timer tick;
+	uint64_t tick_at_ns; /* when it was due */
+	uint64_t disk_total;
+	bool changed; /* since the last store */
+
+	/* scratch */
+	struct record_space space;
+	struct outcome outcome;
+	uint8_t *payload; /* MDT_LOG_RECORD_MAX */
+};
+
+/* What the state, the log or the addresses object to is said in error. */
+int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **ret_mdt, char *error, size_t error_size);
+/* In a fiber: no requests are taken any more, and no OST is spoken to. */
+void mdt_stop(struct mdt *mdt);
+/* A last checkpoint, and the end. */
+struct mdt *mdt_close(struct mdt *mdt);
+
+/* --- within the MDT ------------------------------------------------------------------------------------------------ */
+
+/*
+ * Append a record and apply it: mdt->outcome is what came out, the result its index. What the volatile tables and the OSTs
+ * have to learn of it is seen to here.
+ */
+uint64_t mdt_submit(struct mdt *mdt, const struct record *record, const ProtobufCMessage *message);
+/* The same for one of the MDT's own. */
+uint64_t mdt_submit_own(struct mdt *mdt, enum record_op op, uint64_t session, const ProtobufCMessage *message);
+
+/* A session ends: what it had open, its slots, its lease. */
+void mdt_evict(struct mdt *mdt, uint64_t session);
+/* The session holds these no longer: where they are orphans of its, a record says so. */
+void mdt_release(struct mdt *mdt, uint64_t session, const uint64_t *inos, size_t count);
+
+/* An OST has answered, durably. Becomes a record at the end of the iteration. */
+void mdt_destroyed(struct mdt *mdt, uint32_t ost, uint64_t ino, uint64_t gen);
+void mdt_cut_done(struct mdt *mdt, uint32_t ost, uint64_t ino, uint64_t gen, uint64_t number);
+
+/* serve.c: a request has come. */
+void mdt_serve(void *mdt, struct request *request);
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * SIZE: what a writer says of a file after its data is on the OSTs, and RECORD_UNSURE: that a writer was lost before it
+ * could.
+ *
+ *   - A report of another gen or cut than the inode's is of bytes that are void: -ESTALE.
+ *   - The end of data is merged by maximum. So are the blocks of a writer, who knows only some OSTs' for certain; a
+ *     report that is not a writer's comes from all OSTs and is exact, and ends the doubt about the size.
+ *   - data_version: a writer's report changes it, and so does what a lost writer may have written: when it is lost, when
+ *     the doubt ends, and when bytes are found that nobody has reported.
+ *   - mtime is the record's time less the report's age, unless somebody has set it since that write.
+ */
+#include "mds/access.h"
+#include "mds/apply.h"
+#include "mds/xattr.h"
+
+#include "proto/mdt_record.pb-c.h"
+
+#include <errno.h>
+
+static void set_written(const struct change *change, const Strake__SizeRequest *request, struct inode *inode)
+{
+	int64_t age_ns = request->age_ns < (uint64_t)change->now_ns ? (int64_t)request->age_ns : change->now_ns;
+	int64_t written_ns = change->now_ns - age_ns;
+
+	if (inode->mtime_set_ns != 0 && written_ns > inode->mtime_set_ns) {
+		inode->mtime_ns = written_ns;
+		inode->mtime_set_ns = 0;
+	} else if (inode->mtime_set_ns == 0 && written_ns > inode->mtime_ns) {
+		inode->mtime_ns = written_ns;
+	}
+	if (written_ns > inode->ctime_ns)
+		inode->ctime_ns = written_ns;
+}
+
+int size_apply(struct change *change, const ProtobufCMessage *message)
+{
+	const Strake__SizeRequest *request = (const void *)message;
+	/* Writers have no credentials here; that it must be done is the client's word. */
+	Strake__Cred nobody = STRAKE__CRED__INIT;
+	struct inode inode;
+	struct answer_before before;
+	int err;
+
+	err = inode_load(change->view, request->ino, &inode);
+	if (err < 0)
+		return err;
+	if (!inode_is_file(&inode))
+		return -EINVAL;
+	if (request->gen != inode.gen || request->cut != inode.cut)
+		return -ESTALE;
+	if (request->end > LAYOUT_FILE_SIZE_MAX)
+		return -EFBIG;
+
+	before = answer_before(&inode);
+	if (request->wrote || request->end > inode.size || (inode.flags & INODE_SIZE_UNSURE))
+		inode.data_version = change->index;
+	if (request->end > inode.size)
+		inode.size = request->end;
+	if (request->wrote) {
+		if (request->blocks > inode.blocks)
+			inode.blocks = request->blocks;
+		set_written(change, request, &inode);
+	} else {
+		inode.blocks = request->blocks;
+		inode.flags &= ~(uint32_t)INODE_SIZE_UNSURE;
+	}
+	if (request->kill_suid) {
+		nobody.trusted = 1;
+		inode.mode = access_mode_without_privileges(&nobody, &inode);
+		xattr_drop_capability(change, &inode);
+	}
+	change_store(change, &inode);
+
+	answer_changed(change->answer, &inode, change_is_fact(change, FACT_ATTR_UNSURE), &before);
+	return 0;
+}
+
+int unsure_apply(struct change *change, const ProtobufCMessage *message)
+{
+	const Strake__UnsureRecord *record = (const void *)message;
+	struct inode inode;
+
+	for (size_t i = 0; i < record->n_ino; i++) {
+		if (inode_load(change->view, record->ino[i], &inode) < 0 || !inode_is_file(&inode))
+			continue;
+		inode.flags |= INODE_SIZE_UNSURE;
+		inode.data_version = change->index;
+		change_store(change, &inode);
+	}
+	return 0;
+}

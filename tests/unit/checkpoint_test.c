@@ -1,0 +1,352 @@
+/*
+ * Checkpoints: state and log together are whole at any moment. A tiny MDT appends records and applies them; it is killed
+ * at random, and what the next one finds must equal a model of all that was written.
+ */
+#include "mds/checkpoint.h"
+
+#include "tests/unit/temp_dir.h"
+#include "tests/unit/unit.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEYS      1500
+#define SEGMENT   (1024 * 1024)
+#define VALUE_MAX 60000
+
+static char dir[PATH_MAX];
+static char error[512];
+
+struct mdt {
+	struct loop *loop;
+	struct view *view;
+	struct mdt_log *log;
+	struct checkpoint *checkpoint;
+	uint64_t applied, replayed;
+};
+
+/* --- what a record does: all of it follows from its index ----------------------------------------------------------- */
+
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ (x >> 31)) * 0x9e3779b97f4a7c15;
+	return x ^ (x >> 29);
+}
+
+static uint32_t key_number(uint64_t index)
+{
+	return (uint32_t)(mix(index) % KEYS);
+}
+
+static struct bytes key_make(uint32_t number, char out[16])
+{
+	return (struct bytes){ out, (size_t)snprintf(out, 16, "%06u", number) };
+}
+
+/* Size 0: the key is deleted. */
+static struct bytes value_make(uint64_t index, uint8_t out[VALUE_MAX])
+{
+	uint64_t kind = mix(index + 1) % 8;
+	size_t size = kind == 0 ? 0 : kind <= 4 ? 1 + mix(index + 2) % VALUE_MAX : 1 + mix(index + 2) % 3000;
+
+	memset(out, (int)(index & 0xff), size);
+	return (struct bytes){ out, size };
+}
+
+static void apply(struct view *view, uint64_t index)
+{
+	static uint8_t data[VALUE_MAX];
+	struct bytes value = value_make(index, data);
+	char key[16];
+
+	if (value.size == 0)
+		view_del(view, TABLE_INODE, key_make(key_number(index), key));
+	else
+		view_put(view, TABLE_INODE, key_make(key_number(index), key), value);
+}
+
+static void verify(struct view *view, uint64_t last)
+{
+	static uint64_t changed[KEYS];
+	static uint8_t data[VALUE_MAX];
+	struct view_cursor cursor;
+	char key[16];
+	int err;
+
+	memset(changed, 0, sizeof(changed));
+	for (uint64_t index = 1; index <= last; index++)
+		changed[key_number(index)] = index;
+	err = view_seek(view, TABLE_INODE, (struct bytes){ NULL, 0 }, &cursor);
+	for (uint32_t i = 0; i < KEYS; i++) {
+		struct bytes value = { NULL, 0 };
+
+		if (changed[i])
+			value = value_make(changed[i], data);
+		if (value.size == 0)
+			continue;
+		ck_assert_int_eq(err, 0);
+		ck_assert(bytes_equal(cursor.key, key_make(i, key)));
+		ck_assert(bytes_equal(cursor.value, value));
+		err = view_next(&cursor);
+	}
+	ck_assert_int_eq(err, -ENOENT);
+}
+
+/* --- the tiny MDT --------------------------------------------------------------------------------------------------- */
+
+static int replay(void *owner, uint64_t index, const void *payload, size_t size)
+{
+	struct mdt *mdt = owner;
+
+	assert(size == sizeof(index) && memcmp(payload, &index, size) == 0);
+	apply(mdt->view, index);
+	mdt->replayed++;
+	return 0;
+}
+
+static void mdt_start(struct mdt *mdt)
+{
+	struct mdt_log_config config = {
+		.dir = dir,
+		.target = { { 1 } },
+		.segment_size = SEGMENT,
+		.owner = mdt,
+		.replay = replay,
+	};
+	int err;
+
+	*mdt = (struct mdt){ .loop = NULL };
+	assert(loop_new(&mdt->loop) == 0);
+	err = view_open(dir, &mdt->view, &config.applied, error, sizeof(error));
+	if (err == 0)
+		err = mdt_log_open(mdt->loop, &config, &mdt->log, error, sizeof(error));
+	ck_assert_msg(err == 0, "%s", error);
+	mdt->applied = config.applied;
+	ck_assert_int_eq(checkpoint_new(mdt->loop, mdt->view, mdt->log, &mdt->checkpoint), 0);
+}
+
+static void mdt_stop(struct mdt *mdt)
+{
+	ck_assert_ptr_null(checkpoint_free(mdt->checkpoint));
+	mdt_log_close(mdt->log);
+	view_close(mdt->view);
+	loop_free(mdt->loop);
+}
+
+static void mdt_change(struct mdt *mdt, unsigned int count)
+{
+	while (count-- > 0) {
+		uint64_t index = mdt_log_last(mdt->log) + 1;
+
+		mdt_log_append(mdt->log, &index, sizeof(index));
+		apply(mdt->view, index);
+	}
+	mdt_log_write(mdt->log);
+	checkpoint_consider(mdt->checkpoint);
+}
+
+static void mdt_iterate(struct mdt *mdt)
+{
+	loop_stop(mdt->loop);
+	assert(loop_run(mdt->loop) == 0);
+}
+
+/* --- tests ---------------------------------------------------------------------------------------------------------- */
+
+START_TEST(a_run_leaves_nothing_to_replay)
+{
+	struct mdt mdt;
+
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	checkpoint_run(mdt.checkpoint);
+	mdt_change(&mdt, 500);
+	ck_assert_uint_gt(view_active_bytes(mdt.view), 0);
+	checkpoint_run(mdt.checkpoint);
+	ck_assert_uint_eq(view_active_bytes(mdt.view), 0);
+	ck_assert(!view_is_frozen(mdt.view));
+	verify(mdt.view, 500);
+	mdt_stop(&mdt);
+
+	mdt_start(&mdt);
+	ck_assert_uint_eq(mdt.applied, 500);
+	ck_assert_uint_eq(mdt.replayed, 0);
+	verify(mdt.view, 500);
+	mdt_change(&mdt, 10);
+	mdt_stop(&mdt); /* not a clean stop */
+
+	mdt_start(&mdt);
+	ck_assert_uint_eq(mdt.applied, 500);
+	ck_assert_uint_eq(mdt.replayed, 10);
+	verify(mdt.view, 510);
+	mdt_iterate(&mdt);
+	checkpoint_run(mdt.checkpoint);
+	mdt_stop(&mdt);
+	ck_assert_ptr_null(checkpoint_free(NULL));
+	temp_dir_remove(dir);
+}
+END_TEST
+
+START_TEST(a_big_table_starts_one)
+{
+	unsigned int checkpoints = 0;
+	bool was_frozen = false;
+	struct mdt mdt;
+
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	while (checkpoints < 4) {
+		mdt_change(&mdt, 20);
+		mdt_iterate(&mdt);
+		if (was_frozen && !view_is_frozen(mdt.view)) {
+			checkpoints++;
+			verify(mdt.view, mdt_log_last(mdt.log));
+		}
+		was_frozen = view_is_frozen(mdt.view);
+		ck_assert_uint_le(checkpoint_delay_ms(mdt.checkpoint), CHECKPOINT_DELAY_MAX);
+	}
+	verify(mdt.view, mdt_log_last(mdt.log));
+	mdt_stop(&mdt);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+START_TEST(admission_is_slowed_when_it_lags)
+{
+	static uint8_t value[VIEW_VALUE_MAX];
+	struct mdt mdt;
+	uint32_t key = 0;
+
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	while (view_active_bytes(mdt.view) <= CHECKPOINT_SLOW_BYTES) {
+		ck_assert_uint_eq(checkpoint_delay_ms(mdt.checkpoint), 0);
+		view_put(mdt.view, TABLE_XATTR, (struct bytes){ &key, sizeof(key) },
+			 (struct bytes){ value, sizeof(value) });
+		key++;
+	}
+	ck_assert_uint_gt(checkpoint_delay_ms(mdt.checkpoint), 0);
+	mdt_change(&mdt, 1);
+	checkpoint_run(mdt.checkpoint);
+	ck_assert_uint_eq(checkpoint_delay_ms(mdt.checkpoint), 0);
+	mdt_stop(&mdt);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+/* Changes and checkpoints until it is killed, by itself; tells what it has written. */
+static _Noreturn void run_killed(uint64_t *shared_written, unsigned int steps)
+{
+	struct mdt mdt;
+
+	mdt_start(&mdt);
+	for (unsigned int i = 0; i < steps; i++) {
+		mdt_change(&mdt, 10);
+		*shared_written = mdt_log_last(mdt.log);
+		mdt_iterate(&mdt);
+		if (mix(*shared_written) % 400 == 0)
+			checkpoint_run(mdt.checkpoint);
+	}
+	kill(getpid(), SIGKILL);
+	abort();
+}
+
+START_TEST(a_killed_one_goes_on_where_it_was)
+{
+	uint64_t *written = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t random = 0x5eed, applied = 0;
+	struct mdt mdt;
+	int status;
+
+	ck_assert_ptr_ne(written, MAP_FAILED);
+	temp_dir_make(dir);
+	for (int round = 0; round < 10; round++) {
+		pid_t pid = fork();
+
+		random = mix(random + 1);
+		ck_assert_int_ge(pid, 0);
+		if (pid == 0)
+			run_killed(written, (unsigned int)(1 + random % 400));
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+
+		mdt_start(&mdt);
+		ck_assert_uint_ge(mdt.applied, applied);
+		applied = mdt.applied;
+		ck_assert_uint_eq(mdt_log_last(mdt.log), *written);
+		ck_assert_uint_eq(mdt.applied + mdt.replayed, *written);
+		verify(mdt.view, *written);
+		if (round % 3 == 0)
+			checkpoint_run(mdt.checkpoint);
+		mdt_stop(&mdt);
+	}
+	ck_assert_uint_gt(applied, 0);
+	munmap(written, 4096);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+/* Takes all the room there is. */
+static void fill(const char *path)
+{
+	static uint8_t data[65536];
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	for (size_t size = sizeof(data); size > 0;) {
+		if (write(fd, data, size) < 0)
+			size /= 2;
+	}
+	close(fd);
+}
+
+START_TEST(a_full_filesystem_is_waited_for)
+{
+	char filler[PATH_MAX + 16];
+	struct mdt mdt;
+
+	temp_dir_make(dir);
+	if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	    mount("none", dir, "tmpfs", 0, "size=40m") == 0) {
+		snprintf(filler, sizeof(filler), "%s/filler", dir);
+		mdt_start(&mdt);
+		mdt_change(&mdt, 100);
+		checkpoint_run(mdt.checkpoint);
+		ck_assert(!checkpoint_space_low(mdt.checkpoint));
+		/* The segment to come is there before the room goes. */
+		mdt_change(&mdt, 1);
+		mdt_log_wait(mdt.log, mdt_log_last(mdt.log));
+		mdt_change(&mdt, 800);
+		fill(filler);
+		checkpoint_run(mdt.checkpoint);
+		ck_assert(checkpoint_space_low(mdt.checkpoint));
+		verify(mdt.view, 901);
+		mdt_change(&mdt, 10);
+		checkpoint_run(mdt.checkpoint);
+		ck_assert(checkpoint_space_low(mdt.checkpoint));
+
+		ck_assert_int_eq(unlink(filler), 0);
+		checkpoint_run(mdt.checkpoint);
+		ck_assert(!checkpoint_space_low(mdt.checkpoint));
+		verify(mdt.view, 911);
+		mdt_stop(&mdt);
+		mdt_start(&mdt);
+		ck_assert_uint_eq(mdt.applied, 911);
+		verify(mdt.view, 911);
+		mdt_stop(&mdt);
+		ck_assert_int_eq(umount(dir), 0);
+	}
+	temp_dir_remove(dir);
+}
+END_TEST
+
+UNIT_MAIN("checkpoint", a_run_leaves_nothing_to_replay, a_big_table_starts_one, admission_is_slowed_when_it_lags,
+	  a_killed_one_goes_on_where_it_was, a_full_filesystem_is_waited_for)

@@ -1,0 +1,860 @@
+/*
+ * An MDT as others see it, over loopback: its operations by the wire; kill -9 under a writer, with every acknowledged
+ * operation looked for afterwards; and what it has an OST (a simple one, in this process) do.
+ */
+#include "common/fiber.h"
+#include "common/logger.h"
+#include "common/peer.h"
+#include "common/status.h"
+#include "mds/cut.h"
+#include "mds/destroy.h"
+#include "mds/mdt.h"
+#include "mds/ost_link.h"
+#include "mds/sessions.h"
+#include "proto/oss.pb-c.h"
+#include "temp_dir.h"
+#include "unit.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* --- a disk that can be held up ------------------------------------------------------------------------------------- */
+
+static pthread_mutex_t disk_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t disk_open = PTHREAD_COND_INITIALIZER;
+static bool disk_held; /* no fdatasync() of this process ends */
+
+/* In place of the C library's. */
+int fdatasync(int fd)
+{
+	pthread_mutex_lock(&disk_mutex);
+	while (disk_held)
+		pthread_cond_wait(&disk_open, &disk_mutex);
+	pthread_mutex_unlock(&disk_mutex);
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+static void disk_hold(bool held)
+{
+	pthread_mutex_lock(&disk_mutex);
+	disk_held = held;
+	pthread_cond_broadcast(&disk_open);
+	pthread_mutex_unlock(&disk_mutex);
+}
+
+/* --- an MDS in a child process: the program beside the test, ../bin/strake-mds --------------------------------------- */
+
+struct setting {
+	char dir[PATH_MAX];
+	char address[ADDRESS_SIZE];
+	struct identity identity;
+	struct key key;
+	pid_t pid;
+};
+
+static void setting_make(struct setting *setting)
+{
+	temp_dir_make(setting->dir);
+	strcpy(setting->address, "127.0.0.1:0");
+	setting->identity = (struct identity){ .role = ROLE_MDT, .format_version = 1, .fs_name = "test" };
+	uuid_make(&setting->identity.fs);
+	uuid_make(&setting->identity.target);
+	key_make(&setting->key);
+}
+
+/* As `strake format` does. */
+static void setting_format(const struct setting *setting)
+{
+	char path[PATH_MAX + 16];
+
+	ck_assert_int_eq(identity_write(setting->dir, &setting->identity), 0);
+	snprintf(path, sizeof(path), "%s/cluster.key", setting->dir);
+	ck_assert_int_eq(key_write(path, &setting->key), 0);
+}
+
+static struct mdt_config setting_config(const struct setting *setting, struct address_list *listen)
+{
+	ck_assert_int_eq(address_list_parse(setting->address, listen), 0);
+	return (struct mdt_config){
+		.dir = setting->dir,
+		.listen = listen,
+		.identity = &setting->identity,
+		.key = &setting->key,
+	};
+}
+
+static void program_path(char out[PATH_MAX])
+{
+	ssize_t len = readlink("/proc/self/exe", out, PATH_MAX - 1);
+
+	if (len < 0)
+		_exit(126);
+	out[len] = '\0';
+	strcpy(strrchr(out, '/'), "/../bin/strake-mds");
+}
+
+static _Noreturn void child_run(const struct setting *setting, int ready)
+{
+	char path[PATH_MAX], number[16];
+
+	program_path(path);
+	snprintf(number, sizeof(number), "%d", ready);
+	setenv("STRAKE_READY_FD", number, 1);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* There is no MGS. */
+	execl(path, "strake-mds", "-d", setting->dir, "-l", setting->address, "-m", "127.0.0.1:1", "--log-level",
+	      "error", (char *)NULL);
+	_exit(127);
+}
+
+static void setting_start(struct setting *setting)
+{
+	char line[256] = "";
+	size_t len = 0;
+	ssize_t got;
+	int ready[2];
+
+	ck_assert_int_eq(pipe(ready), 0);
+	setting->pid = fork();
+	ck_assert_int_ge(setting->pid, 0);
+	if (setting->pid == 0) {
+		close(ready[0]);
+		child_run(setting, ready[1]);
+	}
+	close(ready[1]);
+	while (!strchr(line, '\n') && (got = read(ready[0], line + len, sizeof(line) - 1 - len)) > 0)
+		len += (size_t)got;
+	close(ready[0]);
+	ck_assert_msg(sscanf(line, "ready %255s", setting->address) == 1, "the MDS did not start: %s", line);
+}
+
+static void setting_stop(struct setting *setting)
+{
+	int status;
+
+	kill(setting->pid, SIGTERM);
+	ck_assert_int_eq(waitpid(setting->pid, &status, 0), setting->pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* strake-mds --check finds nothing. */
+static void setting_check(const struct setting *setting)
+{
+	char path[PATH_MAX];
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		program_path(path);
+		execl(path, "strake-mds", "--check", "-d", setting->dir, "--log-level", "error", (char *)NULL);
+		_exit(127);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* --- a client ------------------------------------------------------------------------------------------------------- */
+
+struct client {
+	struct loop *loop;
+	struct peer *peer;
+	uint64_t session;
+	unsigned int running;
+	struct fiber_queue idle;
+	Strake__Cred cred;
+};
+
+static void client_connect(struct client *client, const struct setting *setting)
+{
+	const char *addresses[] = { setting->address };
+
+	ck_assert_int_eq(peer_new(client->loop,
+				  &(struct peer_config){
+					  .fs = setting->identity.fs,
+					  .target = setting->identity.target,
+					  .role = ROLE_MDT,
+					  .own_role = ROLE_CLIENT,
+					  .key = &setting->key,
+					  .addresses = addresses,
+					  .address_count = 1,
+				  },
+				  &client->peer),
+			 0);
+	strake__cred__init(&client->cred);
+}
+
+/* Ask until there is an answer: the same slot and number again. The caller releases the call. */
+static int client_ask(struct client *client, struct call *call)
+{
+	int err;
+
+	call->session = client->session;
+	for (;;) {
+		err = peer_call(client->peer, call);
+		if (call->answered)
+			return err;
+		call_release(call);
+		call->flags |= FRAME_RESENT;
+		fiber_sleep_ms(5);
+	}
+}
+
+static void client_open_session(struct client *client)
+{
+	Strake__SessionOpenRequest request = STRAKE__SESSION_OPEN_REQUEST__INIT;
+	struct call call = { .opcode = OP_SESSION_OPEN, .request = &request.base };
+	char hostname[] = "here";
+	struct uuid uuid;
+	uint64_t first;
+
+	uuid_make(&uuid);
+	request.client_uuid = (ProtobufCBinaryData){ .data = uuid.bytes, .len = UUID_SIZE };
+	request.hostname = hostname;
+	request.slots = 64;
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	first = ((const Strake__SessionOpenReply *)call.reply)->session;
+	ck_assert_uint_eq(((const Strake__SessionOpenReply *)call.reply)->slots, 64);
+	ck_assert_uint_ge(call.durable_index, call.log_index);
+	call_release(&call);
+
+	/* The same again: the same session. */
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	client->session = ((const Strake__SessionOpenReply *)call.reply)->session;
+	ck_assert_uint_eq(client->session, first);
+	call_release(&call);
+}
+
+static ProtobufCBinaryData name_data(const char *name)
+{
+	return (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)name, .len = strlen(name) };
+}
+
+static int client_make(struct client *client, uint16_t op, uint64_t parent, const char *name, uint32_t slot,
+		       uint32_t seq, uint64_t *ret_ino)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+	struct call call = { .opcode = op, .request = &request.base, .slot = slot, .seq = seq };
+	int err;
+
+	request.cred = &client->cred;
+	request.parent = parent;
+	request.name = name_data(name);
+	request.mode = 0755;
+	request.has_exclusive = request.exclusive = 1;
+	err = client_ask(client, &call);
+	if (err == 0 && ret_ino)
+		*ret_ino = ((const Strake__EntryReply *)call.reply)->attr->ino;
+	call_release(&call);
+	return err;
+}
+
+static int client_unlink(struct client *client, uint64_t parent, const char *name, uint32_t slot, uint32_t seq)
+{
+	Strake__UnlinkRequest request = STRAKE__UNLINK_REQUEST__INIT;
+	struct call call = { .opcode = OP_UNLINK, .request = &request.base, .slot = slot, .seq = seq };
+	int err;
+
+	request.cred = &client->cred;
+	request.parent = parent;
+	request.name = name_data(name);
+	err = client_ask(client, &call);
+	call_release(&call);
+	return err;
+}
+
+static int client_rename(struct client *client, uint64_t parent, const char *name, const char *new_name, uint32_t slot,
+			 uint32_t seq)
+{
+	Strake__RenameRequest request = STRAKE__RENAME_REQUEST__INIT;
+	struct call call = { .opcode = OP_RENAME, .request = &request.base, .slot = slot, .seq = seq };
+	int err;
+
+	request.cred = &client->cred;
+	request.parent = request.new_parent = parent;
+	request.name = name_data(name);
+	request.new_name = name_data(new_name);
+	err = client_ask(client, &call);
+	call_release(&call);
+	return err;
+}
+
+static int client_lookup(struct client *client, uint64_t parent, const char *name, uint64_t *ret_ino)
+{
+	Strake__LookupRequest request = STRAKE__LOOKUP_REQUEST__INIT;
+	struct call call = { .opcode = OP_LOOKUP, .request = &request.base };
+	int err;
+
+	request.cred = &client->cred;
+	request.parent = parent;
+	request.name = name_data(name);
+	err = client_ask(client, &call);
+	if (err == 0)
+		*ret_ino = ((const Strake__EntryReply *)call.reply)->attr->ino;
+	call_release(&call);
+	return err;
+}
+
+/* Run body(client) in a fiber on a loop of its own, to its end. */
+static void client_run(struct client *client, const struct setting *setting, void (*body)(void *arg), void *arg)
+{
+	client_connect(client, setting);
+	ck_assert_int_eq(fiber_start(client->loop, body, arg), 0);
+	ck_assert_int_eq(loop_run(client->loop), 0);
+}
+
+/* --- operations by the wire ----------------------------------------------------------------------------------------- */
+
+static void operations(void *arg)
+{
+	struct client *client = arg;
+	Strake__ReaddirRequest readdir = STRAKE__READDIR_REQUEST__INIT;
+	Strake__SyncRequest sync = STRAKE__SYNC_REQUEST__INIT;
+	Strake__SessionRenewRequest renew = STRAKE__SESSION_RENEW_REQUEST__INIT;
+	Strake__SessionCloseRequest close_request = STRAKE__SESSION_CLOSE_REQUEST__INIT;
+	struct call call = { .opcode = OP_READDIR, .request = &readdir.base };
+	const Strake__ReaddirReply *listing;
+	uint64_t dir, file, found;
+	uint32_t seq = 1;
+
+	client_open_session(client);
+	ck_assert_int_eq(client_make(client, OP_MKDIR, 1, "dir", 0, seq++, &dir), 0);
+	ck_assert_int_eq(client_make(client, OP_CREATE, dir, "file", 0, seq++, &file), 0);
+	ck_assert_int_eq(client_make(client, OP_CREATE, dir, "file", 0, seq++, NULL), -EEXIST);
+	ck_assert_int_eq(client_make(client, OP_CREATE, dir, "a/b", 0, seq++, NULL), -EINVAL);
+	ck_assert_int_eq(client_make(client, OP_CREATE, dir, "x", 64, seq++, NULL), -EINVAL); /* no such slot */
+	ck_assert_int_eq(client_make(client, OP_CREATE, dir, "x", 0, 1, NULL), -ESTALE);
+	ck_assert_int_eq(client_lookup(client, dir, "file", &found), 0);
+	ck_assert_uint_eq(found, file);
+	ck_assert_int_eq(client_rename(client, dir, "file", "moved", 0, seq++), 0);
+	ck_assert_int_eq(client_lookup(client, dir, "file", &found), -ENOENT);
+
+	readdir.cred = &client->cred;
+	readdir.ino = dir;
+	readdir.max_bytes = 4096;
+	readdir.has_attrs = readdir.attrs = 1;
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	listing = (const Strake__ReaddirReply *)call.reply;
+	ck_assert_uint_eq(listing->n_entry, 1);
+	ck_assert_uint_eq(listing->entry[0]->attr->ino, file);
+	ck_assert(listing->end);
+	call_release(&call);
+
+	call = (struct call){ .opcode = OP_SYNC, .request = &sync.base };
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	ck_assert_uint_ge(call.durable_index, call.log_index);
+	call_release(&call);
+	call = (struct call){ .opcode = OP_SESSION_RENEW, .request = &renew.base };
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	ck_assert(!((const Strake__SessionRenewReply *)call.reply)->reclaim);
+	call_release(&call);
+	ck_assert_int_eq(client_unlink(client, dir, "moved", 0, seq++), 0);
+
+	call = (struct call){ .opcode = OP_SESSION_CLOSE, .request = &close_request.base };
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	call_release(&call);
+	ck_assert_int_eq(client_lookup(client, dir, "x", &found), -ENOSESSION);
+	client->peer = peer_free(client->peer);
+	loop_stop(client->loop);
+}
+
+START_TEST(by_the_wire)
+{
+	struct setting setting;
+	struct client client = { 0 };
+
+	setting_make(&setting);
+	setting_format(&setting);
+	setting_start(&setting);
+	ck_assert_int_eq(loop_new(&client.loop), 0);
+	client_run(&client, &setting, operations, &client);
+	loop_free(client.loop);
+	setting_stop(&setting);
+	temp_dir_remove(setting.dir);
+}
+END_TEST
+
+/* --- kill -9 under a writer ----------------------------------------------------------------------------------------- */
+
+#define WRITERS   32
+#define ROUNDS    5
+#define PER_ROUND 40 /* operations of each writer */
+
+struct writers {
+	struct client client;
+	struct setting *setting;
+	uint64_t dir;
+	unsigned int acknowledged, kill_at, kills;
+	uint64_t inos[WRITERS][ROUNDS * PER_ROUND];
+};
+
+struct writer {
+	struct writers *all;
+	unsigned int number;
+	unsigned int round;
+};
+
+/* The name that operation `step` of a writer leaves behind; every third is unlinked again, every second renamed. */
+static void name_of_step(char out[32], unsigned int writer, unsigned int step, bool final)
+{
+	snprintf(out, 32, "%s%u-%u", final && step % 2 ? "r" : "w", writer, step);
+}
+
+static void acknowledged(struct writers *all)
+{
+	if (++all->acknowledged == all->kill_at)
+		kill(all->setting->pid, SIGKILL);
+}
+
+static void writer_run(void *arg)
+{
+	struct writer *writer = arg;
+	struct writers *all = writer->all;
+	char name[32], final[32];
+	uint32_t seq = 1 + writer->round * PER_ROUND * 3;
+
+	for (unsigned int i = 0; i < PER_ROUND; i++) {
+		unsigned int step = writer->round * PER_ROUND + i;
+
+		name_of_step(name, writer->number, step, false);
+		name_of_step(final, writer->number, step, true);
+		/* Twice executed would be EEXIST or ENOENT. */
+		ck_assert_int_eq(client_make(&all->client, OP_CREATE, all->dir, name, writer->number, seq++,
+					     &all->inos[writer->number][step]),
+				 0);
+		acknowledged(all);
+		if (step % 2)
+			ck_assert_int_eq(client_rename(&all->client, all->dir, name, final, writer->number, seq++), 0);
+		acknowledged(all);
+		if (step % 3 == 0)
+			ck_assert_int_eq(client_unlink(&all->client, all->dir, final, writer->number, seq++), 0);
+		acknowledged(all);
+	}
+	if (--all->client.running == 0)
+		fiber_wake_all(&all->client.idle);
+	free(writer);
+}
+
+static void check_all(struct writers *all, unsigned int steps)
+{
+	char name[32];
+	uint64_t ino;
+
+	for (unsigned int writer = 0; writer < WRITERS; writer++) {
+		for (unsigned int step = 0; step < steps; step++) {
+			name_of_step(name, writer, step, true);
+			if (step % 3 == 0) {
+				ck_assert_int_eq(client_lookup(&all->client, all->dir, name, &ino), -ENOENT);
+				continue;
+			}
+			ck_assert_int_eq(client_lookup(&all->client, all->dir, name, &ino), 0);
+			ck_assert_uint_eq(ino, all->inos[writer][step]);
+		}
+	}
+}
+
+/* Starts the MDT anew when it has been killed; on the loop's own time. */
+static void keeper_run(void *arg)
+{
+	struct writers *all = arg;
+	int status;
+
+	while (all->client.running > 0) {
+		if (waitpid(all->setting->pid, &status, WNOHANG) == all->setting->pid) {
+			ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+			all->kills++;
+			setting_start(all->setting);
+		}
+		fiber_sleep_ms(2);
+	}
+}
+
+static void kill_rounds(void *arg)
+{
+	struct writers *all = arg;
+
+	client_open_session(&all->client);
+	ck_assert_int_eq(client_make(&all->client, OP_MKDIR, 1, "dir", 63, 1, &all->dir), 0);
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		all->acknowledged = 0;
+		all->kill_at = 400 + 700 * round;
+		all->client.running = WRITERS;
+		for (unsigned int i = 0; i < WRITERS; i++) {
+			struct writer *writer = malloc(sizeof(*writer));
+
+			*writer = (struct writer){ .all = all, .number = i, .round = round };
+			ck_assert_int_eq(fiber_start(all->client.loop, writer_run, writer), 0);
+		}
+		ck_assert_int_eq(fiber_start(all->client.loop, keeper_run, all), 0);
+		while (all->client.running > 0)
+			fiber_wait(&all->client.idle, NULL);
+		check_all(all, (round + 1) * PER_ROUND);
+	}
+	all->client.peer = peer_free(all->client.peer);
+	loop_stop(all->client.loop);
+}
+
+static void check_again(void *arg)
+{
+	struct writers *all = arg;
+
+	check_all(all, ROUNDS * PER_ROUND);
+	all->client.peer = peer_free(all->client.peer);
+	loop_stop(all->client.loop);
+}
+
+START_TEST(killed_under_writers)
+{
+	struct setting setting;
+	struct writers *all = calloc(1, sizeof(*all));
+
+	setting_make(&setting);
+	setting_format(&setting);
+	all->setting = &setting;
+	setting_start(&setting);
+	ck_assert_int_eq(loop_new(&all->client.loop), 0);
+	client_run(&all->client, &setting, kill_rounds, all);
+	ck_assert_uint_eq(all->kills, ROUNDS);
+
+	/* And stopped as it should be. */
+	setting_stop(&setting);
+	setting_start(&setting);
+	client_run(&all->client, &setting, check_again, all);
+	kill(setting.pid, SIGKILL);
+	ck_assert_int_eq(waitpid(setting.pid, NULL, 0), setting.pid);
+	setting_check(&setting);
+	loop_free(all->client.loop);
+	free(all);
+	temp_dir_remove(setting.dir);
+}
+END_TEST
+
+/* --- an OST --------------------------------------------------------------------------------------------------------- */
+
+#define OST_SEEN_MAX 64
+
+struct fake_ost {
+	struct setting setting;
+	struct loop *loop;
+	struct mdt *mdt;
+	struct service *service;
+	struct uuid target;
+	char address[ADDRESS_SIZE];
+	unsigned int refuse; /* so many requests are answered EIO first */
+	unsigned int sessions, session_count;
+	uint64_t destroyed_ino[OST_SEEN_MAX], destroyed_gen[OST_SEEN_MAX];
+	size_t destroyed;
+	uint64_t cut_ino, cut_number, cut_start;
+	struct client client;
+};
+
+static void ost_handle(void *owner, struct request *request)
+{
+	struct fake_ost *ost = owner;
+
+	if (ost->refuse > 0 && request->header.opcode != OP_SESSIONS) {
+		ost->refuse--;
+		service_reply_error(request, -EIO);
+		return;
+	}
+	if (request->header.opcode == OP_SESSIONS) {
+		const Strake__SessionTable *table = (const void *)request->body;
+
+		ost->sessions++;
+		ost->session_count = (unsigned int)table->n_session;
+	} else if (request->header.opcode == OP_DESTROY) {
+		const Strake__DestroyRequest *destroy = (const void *)request->body;
+
+		for (size_t i = 0; i < destroy->n_ino && ost->destroyed < OST_SEEN_MAX; i++) {
+			struct destroy_row row;
+
+			if (destroy_get(ost->mdt->state.view, destroy->ino[i], destroy->gen[i], &row) == 0)
+				ck_assert_uint_le(row.index, mdt_log_durable(ost->mdt->log));
+			ost->destroyed_ino[ost->destroyed] = destroy->ino[i];
+			ost->destroyed_gen[ost->destroyed++] = destroy->gen[i];
+		}
+	} else if (request->header.opcode == OP_CUT) {
+		const Strake__CutRequest *cut = (const void *)request->body;
+		struct cut_row row;
+
+		if (cut_get(ost->mdt->state.view, cut->ino, &row) == 0 && row.number == cut->cut->number)
+			ck_assert_uint_le(row.index, mdt_log_durable(ost->mdt->log));
+		ost->cut_ino = cut->ino;
+		ost->cut_number = cut->cut->number;
+		ost->cut_start = cut->cut->start;
+	}
+	service_reply_error(request, 0);
+}
+
+static void give_map(struct fake_ost *ost, bool listed)
+{
+	Strake__ClusterMap map = STRAKE__CLUSTER_MAP__INIT;
+	Strake__Target target = STRAKE__TARGET__INIT, *targets[] = { &target };
+	char *addresses[] = { ost->address };
+
+	target.uuid = (ProtobufCBinaryData){ .data = ost->target.bytes, .len = UUID_SIZE };
+	target.role = STRAKE__TARGET_ROLE__TARGET_OST;
+	target.n_address = 1;
+	target.address = addresses;
+	target.bytes_total = target.bytes_free = 1 << 30;
+	target.instance = 1;
+	map.n_target = listed;
+	map.target = targets;
+	layout_chooser_set(&ost->mdt->chooser, &map);
+	ost_links_set_map(ost->mdt->links, &map);
+}
+
+static int truncate_file(struct client *client, uint64_t ino, uint64_t size, uint32_t seq)
+{
+	Strake__SetattrRequest request = STRAKE__SETATTR_REQUEST__INIT;
+	struct call call = { .opcode = OP_SETATTR, .request = &request.base, .seq = seq };
+	int err;
+
+	request.cred = &client->cred;
+	request.ino = ino;
+	request.has_size = 1;
+	request.size = size;
+	err = client_ask(client, &call);
+	if (err == 0)
+		ck_assert_uint_ge(call.durable_index, call.log_index);
+	call_release(&call);
+	return err;
+}
+
+static bool open_file(struct client *client, uint16_t op, uint64_t ino)
+{
+	Strake__OpenRequest open = STRAKE__OPEN_REQUEST__INIT;
+	Strake__CloseRequest close_request = STRAKE__CLOSE_REQUEST__INIT;
+	struct call call = { .opcode = op, .request = op == OP_OPEN ? &open.base : &close_request.base };
+	uint32_t modes = OPEN_READ;
+	int err;
+
+	open.cred = &client->cred;
+	open.ino = ino;
+	open.modes = modes;
+	close_request.n_ino = close_request.n_modes = 1;
+	close_request.ino = &ino;
+	close_request.modes = &modes;
+	err = client_ask(client, &call);
+	call_release(&call);
+	return err == 0;
+}
+
+static uint64_t pending_rows(struct fake_ost *ost, enum view_table table)
+{
+	struct view_cursor cursor;
+	uint64_t count = 0;
+	int err = view_seek(ost->mdt->state.view, table, (struct bytes){ "", 0 }, &cursor);
+
+	for (; err == 0; err = view_next(&cursor))
+		count++;
+	return count;
+}
+
+static void ost_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	struct inode inode;
+	uint64_t file, held;
+	uint32_t seq = 1;
+	int err;
+
+	client_open_session(client);
+	while (ost->session_count != 1)
+		fiber_sleep_ms(1);
+
+	/* A cut reaches the OST, durably ordered; the next waits for it. */
+	ost->refuse = 2;
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "file", 0, seq++, &file), 0);
+	ck_assert_int_eq(truncate_file(client, file, 5000, seq++), 0);
+	while ((err = truncate_file(client, file, 4000, seq++)) == -EAGAIN)
+		fiber_sleep_ms(2);
+	ck_assert_int_eq(err, 0);
+	while (ost->cut_number != 2 || pending_rows(ost, TABLE_CUT) > 0)
+		fiber_sleep_ms(1);
+	ck_assert_uint_eq(ost->cut_ino, file);
+	ck_assert_uint_eq(ost->cut_start, 4000);
+
+	/* Destroyed when the last who has it open is gone. */
+	ost->refuse = 1;
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "held", 0, seq++, &held), 0);
+	ck_assert(open_file(client, OP_OPEN, held));
+	ck_assert_int_eq(client_unlink(client, 1, "held", 0, seq++), 0);
+	ck_assert_int_eq(client_unlink(client, 1, "file", 0, seq++), 0);
+	while (ost->destroyed < 1 || pending_rows(ost, TABLE_DESTROY) > 0)
+		fiber_sleep_ms(1);
+	ck_assert_uint_eq(ost->destroyed, 1);
+	ck_assert_uint_eq(ost->destroyed_ino[0], file);
+	ck_assert(open_file(client, OP_OPEN, held));
+	ck_assert(open_file(client, OP_CLOSE, held));
+	ck_assert(!open_file(client, OP_OPEN, held));
+	while (ost->destroyed < 2 || pending_rows(ost, TABLE_DESTROY) > 0)
+		fiber_sleep_ms(1);
+	ck_assert_uint_eq(ost->destroyed_ino[1], held);
+
+	/* An evicted session leaves the table, and doubt about the size of what it was writing. */
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "written", 0, seq++, &file), 0);
+	opens_add(ost->mdt->opens, client->session, file, OPEN_WRITE);
+	mdt_evict(ost->mdt, client->session);
+	ck_assert_int_eq(inode_load(ost->mdt->state.view, file, &inode), 0);
+	ck_assert((inode.flags & INODE_SIZE_UNSURE) != 0);
+	while (ost->session_count != 0)
+		fiber_sleep_ms(1);
+
+	/* The OST leaves the map, comes again, and the MDT ends while it is spoken to. */
+	give_map(ost, false);
+	fiber_sleep_ms(5);
+	give_map(ost, true);
+	fiber_yield();
+	client->peer = peer_free(client->peer);
+	ost->service = service_free(ost->service);
+	mdt_stop(ost->mdt);
+	loop_stop(ost->loop);
+}
+
+/* One request to the MDT whose log cannot be synced, in a fiber of its own. */
+struct ask {
+	struct fake_ost *ost;
+	struct call call;
+	uint64_t cut_index; /* what the answer tells of */
+	bool tells;
+	unsigned int *left; /* of those who have no answer */
+};
+
+static void ask_run(void *arg)
+{
+	struct ask *ask = arg;
+
+	ck_assert_int_eq(client_ask(&ask->ost->client, &ask->call), 0);
+	if (ask->tells)
+		ck_assert_uint_ge(ask->call.durable_index, ask->cut_index);
+	call_release(&ask->call);
+	--*ask->left;
+}
+
+static void cut_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	Strake__SetattrRequest truncate = STRAKE__SETATTR_REQUEST__INIT;
+	Strake__GetattrRequest getattr = STRAKE__GETATTR_REQUEST__INIT, getattr_other = STRAKE__GETATTR_REQUEST__INIT;
+	Strake__LookupRequest lookup = STRAKE__LOOKUP_REQUEST__INIT;
+	Strake__ReaddirRequest readdir = STRAKE__READDIR_REQUEST__INIT;
+	Strake__OpenRequest open = STRAKE__OPEN_REQUEST__INIT;
+	Strake__CreateRequest create = STRAKE__CREATE_REQUEST__INIT;
+	Strake__SizeRequest size = STRAKE__SIZE_REQUEST__INIT;
+	struct cut_row row;
+	uint64_t file, other;
+	unsigned int left = 0, others_left = 0;
+	uint32_t seq = 1;
+
+	client_open_session(client);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "file", 0, seq++, &file), 0);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "other", 0, seq++, &other), 0);
+	truncate.cred = lookup.cred = readdir.cred = open.cred = create.cred = &client->cred;
+	truncate.ino = getattr.ino = open.ino = size.ino = file;
+	getattr_other.ino = other;
+	truncate.has_size = 1;
+	truncate.size = 5000;
+	lookup.parent = create.parent = readdir.ino = 1;
+	lookup.name = create.name = name_data("file");
+	readdir.max_bytes = 65536;
+	readdir.has_attrs = readdir.attrs = 1;
+	open.modes = OPEN_READ;
+	size.gen = file;
+	size.cut = 1;
+	size.has_wrote = size.wrote = 1;
+
+	struct ask asks[] = {
+		{ .call = { .opcode = OP_SETATTR, .request = &truncate.base, .slot = 0, .seq = seq }, .tells = true },
+		{ .call = { .opcode = OP_GETATTR, .request = &getattr.base }, .tells = true },
+		{ .call = { .opcode = OP_LOOKUP, .request = &lookup.base }, .tells = true },
+		{ .call = { .opcode = OP_READDIR, .request = &readdir.base }, .tells = true },
+		{ .call = { .opcode = OP_OPEN, .request = &open.base }, .tells = true },
+		{ .call = { .opcode = OP_CREATE, .request = &create.base, .slot = 1, .seq = 1 }, .tells = true },
+		{ .call = { .opcode = OP_SIZE, .request = &size.base, .slot = 2, .seq = 1 }, .tells = true },
+		{ .call = { .opcode = OP_GETATTR, .request = &getattr_other.base } },
+	};
+	const size_t count = sizeof(asks) / sizeof(*asks);
+
+	disk_hold(true);
+	for (size_t i = 0; i < count; i++) {
+		asks[i].ost = ost;
+		asks[i].left = asks[i].tells ? &left : &others_left;
+		++*asks[i].left;
+		ck_assert_int_eq(fiber_start(client->loop, ask_run, &asks[i]), 0);
+		while (i == 0 && cut_get(ost->mdt->state.view, file, &row) < 0)
+			fiber_sleep_ms(1);
+		asks[i].cut_index = row.index;
+	}
+	/* One that tells nothing of it is answered at once; with that, all before it on the connection have been read. */
+	while (others_left > 0)
+		fiber_sleep_ms(1);
+	ck_assert_uint_lt(mdt_log_durable(ost->mdt->log), row.index);
+	ck_assert_uint_eq(left, count - 1);
+	ck_assert_uint_eq(ost->cut_number, 0);
+	disk_hold(false);
+	while (left > 0 || ost->cut_number == 0)
+		fiber_sleep_ms(1);
+
+	client->peer = peer_free(client->peer);
+	ost->service = service_free(ost->service);
+	mdt_stop(ost->mdt);
+	loop_stop(ost->loop);
+}
+
+static void ost_run(void (*story)(void *arg))
+{
+	struct fake_ost *ost = calloc(1, sizeof(*ost));
+	struct address_list listen;
+	struct mdt_config config;
+	char error[256];
+	uint16_t port;
+
+	setting_make(&ost->setting);
+	ck_assert_int_eq(loop_new(&ost->loop), 0);
+	ost->client.loop = ost->loop;
+	config = setting_config(&ost->setting, &listen);
+	ck_assert_msg(mdt_open(ost->loop, &config, &ost->mdt, error, sizeof(error)) == 0, "%s", error);
+	strcpy(ost->setting.address, ost->mdt->address);
+
+	uuid_make(&ost->target);
+	ck_assert_int_eq(service_new(ost->loop,
+				     &(struct service_config){ .fs = ost->setting.identity.fs,
+							       .target = ost->target,
+							       .role = ROLE_OST,
+							       .key = &ost->setting.key,
+							       .owner = ost,
+							       .handle = ost_handle },
+				     &ost->service),
+			 0);
+	ck_assert_int_eq(service_listen(ost->service, "127.0.0.1:0", &port), 0);
+	address_join("127.0.0.1", port, ost->address);
+	give_map(ost, true);
+	client_run(&ost->client, &ost->setting, story, ost);
+	mdt_close(ost->mdt);
+	loop_free(ost->loop);
+	temp_dir_remove(ost->setting.dir);
+	free(ost);
+}
+
+START_TEST(osts_are_told)
+{
+	ost_run(ost_story);
+}
+END_TEST
+
+START_TEST(cuts_are_told_when_durable)
+{
+	ost_run(cut_story);
+}
+END_TEST
+
+UNIT_MAIN("mdt_service", by_the_wire, killed_under_writers, osts_are_told, cuts_are_told_when_durable)

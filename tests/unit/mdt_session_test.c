@@ -1,0 +1,274 @@
+/* Sessions: slots and resends, orphans and who holds them, through restarts; and the volatile tables beside them. */
+#include "mdt_driver.h"
+#include "unit.h"
+
+#include "common/loop.h"
+
+static int make_in_slot(struct driver *driver, const char *name, uint32_t slot, uint32_t seq, bool *ret_resent)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+
+	request.cred = &driver->cred;
+	request.parent = DRIVER_ROOT;
+	request.name = driver_name(name);
+	request.mode = 0755;
+	return driver_send(driver, OP_MKDIR, &request.base, slot, seq, ret_resent);
+}
+
+START_TEST(a_resend_gets_the_first_answer)
+{
+	struct driver *driver = driver_new(), *restarted;
+	uint64_t ino, records;
+	bool resent;
+
+	ck_assert_int_eq(make_in_slot(driver, "dir", 3, 10, &resent), 0);
+	ck_assert(!resent);
+	ino = driver_entry(driver)->attr->ino;
+	records = driver->index;
+	ck_assert_int_eq(make_in_slot(driver, "dir", 3, 10, &resent), 0);
+	ck_assert(resent);
+	ck_assert_uint_eq(driver_entry(driver)->attr->ino, ino);
+	ck_assert_uint_eq(driver->index, records);
+
+	/* Another slot, or a new number: executed, and refused. The refusal is remembered too. */
+	ck_assert_int_eq(make_in_slot(driver, "dir", 4, 10, &resent), -EEXIST);
+	ck_assert_int_eq(make_in_slot(driver, "dir", 3, 11, &resent), -EEXIST);
+	ck_assert(!resent);
+	ck_assert_int_eq(driver_rmdir(driver, DRIVER_ROOT, "dir"), 0);
+	ck_assert_int_eq(make_in_slot(driver, "dir", 3, 11, &resent), -EEXIST);
+	ck_assert(resent);
+	ck_assert_int_eq(make_in_slot(driver, "dir", 3, 10, NULL), -ESTALE);
+
+	/* And after a restart. */
+	restarted = driver_replay(driver, driver->index, 0);
+	driver_reserve(restarted);
+	ck_assert_int_eq(make_in_slot(restarted, "dir", 3, 11, &resent), -EEXIST);
+	ck_assert(resent);
+	ck_assert_int_eq(make_in_slot(restarted, "dir", 3, 12, &resent), 0);
+	driver_free(restarted);
+
+	/* Numbers wrap. */
+	ck_assert_int_eq(make_in_slot(driver, "w1", 5, UINT32_MAX, &resent), 0);
+	ck_assert_int_eq(make_in_slot(driver, "w2", 5, 0, &resent), 0);
+	ck_assert(!resent);
+	ck_assert_int_eq(make_in_slot(driver, "w3", 5, UINT32_MAX, NULL), -ESTALE);
+	driver_free(driver);
+}
+END_TEST
+
+START_TEST(another_operation_is_no_resend)
+{
+	struct driver *driver = driver_new();
+	Strake__UnlinkRequest request = STRAKE__UNLINK_REQUEST__INIT;
+
+	ck_assert_int_eq(make_in_slot(driver, "dir", 0, 70, NULL), 0);
+	request.cred = &driver->cred;
+	request.parent = DRIVER_ROOT;
+	request.name = driver_name("dir");
+	ck_assert_int_eq(driver_send(driver, OP_RMDIR, &request.base, 0, 70, NULL), -EINVAL);
+	driver_free(driver);
+}
+END_TEST
+
+START_TEST(orphans_live_while_held)
+{
+	struct driver *driver = driver_new();
+	uint64_t one = driver->session, two = driver_open_session(driver), file, dir;
+
+	driver_set_osts(driver, 2);
+	file = driver_create(driver, DRIVER_ROOT, "file");
+	dir = driver_mkdir(driver, DRIVER_ROOT, "dir");
+	opens_add(driver->opens, one, file, OPEN_READ);
+	opens_add(driver->opens, two, file, OPEN_READ | OPEN_WRITE);
+	opens_add(driver->opens, two, dir, OPEN_READ);
+	ck_assert_int_eq(driver_unlink(driver, DRIVER_ROOT, "file"), 0);
+	ck_assert_uint_eq(driver_entry(driver)->attr->nlink, 0);
+	ck_assert_int_eq(driver_rmdir(driver, DRIVER_ROOT, "dir"), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).nlink, 0);
+	ck_assert_uint_eq(driver->state.meta.orphans, 2);
+	driver_check(driver);
+
+	/* They can be used, but get no names any more, and nothing is made in them. */
+	ck_assert_int_eq(driver_link(driver, file, DRIVER_ROOT, "again"), -ENOENT);
+	ck_assert_int_eq(driver_make(driver, OP_CREATE, dir, "new", 0644, NULL), -ENOENT);
+	ck_assert_int_eq(driver_truncate(driver, file, 100), 0);
+	driver_create(driver, DRIVER_ROOT, "other");
+	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "other", dir, "x", 0), -ENOENT);
+
+	driver_release(driver, one, file);
+	ck_assert(!orphan_is_held_by(driver->state.view, file, one));
+	ck_assert(orphan_is_held_by(driver->state.view, file, two));
+	driver_release(driver, one, file); /* again: nothing */
+	driver_check(driver);
+	driver_evict(driver, two);
+	ck_assert_uint_eq(driver->state.meta.orphans, 0);
+	ck_assert_uint_eq(driver->outcome.destroyed, 1);
+	driver_check(driver);
+
+	/* What a rename replaces is held as what an unlink removes. */
+	driver->session = one;
+	file = driver_create(driver, DRIVER_ROOT, "replaced");
+	opens_add(driver->opens, one, file, OPEN_READ);
+	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "other", DRIVER_ROOT, "replaced", 0), 0);
+	ck_assert(orphan_is_held_by(driver->state.view, file, one));
+	driver_check(driver);
+	driver_free(driver);
+}
+END_TEST
+
+START_TEST(orphans_wait_for_all_after_a_restart)
+{
+	struct driver *driver = driver_new(), *restarted;
+	uint64_t one = driver->session, two = driver_open_session(driver), file, kept;
+
+	file = driver_create(driver, DRIVER_ROOT, "file");
+	kept = driver_create(driver, DRIVER_ROOT, "kept");
+	opens_add(driver->opens, two, kept, OPEN_READ);
+	ck_assert_int_eq(driver_unlink(driver, DRIVER_ROOT, "kept"), 0);
+	restarted = driver_replay(driver, driver->index, 0);
+	ck_assert(orphan_is_held_by(restarted->state.view, kept, two));
+
+	/* `one` has told what it has open, `two` not yet: it may have this. */
+	leases_reclaim(restarted->leases, leases_find(restarted->leases, one));
+	restarted->session = one;
+	ck_assert_int_eq(driver_unlink(restarted, DRIVER_ROOT, "file"), 0);
+	ck_assert(!orphan_is_held_by(restarted->state.view, file, one));
+	ck_assert(orphan_is_held_by(restarted->state.view, file, two));
+	driver_evict(restarted, two);
+	ck_assert_uint_eq(restarted->state.meta.orphans, 0);
+	ck_assert_uint_eq(restarted->state.meta.inodes, 1);
+	driver_check(restarted);
+	driver_free(restarted);
+	driver_free(driver);
+}
+END_TEST
+
+START_TEST(ending_a_session_takes_all_of_it)
+{
+	struct driver *driver = driver_new();
+	uint64_t one = driver->session, two;
+	struct session_row row;
+	struct slot_row slot;
+	bool resent;
+
+	for (uint32_t i = 0; i < 8; i++)
+		ck_assert_int_eq(make_in_slot(driver, (char[]){ (char)('a' + (int)i), 0 }, i, 1, NULL), 0);
+	two = driver_open_session(driver);
+	ck_assert_uint_gt(two, one);
+	driver_evict(driver, one);
+	ck_assert_int_eq(session_get(driver->state.view, one, &row), -ENOENT);
+	ck_assert_int_eq(session_get(driver->state.view, two, &row), 0);
+	ck_assert_int_eq(slot_judge(driver->state.view, one, 3, 1, OP_MKDIR, &resent, &slot), 0);
+	ck_assert(!resent);
+	ck_assert_uint_eq(driver->state.meta.session_index, driver->index);
+	ck_assert_uint_eq(driver->state.meta.newest_session, two);
+	driver_check(driver);
+	driver_free(driver);
+}
+END_TEST
+
+START_TEST(leases_run_out)
+{
+	struct leases *leases = leases_new();
+	struct uuid client;
+	const uint64_t lease_ns = SESSION_LEASE_MS * NSEC_PER_MSEC;
+
+	uuid_make(&client);
+	leases_add(leases, 5, &client, 8, true, 1000);
+	ck_assert_uint_eq(leases_expired(leases, 1000 + lease_ns), 0);
+	ck_assert_uint_eq(leases_expired(leases, 1001 + lease_ns), 5);
+	leases_excuse(leases, 500);
+	ck_assert_uint_eq(leases_expired(leases, 1500 + lease_ns), 0);
+	ck_assert_ptr_nonnull(leases_find_client(leases, &client));
+	ck_assert(!leases_others_unreclaimed(leases, 0));
+	leases_add(leases, 6, &client, 8, false, 1000);
+	ck_assert(leases_others_unreclaimed(leases, 5));
+	ck_assert(!leases_others_unreclaimed(leases, 6));
+	leases_reclaim(leases, leases_find(leases, 6));
+	ck_assert(!leases_others_unreclaimed(leases, 5));
+	leases_add(leases, 7, &client, 8, false, 1000);
+	leases_remove(leases, 7);
+	leases_remove(leases, 7);
+	ck_assert(!leases_others_unreclaimed(leases, 0));
+	ck_assert_uint_eq(leases_count(leases), 2);
+	leases_free(leases);
+}
+END_TEST
+
+struct seen {
+	uint64_t numbers[16];
+	size_t count;
+};
+
+static void see_holder(void *arg, uint64_t session)
+{
+	struct seen *seen = arg;
+
+	seen->numbers[seen->count++ % 16] = session;
+}
+
+static void see_inode(void *arg, uint64_t ino, unsigned int modes)
+{
+	(void)modes;
+	see_holder(arg, ino);
+}
+
+START_TEST(open_files)
+{
+	struct opens *opens = opens_new();
+	struct seen seen = { 0 };
+
+	opens_add(opens, 1, 100, OPEN_READ);
+	opens_add(opens, 1, 100, OPEN_WRITE);
+	opens_add(opens, 2, 100, OPEN_READ);
+	ck_assert_uint_eq(opens_modes(opens, 1, 100), OPEN_READ | OPEN_WRITE);
+	ck_assert(opens_others_write(opens, 2, 100));
+	ck_assert(!opens_others_write(opens, 1, 100));
+	ck_assert(!opens_remove(opens, 1, 100, OPEN_WRITE));
+	ck_assert(!opens_others_write(opens, 2, 100));
+	opens_each_holder(opens, 100, see_holder, &seen);
+	ck_assert_uint_eq(seen.count, 2);
+	ck_assert(opens_remove(opens, 1, 100, OPEN_READ));
+	ck_assert(opens_remove(opens, 1, 100, OPEN_READ));
+
+	/* Many, so that the table grows. */
+	for (uint64_t ino = 1000; ino < 6000; ino++)
+		opens_add(opens, 1 + ino % 3, ino, OPEN_WRITE);
+	ck_assert_uint_eq(opens_count(opens), 5001);
+	for (uint64_t ino = 1000; ino < 6000; ino++)
+		ck_assert_uint_eq(opens_modes(opens, 1 + ino % 3, ino), OPEN_WRITE);
+	seen.count = 0;
+	opens_each_inode(opens, 3, see_inode, &seen);
+	ck_assert_uint_eq(seen.count, 1667);
+	opens_drop_session(opens, 3);
+	ck_assert_uint_eq(opens_count(opens), 5001 - 1667);
+	opens_free(opens);
+}
+END_TEST
+
+START_TEST(numbers_are_given_once)
+{
+	struct numbers numbers;
+	uint64_t number, up_to;
+
+	numbers_init(&numbers, 1000);
+	ck_assert_int_eq(numbers_take(&numbers, &number), -EAGAIN);
+	ck_assert(numbers_run_low(&numbers, &up_to));
+	ck_assert_uint_eq(up_to, 1000 + NUMBERS_BLOCK);
+	numbers_asked(&numbers, up_to, 7);
+	ck_assert(!numbers_run_low(&numbers, &up_to));
+	numbers_durable(&numbers, 6);
+	ck_assert_int_eq(numbers_take(&numbers, &number), -EAGAIN);
+	numbers_durable(&numbers, 7);
+	for (uint64_t i = 0; i < NUMBERS_BLOCK / 2; i++) {
+		ck_assert_int_eq(numbers_take(&numbers, &number), 0);
+		ck_assert_uint_eq(number, 1000 + i);
+	}
+	ck_assert(numbers_run_low(&numbers, &up_to));
+	ck_assert_uint_eq(up_to, 1000 + 2 * NUMBERS_BLOCK);
+}
+END_TEST
+
+UNIT_MAIN("mdt_session", a_resend_gets_the_first_answer, another_operation_is_no_resend, orphans_live_while_held,
+	  orphans_wait_for_all_after_a_restart, ending_a_session_takes_all_of_it, leases_run_out, open_files,
+	  numbers_are_given_once)
