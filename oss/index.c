@@ -1,0 +1,554 @@
+#include "oss/index_internal.h"
+
+#include "common/fiber.h"
+#include "common/logger.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define FORMAT_VERSION  1
+#define MAP_SIZE        ((size_t)128 << 30) /* address space, not memory: a thousand million objects */
+#define RESERVE_MAX     ((uint64_t)16 << 20)
+#define PENDING_MANY    8192
+#define RETRY_MS        1000
+#define DISK_FULL_BELOW 16 /* blocks */
+
+static const char *const table_names[INDEX_KINDS] = { "object", "file", "tombstone" };
+
+#define index_of_timer(pointer) ((struct index *)(void *)((char *)(pointer)-offsetof(struct index, timer)))
+#define index_of_done(pointer)  ((struct index *)(void *)((char *)(pointer)-offsetof(struct index, done)))
+
+int index_errno(int rc)
+{
+	if (rc == 0)
+		return 0;
+	if (rc == MDB_NOTFOUND)
+		return -ENOENT;
+	if (rc == MDB_MAP_FULL)
+		return -ENOSPC;
+
+	return rc > 0 ? -rc : -EIO;
+}
+
+_Noreturn void index_die(const struct index *index, const char *why)
+{
+	logger_die("the index %s cannot be used any more: %s", index->path, why);
+}
+
+/* --- transactions --------------------------------------------------------------------------------------------------- */
+
+MDB_val index_key_bytes(uint8_t bytes[INDEX_KEY_SIZE], const struct index_key *key)
+{
+	index_key_encode(key, bytes);
+
+	return (MDB_val){ .mv_size = INDEX_KEY_SIZE, .mv_data = bytes };
+}
+
+int index_apply(struct index *index, MDB_txn *txn, const struct index_key *key, const union index_value *value)
+{
+	uint8_t key_data[INDEX_KEY_SIZE], value_data[INDEX_VALUE_SIZE];
+	MDB_val k = index_key_bytes(key_data, key), v;
+	int rc;
+
+	if (!value) {
+		rc = mdb_del(txn, index->dbi[key->kind], &k, NULL);
+		return rc == MDB_NOTFOUND ? 0 : rc;
+	}
+	v = (MDB_val){ .mv_size = index_value_encode(key, value, value_data), .mv_data = value_data };
+
+	return mdb_put(txn, index->dbi[key->kind], &k, &v, 0);
+}
+
+int index_read(struct index *index, MDB_txn *txn, const struct index_key *key, union index_value *ret_value)
+{
+	uint8_t key_data[INDEX_KEY_SIZE];
+	MDB_val k = index_key_bytes(key_data, key), v;
+	int rc;
+
+	rc = mdb_get(txn, index->dbi[key->kind], &k, &v);
+	if (rc != 0)
+		return index_errno(rc);
+
+	return index_value_decode(key, v.mv_data, v.mv_size, ret_value);
+}
+
+static int meta_put(struct index *index, MDB_txn *txn, const char *name, const void *data, size_t size)
+{
+	char key[16];
+	uint8_t value[32];
+	MDB_val k = { .mv_size = strlen(name), .mv_data = key }, v = { .mv_size = size, .mv_data = value };
+
+	assert(strlen(name) < sizeof(key) && size <= sizeof(value));
+	memcpy(key, name, strlen(name));
+	memcpy(value, data, size);
+
+	return mdb_put(txn, index->meta, &k, &v, 0);
+}
+
+static int meta_get(struct index *index, MDB_txn *txn, const char *name, void *out, size_t size)
+{
+	char key[16];
+	MDB_val k = { .mv_size = strlen(name), .mv_data = key }, v;
+	int rc;
+
+	assert(strlen(name) < sizeof(key));
+	memcpy(key, name, strlen(name));
+	rc = mdb_get(txn, index->meta, &k, &v);
+	if (rc != 0)
+		return index_errno(rc);
+	if (v.mv_size != size)
+		return -EBADMSG;
+	memcpy(out, v.mv_data, size);
+
+	return 0;
+}
+
+/* The mark of a clean stop. */
+static int set_clean(struct index *index, bool clean)
+{
+	uint8_t one = 1;
+	char key[] = "clean";
+	MDB_val k = { .mv_size = strlen(key), .mv_data = key };
+	MDB_txn *txn;
+	int rc;
+
+	rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+	if (rc != 0)
+		return index_errno(rc);
+	if (clean)
+		rc = meta_put(index, txn, "clean", &one, sizeof(one));
+	else
+		rc = mdb_del(txn, index->meta, &k, NULL);
+	if (rc == MDB_NOTFOUND) {
+		mdb_txn_abort(txn);
+		return 0;
+	}
+	if (rc != 0) {
+		mdb_txn_abort(txn);
+		return index_errno(rc);
+	}
+
+	return index_errno(mdb_txn_commit(txn));
+}
+
+/* Keep blocks allocated ahead of LMDB's end, so that a full filesystem can still be emptied. Best effort. */
+static void reserve_space(struct index *index)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+	struct statvfs vfs;
+	struct stat st;
+	uint64_t used, reserve = RESERVE_MAX;
+	mdb_filehandle_t fd;
+
+	if (mdb_env_get_fd(index->env, &fd) != 0 || mdb_env_info(index->env, &info) != 0 ||
+	    mdb_env_stat(index->env, &stat) != 0 || fstatvfs(fd, &vfs) < 0 || fstat(fd, &st) < 0)
+		return;
+	used = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+	if (reserve > vfs.f_blocks * vfs.f_frsize / 64)
+		reserve = vfs.f_blocks * vfs.f_frsize / 64;
+	if ((uint64_t)st.st_blocks * 512 >= used + reserve / 2)
+		return;
+	(void)fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)used, (off_t)reserve);
+}
+
+/* --- opening and closing ---------------------------------------------------------------------------------------------- */
+
+static int open_tables(struct index *index, MDB_txn *txn)
+{
+	int rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &index->meta);
+
+	for (int kind = 0; kind < INDEX_KINDS && rc == 0; kind++)
+		rc = mdb_dbi_open(txn, table_names[kind], MDB_CREATE, &index->dbi[kind]);
+
+	return rc;
+}
+
+/* Ours, and of a format we know? Or new: then it becomes ours. */
+static int check_meta(struct index *index, MDB_txn *txn, const struct uuid *target, bool make, bool *ret_clean,
+		      char *error, size_t error_size)
+{
+	uint32_t version = FORMAT_VERSION;
+	struct uuid owner;
+	uint8_t clean;
+	int err;
+
+	err = meta_get(index, txn, "target", &owner, sizeof(owner));
+	if (err == -ENOENT) {
+		if (!make) {
+			snprintf(error, error_size, "%s: there is no index", index->path);
+			return -ENOENT;
+		}
+		*ret_clean = true;
+		err = index_errno(meta_put(index, txn, "target", target, sizeof(*target)));
+		if (err == 0)
+			err = index_errno(meta_put(index, txn, "format", &version, sizeof(version)));
+		if (err < 0)
+			snprintf(error, error_size, "%s: cannot be written: %s", index->path, strerror(-err));
+		return err;
+	}
+	if (err == 0)
+		err = meta_get(index, txn, "format", &version, sizeof(version));
+	if (err < 0) {
+		snprintf(error, error_size, "%s: the index is damaged; restore it from a backup", index->path);
+		return -EINVAL;
+	}
+	if (version != FORMAT_VERSION) {
+		snprintf(error, error_size,
+			 "%s: the index has format %u, this program knows %u; run a newer strake-oss", index->path,
+			 version, FORMAT_VERSION);
+		return -EINVAL;
+	}
+	if (!uuid_equal(&owner, target)) {
+		snprintf(error, error_size, "%s: the index belongs to another target; restore the right folder",
+			 index->path);
+		return -EINVAL;
+	}
+	*ret_clean = meta_get(index, txn, "clean", &clean, sizeof(clean)) == 0;
+
+	return 0;
+}
+
+/* LMDB maps the file and believes it: a short one would end us by SIGBUS later. */
+static int check_length(struct index *index)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+	struct stat st;
+	mdb_filehandle_t fd;
+
+	if (mdb_env_get_fd(index->env, &fd) != 0 || mdb_env_info(index->env, &info) != 0 ||
+	    mdb_env_stat(index->env, &stat) != 0 || fstat(fd, &st) < 0)
+		return -EIO;
+
+	return (uint64_t)st.st_size < (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize ? -EINVAL : 0;
+}
+
+static int open_env(struct index *index, const struct uuid *target, bool make, bool *ret_clean, char *error,
+		    size_t error_size)
+{
+	MDB_txn *txn;
+	int err, rc;
+
+	if (mkdir(index->path, 0700) < 0 && errno != EEXIST) {
+		err = -errno;
+		snprintf(error, error_size, "%s: cannot be made: %s", index->path, strerror(-err));
+		return err;
+	}
+	rc = mdb_env_create(&index->env);
+	if (rc == 0)
+		rc = mdb_env_set_maxdbs(index->env, 1 + INDEX_KINDS);
+	if (rc == 0)
+		rc = mdb_env_set_mapsize(index->env, MAP_SIZE);
+	if (rc == 0)
+		rc = mdb_env_open(index->env, index->path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
+	if (rc == 0 && check_length(index) < 0)
+		rc = MDB_CORRUPTED;
+	if (rc == 0)
+		rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+	if (rc != 0) {
+		snprintf(error, error_size, "%s: the index %s (%s)%s", index->path,
+			 rc < 0 ? "is damaged" : "cannot be opened", mdb_strerror(rc),
+			 rc < 0 ? "; restore it from a backup" : "");
+		return rc < 0 ? -EINVAL : -rc;
+	}
+	rc = open_tables(index, txn);
+	if (rc != 0) {
+		mdb_txn_abort(txn);
+		snprintf(error, error_size, "%s: the index is damaged (%s); restore it from a backup", index->path,
+			 mdb_strerror(rc));
+		return -EINVAL;
+	}
+	err = check_meta(index, txn, target, make, ret_clean, error, error_size);
+	if (err < 0) {
+		mdb_txn_abort(txn);
+		return err;
+	}
+	err = index_errno(mdb_txn_commit(txn));
+	if (err < 0)
+		snprintf(error, error_size, "%s: cannot be written: %s", index->path, strerror(-err));
+
+	return err;
+}
+
+int index_open(const char *dir, const struct uuid *target, bool make, struct index **ret_index, bool *ret_clean,
+	       char *error, size_t error_size)
+{
+	struct index *index = calloc(1, sizeof(*index));
+	int err;
+
+	if (!index) {
+		snprintf(error, error_size, "out of memory");
+		return -ENOMEM;
+	}
+	snprintf(index->path, sizeof(index->path), "%s/index", dir);
+	err = open_env(index, target, make, ret_clean, error, error_size);
+	if (err < 0) {
+		mdb_env_close(index->env);
+		free(index);
+		return err;
+	}
+	reserve_space(index);
+	*ret_index = index;
+
+	return 0;
+}
+
+static int open_snapshot(struct index *index)
+{
+	int rc = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &index->snapshot);
+
+	for (int kind = 0; kind < INDEX_KINDS && rc == 0; kind++)
+		rc = mdb_cursor_open(index->snapshot, index->dbi[kind], &index->cursor[kind]);
+
+	return index_errno(rc);
+}
+
+static void close_snapshot(struct index *index)
+{
+	for (int kind = 0; kind < INDEX_KINDS; kind++) {
+		if (index->cursor[kind])
+			mdb_cursor_close(index->cursor[kind]);
+		index->cursor[kind] = NULL;
+	}
+	if (index->snapshot)
+		mdb_txn_abort(index->snapshot);
+	index->snapshot = NULL;
+}
+
+int index_close(struct index *index, bool clean)
+{
+	int err = 0;
+
+	if (!index)
+		return 0;
+	if (index->loop) {
+		/* Its post must not arrive when we are gone. */
+		while (index->committing)
+			fiber_wait(&index->waiters, NULL);
+		pthread_mutex_lock(&index->lock);
+		index->stop = true;
+		pthread_cond_signal(&index->work);
+		pthread_mutex_unlock(&index->lock);
+		pthread_join(index->thread, NULL);
+		pthread_mutex_destroy(&index->lock);
+		pthread_cond_destroy(&index->work);
+		loop_timer_cancel(&index->timer);
+	}
+	close_snapshot(index);
+	if (clean) {
+		assert(index->durable_last == index->last);
+		err = set_clean(index, true);
+	}
+	index_changes_free(index->announced);
+	index_changes_free(index->pending);
+	index_changes_free(index->frozen);
+	mdb_env_close(index->env);
+	free(index);
+
+	return err;
+}
+
+/* --- commits ---------------------------------------------------------------------------------------------------------- */
+
+static int write_frozen(struct index *index)
+{
+	const struct index_change *change;
+	MDB_txn *txn;
+	int rc;
+
+	rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+	if (rc != 0)
+		return rc;
+	for (change = index->frozen->first[0]; change && rc == 0; change = change->next[0])
+		rc = index_apply(index, txn, &change->key, change->deleted ? NULL : &change->value);
+	if (rc != 0) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+
+	return mdb_txn_commit(txn);
+}
+
+/* LMDB calls a short write EIO; on a full disk that is what it was. */
+static bool is_disk_full(struct index *index, int rc)
+{
+	struct statvfs vfs;
+	mdb_filehandle_t fd;
+
+	if (rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL)
+		return true;
+
+	return rc == EIO && mdb_env_get_fd(index->env, &fd) == 0 && fstatvfs(fd, &vfs) == 0 &&
+	       vfs.f_bavail < DISK_FULL_BELOW;
+}
+
+static int commit(struct index *index)
+{
+	int rc = write_frozen(index);
+
+	if (rc == 0) {
+		reserve_space(index);
+		return 0;
+	}
+	if (!is_disk_full(index, rc))
+		index_die(index, mdb_strerror(rc));
+
+	return rc == EDQUOT ? -EDQUOT : -ENOSPC;
+}
+
+static void *index_main(void *arg)
+{
+	struct index *index = arg;
+
+	pthread_mutex_lock(&index->lock);
+	while (!index->stop) {
+		if (!index->wanted) {
+			pthread_cond_wait(&index->work, &index->lock);
+			continue;
+		}
+		index->wanted = false;
+		pthread_mutex_unlock(&index->lock);
+		index->done_err = commit(index);
+		loop_post(index->loop, &index->done);
+		pthread_mutex_lock(&index->lock);
+	}
+	pthread_mutex_unlock(&index->lock);
+
+	return NULL;
+}
+
+/* Have the thread commit what there is, unless it is at it. */
+static void kick(struct index *index)
+{
+	if (index->committing)
+		return;
+	if (!index->frozen) {
+		struct index_changes *fresh;
+
+		if (index->pending->count == 0)
+			return;
+		fresh = index_changes_new();
+		if (!fresh)
+			index_die(index, "out of memory");
+		index->frozen = index->pending;
+		index->frozen_last = index->last;
+		index->pending = fresh;
+	}
+	index->committing = true;
+	loop_timer_cancel(&index->timer);
+	pthread_mutex_lock(&index->lock);
+	index->wanted = true;
+	pthread_cond_signal(&index->work);
+	pthread_mutex_unlock(&index->lock);
+}
+
+static void timer_expired(struct loop_timer *timer)
+{
+	kick(index_of_timer(timer));
+}
+
+static void set_timer(struct index *index, uint64_t ms)
+{
+	if (!index->timer.loop && !index->committing)
+		loop_timer_set(index->loop, &index->timer, clock_ns() + ms * NSEC_PER_MSEC);
+}
+
+static void renew_snapshot(struct index *index)
+{
+	int rc;
+
+	mdb_txn_reset(index->snapshot);
+	rc = mdb_txn_renew(index->snapshot);
+	for (int kind = 0; kind < INDEX_KINDS && rc == 0; kind++)
+		rc = mdb_cursor_renew(index->snapshot, index->cursor[kind]);
+	if (rc != 0)
+		index_die(index, mdb_strerror(rc));
+}
+
+static void commit_done(struct loop_post *post)
+{
+	struct index *index = index_of_done(post);
+
+	index->committing = false;
+	if (index->done_err < 0) {
+		index->failures++;
+		index->err = index->done_err;
+		set_timer(index, RETRY_MS);
+	} else {
+		renew_snapshot(index);
+		index->frozen = index_changes_free(index->frozen);
+		index->durable_last = index->frozen_last;
+		if (index->pending->count > 0)
+			set_timer(index, INDEX_COMMIT_MS);
+	}
+	fiber_wake_all(&index->waiters);
+}
+
+int index_start(struct index *index, struct loop *loop)
+{
+	sigset_t all, before;
+	int err;
+
+	err = set_clean(index, false);
+	if (err < 0)
+		return err;
+	index->announced = index_changes_new();
+	index->pending = index_changes_new();
+	if (!index->announced || !index->pending)
+		return -ENOMEM;
+	err = open_snapshot(index);
+	if (err < 0)
+		return err;
+	index->timer = (struct loop_timer){ .expired = timer_expired };
+	index->done = (struct loop_post){ .run = commit_done };
+	pthread_mutex_init(&index->lock, NULL);
+	pthread_cond_init(&index->work, NULL);
+	index->loop = loop;
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = -pthread_create(&index->thread, NULL, index_main, index);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err < 0)
+		index->loop = NULL;
+
+	return err;
+}
+
+void index_changed(struct index *index)
+{
+	index->last++;
+	if (index->pending->count >= PENDING_MANY)
+		kick(index);
+	else
+		set_timer(index, INDEX_COMMIT_MS);
+}
+
+uint64_t index_last_change(const struct index *index)
+{
+	return index->last;
+}
+
+int index_sync(struct index *index, uint64_t change)
+{
+	uint64_t failures = index->failures;
+
+	assert(change <= index->last);
+	while (index->durable_last < change) {
+		if (index->failures != failures)
+			return index->err;
+		kick(index);
+		fiber_wait(&index->waiters, NULL);
+	}
+
+	return 0;
+}

@@ -1,0 +1,29 @@
+/*
+ * What an OST does for others: one function per operation, each in a file of its own. Each runs in a fiber, checks what
+ * the peer sent, and answers the request exactly once.
+ */
+#ifndef STRAKE_OSS_OPERATIONS_H
+#define STRAKE_OSS_OPERATIONS_H
+
+#include "oss/ost.h"
+#include "oss/ost_file.h"
+#include "proto/oss.pb-c.h"
+
+void ost_read(struct ost *ost, struct request *request);
+void ost_write(struct ost *ost, struct request *request);
+void ost_commit(struct ost *ost, struct request *request);
+void ost_glimpse(struct ost *ost, struct request *request);
+void ost_seek(struct ost *ost, struct request *request);
+void ost_cut(struct ost *ost, struct request *request);
+void ost_destroy(struct ost *ost, struct request *request);
+void ost_sessions(struct ost *ost, struct request *request);
+
+/* Now and then (destroy.c): forget tombstones that no living session can need. */
+void ost_sweep_tombstones(struct ost *ost);
+
+/* The numbers of an object, and of a file's content: sensible? -EINVAL. */
+int ost_check_file(uint64_t ino, uint64_t gen);
+int ost_check_stripe(uint64_t stripe_size);
+int ost_check_object(const Strake__Object *object);
+
+#endif

@@ -1,0 +1,398 @@
+#include "oss/ost.h"
+
+#include "common/address.h"
+#include "common/fiber.h"
+#include "oss/ost_file.h"
+#include "oss/ost_object.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLOTS_PER_SESSION_MAX 1024
+
+static uint64_t boot_clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+void ost_new_instance(struct ost *ost)
+{
+	uint64_t before = ost->instance;
+
+	do {
+		ssize_t got = getrandom(&ost->instance, sizeof(ost->instance), 0);
+
+		assert(got == sizeof(ost->instance)); /* so few bytes always come at once */
+	} while (ost->instance == 0 || ost->instance == before);
+}
+
+int ost_io_error(struct ost *ost, int err)
+{
+	switch (err) {
+	case -ENOSPC:
+	case -EDQUOT:
+	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
+	case -EFBIG:
+		return err;
+	default:
+		ost->io_errors++;
+		return -EIO;
+	}
+}
+
+/* --- opening ---------------------------------------------------------------------------------------------------------- */
+
+/* objects/ and its folders, made where they are missing. */
+static int open_folders(struct ost *ost)
+{
+	char path[4096], name[3];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/objects", ost->config.dir);
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	ost->objects_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (ost->objects_dir < 0)
+		return -errno;
+	for (unsigned int folder = 0; folder < OBJECT_FOLDERS; folder++) {
+		object_folder_name(folder, name);
+		if (mkdirat(ost->objects_dir, name, 0700) < 0 && errno != EEXIST)
+			return -errno;
+	}
+	if (fsync(ost->objects_dir) < 0)
+		return -errno;
+	fd = open(ost->config.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fsync(fd) < 0) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	close(fd);
+
+	return 0;
+}
+
+static bool folder_has_objects(int objects_dir, unsigned int folder)
+{
+	uint64_t ino, gen, seq;
+	struct dirent *entry;
+	bool found = false;
+	char name[3];
+	DIR *dir;
+	int fd;
+
+	object_folder_name(folder, name);
+	fd = openat(objects_dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir)
+		return true; /* rather not */
+	while (!found && (entry = readdir(dir)))
+		found = object_name_parse(folder, entry->d_name, &ino, &gen, &seq);
+	closedir(dir);
+
+	return found;
+}
+
+/* The first start of all, then; but not when what the index knew is lost. */
+static int make_index(struct ost *ost, bool *ret_clean, char *error, size_t error_size)
+{
+	for (unsigned int folder = 0; folder < OBJECT_FOLDERS; folder++) {
+		if (!folder_has_objects(ost->objects_dir, folder))
+			continue;
+		/* Destroyed files would come back to life, and cuts be made twice. */
+		snprintf(error, error_size,
+			 "%s/index is missing or empty although there are objects; restore it from a backup",
+			 ost->config.dir);
+		return -EINVAL;
+	}
+
+	return index_open(ost->config.dir, &ost->identity.target, true, &ost->index, ret_clean, error, error_size);
+}
+
+static int open_index(struct ost *ost, char *error, size_t error_size)
+{
+	bool clean;
+	int err;
+
+	err = index_open(ost->config.dir, &ost->identity.target, false, &ost->index, &clean, error, error_size);
+	if (err == -ENOENT)
+		err = make_index(ost, &clean, error, error_size);
+	if (err < 0 || clean)
+		return err;
+	ost->recovered = true;
+	err = index_recover(ost->index, ost->objects_dir, &ost->recovery);
+	if (err < 0)
+		snprintf(error, error_size, "%s: cannot compare index and objects: %s", ost->config.dir,
+			 strerror(-err));
+
+	return err;
+}
+
+static int open_all(struct ost *ost, char *error, size_t error_size)
+{
+	const struct ost_config *config = &ost->config;
+	char path[4096];
+	int err;
+
+	err = identity_open(config->dir, ROLE_OST, &ost->identity, &ost->identity_lock, error, error_size);
+	if (err < 0)
+		return err;
+	if (config->index >= 0 && ost->identity.index != (uint32_t)config->index) {
+		snprintf(error, error_size, "%s is OST %u, not %d; give the right --data-dir or --ost-index",
+			 config->dir, ost->identity.index, config->index);
+		return -EINVAL;
+	}
+	if (config->key) {
+		ost->key = *config->key;
+	} else {
+		snprintf(path, sizeof(path), "%s/cluster.key", config->dir);
+		err = key_read(path, &ost->key);
+		if (err < 0) {
+			snprintf(error, error_size, "%s: %s", path,
+				 err == -EPERM ? "others than its owner may read it; chmod 600 it" : strerror(-err));
+			return err;
+		}
+	}
+	err = open_folders(ost);
+	if (err < 0) {
+		snprintf(error, error_size, "%s/objects: %s", config->dir, strerror(-err));
+		return err;
+	}
+
+	return open_index(ost, error, error_size);
+}
+
+int ost_open(const struct ost_config *config, struct ost **ret_ost, char *error, size_t error_size)
+{
+	struct ost *ost = calloc(1, sizeof(*ost));
+	int err;
+
+	if (!ost) {
+		snprintf(error, error_size, "out of memory");
+		return -ENOMEM;
+	}
+	ost->config = *config;
+	if (ost->config.full_percent == 0)
+		ost->config.full_percent = OST_FULL_PERCENT_DEFAULT;
+	if (ost->config.objects_open == 0)
+		ost->config.objects_open = OST_OBJECTS_OPEN_DEFAULT;
+	if (!ost->config.clock_ns)
+		ost->config.clock_ns = boot_clock_ns;
+	ost->identity_lock = ost->objects_dir = -1;
+	ost->destroying = (struct fiber_mutex)FIBER_MUTEX_INIT;
+	ost_new_instance(ost);
+	err = open_all(ost, error, error_size);
+	if (err < 0) {
+		ost_close(ost);
+		return err;
+	}
+	*ret_ost = ost;
+
+	return 0;
+}
+
+/* --- starting --------------------------------------------------------------------------------------------------------- */
+
+static struct bulk *bulk_alloc(void *owner, size_t size)
+{
+	struct ost *ost = owner;
+
+	return data_pool_get(ost->buffers, size);
+}
+
+static void buffers_available(void *owner)
+{
+	struct ost *ost = owner;
+
+	if (ost->service)
+		service_bulk_available(ost->service);
+}
+
+static void mgs_refused(void *owner, int err, const char *text)
+{
+	struct ost *ost = owner;
+
+	(void)err;
+	if (ost->config.refused)
+		ost->config.refused(ost->config.owner, text);
+}
+
+static int start_service(struct ost *ost)
+{
+	struct service_config service = {
+		.fs = ost->identity.fs,
+		.target = ost->identity.target,
+		.role = ROLE_OST,
+		.key = &ost->key,
+		.owner = ost,
+		.handle = ost_handle,
+		.bulk_alloc = bulk_alloc,
+	};
+	int err = service_new(ost->loop, &service, &ost->service);
+
+	return err < 0 ? err : service_listen(ost->service, ost->config.listen, &ost->port);
+}
+
+static int start_mgs(struct ost *ost)
+{
+	struct mgs_client_config mgs = {
+		.mgs = ost->config.mgs,
+		.fs = ost->identity.fs,
+		.key = &ost->key,
+		.own_role = ROLE_OST,
+		.own_uuid = ost->identity.target,
+		.index = ost->identity.index,
+		.listen_port = ost->port,
+		.owner = ost,
+		.capacity = ost_capacity,
+		.refused = mgs_refused,
+	};
+	uint16_t port;
+	char host[256];
+	int err;
+
+	if (ost->config.mgs.count == 0)
+		return 0;
+	err = address_split(ost->config.listen, host, &port);
+	if (err < 0)
+		return err;
+	mgs.listen_host = host;
+
+	return mgs_client_new(ost->loop, &mgs, &ost->mgs);
+}
+
+static int fail(char *error, size_t error_size, const char *what, int err)
+{
+	snprintf(error, error_size, "%s: %s", what, strerror(-err));
+
+	return err;
+}
+
+int ost_start(struct ost *ost, struct loop *loop, char *error, size_t error_size)
+{
+	int err;
+
+	ost->loop = loop;
+	err = disk_new(loop, &ost->disk);
+	if (err < 0)
+		return fail(error, error_size, "io_uring", err);
+	err = helper_new(loop, &ost->helper);
+	if (err == 0)
+		err = helper_new(loop, &ost->syncer);
+	if (err == 0)
+		err = data_pool_new(buffers_available, ost, &ost->buffers);
+	if (err == 0)
+		err = slot_table_new(SLOTS_PER_SESSION_MAX, &ost->slots);
+	if (err < 0)
+		return fail(error, error_size, "starting", err);
+	err = index_start(ost->index, loop);
+	if (err < 0)
+		return fail(error, error_size, "the index cannot be written", err);
+	ost_capacity_refresh(ost);
+	err = start_service(ost);
+	if (err < 0)
+		return fail(error, error_size, ost->config.listen, err);
+	err = start_mgs(ost);
+	if (err < 0)
+		return fail(error, error_size, "MGS client", err);
+	ost->ticking = true;
+	err = fiber_start(loop, ost_tick, ost);
+	if (err < 0) {
+		ost->ticking = false;
+		return fail(error, error_size, "starting", err);
+	}
+
+	return 0;
+}
+
+/* --- stopping --------------------------------------------------------------------------------------------------------- */
+
+static int sync_filesystem(void *arg)
+{
+	const struct ost *ost = arg;
+
+	return syncfs(ost->objects_dir) < 0 ? -errno : 0;
+}
+
+/* Nothing runs any more: all that was written, made or unlinked becomes durable. */
+static int settle(struct ost *ost)
+{
+	int err = object_commit_all(ost);
+
+	if (err == 0)
+		err = helper_run(ost->syncer, sync_filesystem, ost);
+	if (err == 0)
+		err = index_sync(ost->index, index_last_change(ost->index));
+
+	return err;
+}
+
+/* Buffers come back while connections close; nobody is to read on into them. */
+static void stop_serving(struct ost *ost)
+{
+	struct service *service = ost->service;
+
+	ost->mgs = mgs_client_free(ost->mgs);
+	ost->service = NULL;
+	service_free(service);
+}
+
+int ost_stop(struct ost *ost)
+{
+	int err, close_err;
+
+	ost->stopping = true;
+	stop_serving(ost);
+	fiber_wake_all(&ost->tick);
+	fiber_yield(); /* the MGS client's fiber ends, too */
+	while (ost->running > 0 || ost->ticking)
+		fiber_wait(&ost->idle, NULL);
+	err = ost->disk ? settle(ost) : 0;
+	object_close_idle(ost);
+	close_err = index_close(ost->index, err == 0);
+	ost->index = NULL;
+
+	return err < 0 ? err : close_err;
+}
+
+struct ost *ost_close(struct ost *ost)
+{
+	if (!ost)
+		return NULL;
+	stop_serving(ost);
+	file_forget_idle(ost);
+	ost->slots = slot_table_free(ost->slots);
+	session_table_release(&ost->sessions);
+	ost->buffers = data_pool_free(ost->buffers);
+	ost->helper = helper_free(ost->helper);
+	ost->syncer = helper_free(ost->syncer);
+	ost->disk = disk_free(ost->disk);
+	if (ost->index)
+		(void)index_close(ost->index, false);
+	if (ost->objects_dir >= 0)
+		close(ost->objects_dir);
+	if (ost->identity_lock >= 0)
+		close(ost->identity_lock);
+	explicit_bzero(&ost->key, sizeof(ost->key));
+	free(ost);
+
+	return NULL;
+}

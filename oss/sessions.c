@@ -1,0 +1,62 @@
+/*
+ * SESSIONS: the MDT's table of those who may write. It is answered when no write of a session that lost its place runs any
+ * more: then the MDT may give away what that session held.
+ */
+#include "oss/operations.h"
+
+#include "common/status.h"
+
+#include <errno.h>
+
+static bool keep(uint64_t session, void *arg)
+{
+	const struct ost *ost = arg;
+
+	return session_table_has(&ost->sessions, session);
+}
+
+/* Its write may still run; its answer is this. */
+static void drop(void *waiter, void *arg)
+{
+	(void)arg;
+	service_reply_error(waiter, -ENOSESSION);
+}
+
+static bool revoked_write_runs(const struct ost *ost)
+{
+	for (const struct running_write *write = ost->writes; write; write = write->next) {
+		if (!session_table_has(&ost->sessions, write->session))
+			return true;
+	}
+
+	return false;
+}
+
+/* Connections are numbered when they bring their first table. */
+static uint64_t source_of(struct ost *ost, struct service_conn *conn)
+{
+	uintptr_t number = (uintptr_t)service_conn_data(conn);
+
+	if (number == 0) {
+		number = (uintptr_t)++ost->sessions_source;
+		service_conn_set_data(conn, (void *)number);
+	}
+
+	return number;
+}
+
+void ost_sessions(struct ost *ost, struct request *request)
+{
+	const Strake__SessionTable *table = (const Strake__SessionTable *)request->body;
+	bool revoked;
+	int err = session_table_update(&ost->sessions, source_of(ost, request->conn), table->epoch, table->session,
+				       table->n_session, table->newest, table->lease_ms * NSEC_PER_MSEC,
+				       ost->config.clock_ns(), &revoked);
+
+	if (err == 0 && revoked) {
+		slots_keep_sessions(ost->slots, keep, drop, ost);
+		while (revoked_write_runs(ost))
+			fiber_wait(&ost->write_done, NULL);
+	}
+	service_reply_error(request, err);
+}

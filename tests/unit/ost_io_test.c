@@ -1,0 +1,591 @@
+/* READ, WRITE, COMMIT, GLIMPSE, SEEK of an OST, over the wire. */
+#include "tests/unit/ost_fixture.h"
+
+#include "oss/ost_object.h"
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+
+#define MIB (1024u * 1024)
+
+static const struct where a = { .ino = 100, .gen = 1 };
+
+static uint8_t *pattern(size_t length, unsigned int seed)
+{
+	uint8_t *data = malloc(length);
+
+	assert(data);
+	for (size_t i = 0; i < length; i++)
+		data[i] = (uint8_t)(rand_r(&seed) >> 8);
+
+	return data;
+}
+
+static void read_write(void)
+{
+	char got[64];
+
+	assert(read_at(a, 0, got, sizeof(got)) == 0); /* absent: a hole */
+	assert(write_text(a, 10, "hello") == 0);
+	assert(read_at(a, 0, got, sizeof(got)) == 15);
+	assert(memcmp(got, "\0\0\0\0\0\0\0\0\0\0hello", 15) == 0);
+	assert(text_is(a, 12, "llo"));
+	assert(read_at(a, 15, got, sizeof(got)) == 0);
+	assert(write_text(a, 8, "HEAVEN") == 0);
+	assert(text_is(a, 8, "HEAVENo"));
+	assert(read_at((struct where){ .ino = 100, .gen = 1, .seq = 1 }, 0, got, sizeof(got)) == 0);
+	assert(read_at((struct where){ .ino = 100, .gen = 2 }, 0, got, sizeof(got)) == 0);
+	assert(read_at(a, STRIPE - 4, got, 4) == 0);
+}
+
+START_TEST(writes_are_read_back)
+{
+	fixture_format();
+	fixture_run(read_write);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+static void refusals(void)
+{
+	uint8_t *data = pattern(STRIPE + 1, 1);
+	struct where bad = a;
+	char got[8];
+
+	assert(write_at(a, 1, data, STRIPE) == -EINVAL);
+	assert(write_at(a, STRIPE, data, 1) == -EINVAL);
+	assert(write_at(a, UINT32_MAX, data, 1) == -EINVAL);
+	assert(write_at(a, 0, data, 0) == -EINVAL);
+	assert(read_at(a, 1, data, STRIPE) == -EINVAL);
+	assert(read_at(a, UINT32_MAX, got, 4) == -EINVAL);
+	bad.stripe = STRIPE + 1;
+	assert(write_text(bad, 0, "x") == -EINVAL);
+	bad.stripe = UINT64_C(1) << 40;
+	assert(read_at(bad, 0, got, 4) == -EINVAL);
+	bad = (struct where){ .ino = 0, .gen = 1 };
+	assert(write_text(bad, 0, "x") == -EINVAL);
+	bad = (struct where){ .ino = 5, .gen = 1, .seq = UINT64_MAX / 2 };
+	assert(write_text(bad, 0, "x") == -EINVAL);
+	assert(write_text(a, 0, "x") == 0);
+	bad = a;
+	bad.stripe = 2 * STRIPE; /* not what the file has */
+	assert(write_text(bad, 0, "x") == -EINVAL);
+	bad = a;
+	bad.cut = 1;
+	bad.cut_start = 5;
+	bad.cut_end = 5;
+	assert(read_at(bad, 0, got, 4) == -EINVAL);
+	free(data);
+}
+
+START_TEST(nonsense_is_refused)
+{
+	fixture_format();
+	fixture_run(refusals);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+static void bad_sums(void)
+{
+	struct write_call call = {
+		.where = a, .data = "hello", .length = 5, .session = SESSION, .slot = 2, .seq = 1, .bad_sum = true
+	};
+
+	assert(write_call(&call) == -EBADMSG);
+	assert(!object_file_exists(a));
+	call.bad_sum = false; /* the same request, whole this time */
+	assert(write_call(&call) == 0);
+	assert(text_is(a, 0, "hello"));
+}
+
+START_TEST(wrong_sums_store_nothing)
+{
+	fixture_format();
+	fixture_run(bad_sums);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+/* Large and small, aligned and not, direct and buffered: what was written last is read. */
+static void random_io(void)
+{
+	const struct where big = { .ino = 7, .gen = 1, .stripe = 4 * MIB };
+	unsigned int seed = 12345;
+	uint8_t *model = calloc(1, 4 * MIB), *data = pattern(MIB + 4096, 3), *got = malloc(MIB);
+	size_t end = 0;
+
+	for (int round = 0; round < 300; round++) {
+		bool aligned = rand_r(&seed) % 2 == 0;
+		size_t length = 1 + (size_t)rand_r(&seed) % MIB;
+		size_t offset = (size_t)rand_r(&seed) % (4 * MIB - MIB), from = (size_t)rand_r(&seed) % 4096;
+
+		if (aligned) {
+			length = (length + 4095) & ~(size_t)4095;
+			offset &= ~(size_t)4095;
+		}
+		if (rand_r(&seed) % 2) {
+			assert(write_at(big, (uint32_t)offset, data + from, length) == 0);
+			memcpy(model + offset, data + from, length);
+			end = offset + length > end ? offset + length : end;
+		} else {
+			size_t want = offset >= end ? 0 : end - offset < length ? end - offset : length;
+
+			assert(read_options(big, (uint32_t)offset, got, length, rand_r(&seed) % 2) == (int)want);
+			assert(memcmp(got, model + offset, want) == 0);
+		}
+	}
+	assert(!ost->direct_refused || fixture_config.direct == OST_DIRECT_NO);
+	free(model);
+	free(data);
+	free(got);
+}
+
+START_TEST(random_reads_and_writes)
+{
+	static const enum ost_direct modes[] = { OST_DIRECT_AUTO, OST_DIRECT_NO, OST_DIRECT_YES };
+
+	for (size_t i = 0; i < 3; i++) {
+		fixture_format();
+		fixture_config.direct = modes[i];
+		fixture_run(random_io);
+		temp_dir_remove(fixture_dir);
+	}
+}
+END_TEST
+
+/* --- many at once ------------------------------------------------------------------------------------------------------ */
+
+#define WRITERS 24
+
+static unsigned int writers;
+
+static void writer(void *arg)
+{
+	uint32_t slot = (uint32_t)(uintptr_t)arg;
+	uint8_t *data = malloc(STRIPE);
+
+	for (uint32_t round = 1; round <= 20; round++) {
+		struct write_call call = {
+			.where = a, .data = data, .length = STRIPE, .session = SESSION, .slot = slot, .seq = round
+		};
+
+		memset(data, (int)(slot * 8 + round), STRIPE);
+		assert(write_call(&call) == 0);
+	}
+	free(data);
+	writers--;
+}
+
+static void check_uniform(void)
+{
+	uint8_t *got = malloc(STRIPE);
+
+	assert(read_at(a, 0, got, STRIPE) == STRIPE);
+	for (size_t i = 1; i < STRIPE; i++)
+		assert(got[i] == got[0]);
+	free(got);
+}
+
+/* Writes of the same range never mix, nor does a read see half of one. */
+static void overlapping(void)
+{
+	for (uintptr_t i = 10; i < 10 + WRITERS; i++) {
+		writers++;
+		assert(fiber_start(loop, writer, (void *)i) == 0);
+	}
+	while (writers > 0) {
+		fiber_sleep_ms(1);
+		if (object_file_exists(a))
+			check_uniform();
+	}
+	check_uniform();
+}
+
+START_TEST(overlapping_writes_do_not_mix)
+{
+	fixture_format();
+	fixture_run(overlapping);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+/* Descriptors are few, dirty ones are synced before they are closed. */
+static void many_objects(void)
+{
+	char text[32], got[64];
+	struct totals totals;
+
+	for (uint64_t seq = 0; seq < 100; seq++) {
+		snprintf(text, sizeof(text), "object %d", (int)seq);
+		assert(write_text((struct where){ .ino = 9, .gen = 1, .seq = seq }, 0, text) == 0);
+		assert(ost->object_count <= 9);
+	}
+	for (uint64_t seq = 0; seq < 100; seq++) {
+		snprintf(text, sizeof(text), "object %d", (int)seq);
+		assert(read_at((struct where){ .ino = 9, .gen = 1, .seq = seq }, 0, got, sizeof(got)) ==
+		       (int)strlen(text));
+		assert(memcmp(got, text, strlen(text)) == 0);
+	}
+	assert(commit((struct where){ .ino = 9, .gen = 1 }, &totals) == 0);
+	assert(totals.end == 99 * STRIPE + strlen("object 99") && totals.blocks == 100 * 8);
+}
+
+START_TEST(few_descriptors_suffice)
+{
+	fixture_format();
+	fixture_config.objects_open = 8;
+	fixture_run(many_objects);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+/* --- commit and glimpse -------------------------------------------------------------------------------------------------- */
+
+static void totals_body(void)
+{
+	struct where third = a;
+	struct totals totals;
+	uint64_t one = 3;
+
+	third.seq = 3;
+	assert(glimpse(a, &totals) == 0 && totals.end == 0 && totals.blocks == 0);
+	assert(commit(a, &totals) == 0 && totals.end == 0 && totals.blocks == 0);
+	assert(write_text(a, 100, "x") == 0);
+	assert(glimpse(a, &totals) == 0 && totals.end == 101 && totals.blocks == 8);
+	assert(write_text(third, 5000, "x") == 0);
+	assert(glimpse(a, &totals) == 0 && totals.end == 3 * STRIPE + 5001 && totals.blocks == 16);
+	assert(commit_seqs(a, &one, 1, &totals) == 0 && totals.end == 3 * STRIPE + 5001 && totals.blocks == 16);
+	assert(totals.instance == ost->instance);
+	assert(commit(a, &totals) == 0 && totals.blocks == 16);
+}
+
+static void totals_again(void)
+{
+	struct totals totals;
+
+	assert(glimpse(a, &totals) == 0 && totals.end == 3 * STRIPE + 5001 && totals.blocks == 16);
+	assert(write_text(a, 0, "y") == 0);
+	assert(glimpse(a, &totals) == 0 && totals.end == 3 * STRIPE + 5001 && totals.blocks == 16);
+}
+
+START_TEST(sizes_are_told)
+{
+	fixture_format();
+	fixture_run(totals_body);
+	fixture_run(totals_again);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+/* With ino 0: all files, one by one or, when they are many, with the whole filesystem. */
+static void commit_everything(void)
+{
+	static const uint64_t counts[] = { 3, 100 };
+	struct totals totals;
+
+	for (int i = 0; i < 2; i++) {
+		for (uint64_t ino = 1; ino <= counts[i]; ino++)
+			assert(write_text((struct where){ .ino = ino, .gen = 1 + (uint64_t)i }, 0, "x") == 0);
+		assert(commit((struct where){ .ino = 0 }, &totals) == 0 && totals.instance == ost->instance);
+		for (size_t bucket = 0; bucket < OST_OBJECT_BUCKETS; bucket++) {
+			if (ost->object_buckets[bucket])
+				assert(!object_is_dirty(ost->object_buckets[bucket]));
+		}
+	}
+	kill_self();
+}
+
+static void after_commit_everything(void)
+{
+	assert(ost->recovery.known == 103 && ost->recovery.entered == 0);
+}
+
+START_TEST(all_files_are_committed)
+{
+	fixture_format();
+	fixture_run_killed(commit_everything);
+	fixture_run(after_commit_everything);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+static void write_commit_and_die(void)
+{
+	const struct where b = { .ino = 200, .gen = 1 };
+	struct write_call call = { .where = { .ino = 300, .gen = 1 },
+				   .data = "synced",
+				   .length = 6,
+				   .session = SESSION,
+				   .slot = 9,
+				   .seq = 1,
+				   .sync = true };
+
+	assert(write_text(a, 0, "committed") == 0);
+	assert(commit(a, NULL) == 0);
+	assert(write_text(b, 0, "not committed") == 0);
+	assert(write_call(&call) == 0);
+	kill_self();
+}
+
+static void after_kill(void)
+{
+	assert(ost->recovered);
+	assert(text_is(a, 0, "committed"));
+	assert(text_is((struct where){ .ino = 300, .gen = 1 }, 0, "synced"));
+	/* The kernel lived: this one is there too. */
+	assert(ost->recovery.known == 2 && ost->recovery.entered == 1);
+	assert(text_is((struct where){ .ino = 200, .gen = 1 }, 0, "not committed"));
+}
+
+static void after_clean(void)
+{
+	assert(!ost->recovered);
+	assert(text_is(a, 0, "committed"));
+}
+
+START_TEST(committed_survives_a_kill)
+{
+	fixture_format();
+	fixture_run_killed(write_commit_and_die);
+	fixture_run(after_kill);
+	fixture_run(after_clean);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+static uint64_t first_instance;
+
+static void note_instance(void)
+{
+	struct write_call call = { .where = a, .data = "x", .length = 1, .session = SESSION, .slot = 1, .seq = 1 };
+
+	assert(write_call(&call) == 0 && call.instance != 0);
+	first_instance = call.instance;
+}
+
+static void other_instance(void)
+{
+	struct totals totals;
+
+	assert(commit(a, &totals) == 0 && totals.instance != first_instance);
+}
+
+START_TEST(a_restart_is_another_instance)
+{
+	fixture_format();
+	fixture_run(note_instance);
+	fixture_run(other_instance);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+static enum disk_op failing_op;
+static int failing_err, failing_times;
+
+static int fault(void *arg, enum disk_op op)
+{
+	(void)arg;
+	if (op != failing_op || failing_times == 0)
+		return 0;
+	failing_times--;
+
+	return failing_err;
+}
+
+static void set_fault(enum disk_op op, int err, int times)
+{
+	failing_op = op;
+	failing_err = err;
+	failing_times = times;
+	disk_set_fault(ost->disk, fault, NULL);
+}
+
+static void failed_sync(void)
+{
+	struct write_call call = { .where = a, .data = "x", .length = 1, .session = SESSION, .slot = 3, .seq = 1 };
+	struct mgs_capacity capacity;
+	struct totals totals;
+
+	assert(write_call(&call) == 0);
+	ost_capacity(ost, &capacity);
+	assert(capacity.state == STRAKE__TARGET_STATE__TARGET_UP && capacity.bytes_total > 0);
+	set_fault(DISK_SYNC, -EIO, 1);
+	assert(commit(a, &totals) == -EIO);
+	/* What may be lost is sent again: its instance is gone, whatever the next commit says. */
+	assert(commit(a, &totals) == 0 && totals.instance != call.instance);
+	ost_capacity(ost, &capacity);
+	assert(capacity.state == STRAKE__TARGET_STATE__TARGET_DEGRADED);
+	/* Its folder is synced only once, its bytes with each commit. */
+	assert(write_text(a, 0, "y") == 0);
+	set_fault(DISK_SYNC, -EIO, 1);
+	assert(commit(a, &totals) == -EIO);
+}
+
+static int sync_fails_meanwhile(void *arg, enum disk_op op)
+{
+	if (op == DISK_WRITE)
+		ost_new_instance(arg);
+	return 0;
+}
+
+/* What a sync that failed meanwhile may have lost must not look like the new instance's. */
+static void instance_before(void)
+{
+	struct write_call call = { .where = a, .data = "x", .length = 1, .session = SESSION, .slot = 3, .seq = 1 };
+	uint64_t before = ost->instance;
+
+	disk_set_fault(ost->disk, sync_fails_meanwhile, ost);
+	assert(write_call(&call) == 0);
+	assert(ost->instance != before && call.instance == before);
+}
+
+START_TEST(a_failed_sync_changes_the_instance)
+{
+	fixture_format();
+	fixture_run(failed_sync);
+	fixture_run(instance_before);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+static void disk_errors(void)
+{
+	char got[8];
+
+	assert(write_text(a, 0, "good") == 0);
+	set_fault(DISK_READ, -EIO, 1);
+	assert(read_at(a, 0, got, sizeof(got)) == -EIO);
+	assert(text_is(a, 0, "good"));
+	set_fault(DISK_WRITE, -EIO, 1);
+	assert(write_text(a, 0, "GOOD") == -EIO);
+	set_fault(DISK_WRITE, -ENOSPC, 1);
+	assert(write_text(a, 0, "GOOD") == -ENOSPC);
+	set_fault(DISK_OPEN, -EIO, 1);
+	assert(write_text((struct where){ .ino = 77, .gen = 1 }, 0, "x") == -EIO);
+	assert(write_text((struct where){ .ino = 77, .gen = 1 }, 0, "x") == 0);
+}
+
+START_TEST(disk_errors_are_the_objects)
+{
+	fixture_format();
+	fixture_run(disk_errors);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+static void lose_a_file(void)
+{
+	char path[OBJECT_PATH_SIZE];
+
+	assert(write_text(a, 0, "x") == 0 && commit(a, NULL) == 0);
+	object_path(a.ino, a.gen, a.seq, path);
+	assert(unlinkat(ost->objects_dir, path, 0) == 0);
+}
+
+static void lost_file(void)
+{
+	struct where half = a;
+	struct totals totals;
+	char got[8];
+
+	assert(read_at(a, 0, got, sizeof(got)) == -EIO);
+	assert(write_text(a, 0, "x") == -EIO);
+	assert(glimpse(a, &totals) == 0 && totals.end == 0);
+
+	/* It has nothing left to cut: a truncate within it must not stay undone for ever. */
+	half.cut = 1;
+	half.cut_start = 4096;
+	half.cut_end = UINT64_MAX;
+	assert(cut(half) == 0);
+	assert(read_at(half, 0, got, sizeof(got)) == -EIO);
+}
+
+START_TEST(a_lost_object_is_an_error)
+{
+	fixture_format();
+	fixture_run(lose_a_file);
+	fixture_run(lost_file);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+/* --- seek ----------------------------------------------------------------------------------------------------------------- */
+
+static void seeking(void)
+{
+	uint8_t *data = pattern(8192, 5);
+	struct where full = { .ino = 101, .gen = 1 };
+
+	assert(seek(a, 10, false) == -ENXIO && seek(a, 10, true) == 10);
+	assert(write_at(a, 16384, data, 8192) == 0 && commit(a, NULL) == 0);
+	assert(seek(a, 0, false) == 16384 && seek(a, 20000, false) == 20000);
+	assert(seek(a, 24576, false) == -ENXIO && seek(a, STRIPE, false) == -ENXIO);
+	assert(seek(a, 0, true) == 0 && seek(a, 16384, true) == 24576 && seek(a, 30000, true) == 30000);
+	for (uint32_t offset = 0; offset < STRIPE; offset += 8192)
+		assert(write_at(full, offset, data, 8192) == 0);
+	assert(seek(full, 0, true) == -ENXIO && seek(full, 5, false) == 5);
+	free(data);
+}
+
+START_TEST(holes_are_found)
+{
+	fixture_format();
+	fixture_run(seeking);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+/* --- a full disk ---------------------------------------------------------------------------------------------------------- */
+
+static void fill_up(void)
+{
+	uint8_t *data = pattern(STRIPE, 9);
+	struct mgs_capacity capacity;
+	struct where where = { .ino = 1, .gen = 1 };
+	uint64_t seq, gen = 1;
+	int err = 0;
+
+	for (seq = 0; seq < 10000 && err == 0; seq++) {
+		where.seq = seq;
+		err = write_at(where, 0, data, STRIPE);
+	}
+	assert(err == -ENOSPC);
+	ost_capacity_refresh(ost);
+	ost_capacity(ost, &capacity);
+	assert(capacity.state == STRAKE__TARGET_STATE__TARGET_FULL);
+	/* What is there can be read, committed and destroyed; then there is room again. */
+	where.seq = 0;
+	assert(read_at(where, 0, data, STRIPE) == STRIPE);
+	assert(commit(where, NULL) == 0);
+	assert(destroy(&where.ino, &gen, 1, SESSION) == 0);
+	where.ino = 2;
+	assert(write_at(where, 0, data, STRIPE) == 0 && commit(where, NULL) == 0);
+	free(data);
+}
+
+START_TEST(a_full_disk_is_an_ordinary_answer)
+{
+	char saved[PATH_MAX];
+
+	temp_dir_make(fixture_dir);
+	if (mount("none", fixture_dir, "tmpfs", 0, "size=12m") < 0) {
+		printf("skipped: cannot mount a small tmpfs: %s\n", strerror(errno));
+		temp_dir_remove(fixture_dir);
+		return;
+	}
+	setenv("TMPDIR", fixture_dir, 1);
+	memcpy(saved, fixture_dir, sizeof(saved));
+	fixture_format();
+	fixture_run(fill_up);
+	unsetenv("TMPDIR");
+	ck_assert_int_eq(umount(saved), 0);
+	temp_dir_remove(saved);
+}
+END_TEST
+
+UNIT_MAIN("ost_io", writes_are_read_back, nonsense_is_refused, wrong_sums_store_nothing, random_reads_and_writes,
+	  overlapping_writes_do_not_mix, few_descriptors_suffice, sizes_are_told, all_files_are_committed,
+	  committed_survives_a_kill, a_restart_is_another_instance, a_failed_sync_changes_the_instance,
+	  disk_errors_are_the_objects, a_lost_object_is_an_error, holes_are_found, a_full_disk_is_an_ordinary_answer)
