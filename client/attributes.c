@@ -1,0 +1,438 @@
+/* getattr, setattr, access, statfs, layout; and where the MDT is unsure of a size, what the OSTs say of it. */
+#include "client/attr.h"
+#include "client/ctx_wait.h"
+#include "client/data.h"
+#include "client/fs_state.h"
+#include "client/peers.h"
+#include "client/rpc.h"
+#include "proto/mds.pb-c.h"
+#include "proto/oss.pb-c.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+/*
+ * stat of the mount's root and statfs are answered, whatever has happened to the MDT: from memory when it does not
+ * answer in this time; the second when it did not answer before. df asks for both, one after the other.
+ */
+#define BRIEF_MS          2000
+#define BRIEF_TROUBLED_MS 500
+#define SETTLE_TRIES      10 /* gen or cut changed while we asked the OSTs */
+
+/* --- what the OSTs say ------------------------------------------------------------------------------------------- */
+
+struct glimpse {
+	struct fs_ctx *ctx;
+	const struct attr *attr;
+	uint64_t end, blocks; /* so far; all parts run on one loop */
+};
+
+static int glimpse_one(struct worker *worker, void *arg, unsigned int i)
+{
+	struct glimpse *glimpse = arg;
+	const struct attr *attr = glimpse->attr;
+	Strake__Cut cut = STRAKE__CUT__INIT;
+	Strake__GlimpseRequest request = STRAKE__GLIMPSE_REQUEST__INIT;
+	const Strake__GlimpseReply *reply;
+	struct call call = { .opcode = OP_GLIMPSE, .request = &request.base };
+	int err;
+
+	request.ino = attr->ino;
+	request.gen = attr->gen;
+	request.stripe_size = attr->layout.stripe_size;
+	if (attr->cut != 0) {
+		cut.number = attr->cut;
+		cut.has_start = cut.has_end = true;
+		cut.start = attr->cut_start;
+		cut.end = attr->cut_end;
+		request.cut = &cut;
+	}
+	err = worker_ost_call(worker, glimpse->ctx, attr->layout.ost_indices[i], &call);
+	if (err == 0) {
+		reply = (const Strake__GlimpseReply *)call.reply;
+		if (reply->end > glimpse->end)
+			glimpse->end = reply->end;
+		glimpse->blocks += reply->blocks;
+	}
+	call_release(&call);
+	return err;
+}
+
+/* How long to wait for an MDT that can be done without. */
+static unsigned int brief_patience(struct worker *worker)
+{
+	const struct target_state *mdt = peers_state(worker->peers, ROLE_MDT, 0);
+
+	return mdt != NULL && atomic_load(&mdt->troubled) ? BRIEF_TROUBLED_MS : BRIEF_MS;
+}
+
+static int getattr_ask(struct worker *worker, struct inode *inode, struct fs_ctx *ctx, unsigned int patience_ms,
+		       struct attr *ret_attr)
+{
+	Strake__GetattrRequest request = STRAKE__GETATTR_REQUEST__INIT;
+	struct call call = { .opcode = OP_GETATTR, .request = &request.base };
+	uint64_t asked_ns = clock_ns();
+	int err;
+
+	request.ino = inode->ino;
+	err = worker_mds_call_within(worker, ctx, &call, patience_ms);
+	if (err == 0)
+		err = inode_take_attr(inode, ((const Strake__AttrReply *)call.reply)->attr, asked_ns, ret_attr);
+	call_release(&call);
+	return err;
+}
+
+/* What the OSTs said, for the attributes they were asked with: into the inode, unless it has changed since. */
+static void settle(struct inode *inode, uint64_t asked_ns, const struct glimpse *glimpse, struct attr *attr)
+{
+	pthread_mutex_lock(&inode->lock);
+	if (inode->attr.version == attr->version && inode->attr.gen == attr->gen && inode->attr.cut == attr->cut) {
+		struct attr now = inode->attr;
+
+		now.size_unsure = false;
+		if (glimpse->end > now.size)
+			now.size = glimpse->end;
+		now.blocks = glimpse->blocks;
+		inode_set_attr(inode, &now, asked_ns);
+		*attr = inode->attr;
+	} else {
+		if (glimpse->end > attr->size)
+			attr->size = glimpse->end;
+		attr->blocks = glimpse->blocks;
+	}
+	pthread_mutex_unlock(&inode->lock);
+}
+
+/*
+ * The same doubt about the same version twice: nobody reports, so its writer was lost, or is idle. Tell the MDT what the
+ * OSTs said, once; if that does not end the doubt, somebody has it open for writing.
+ */
+static bool settled_should_be_told(struct inode *inode, const struct attr *asked)
+{
+	bool tell;
+
+	pthread_mutex_lock(&inode->lock);
+	tell = inode->unsure_version == asked->version && inode->settled_version != asked->version;
+	inode->unsure_version = asked->version;
+	pthread_mutex_unlock(&inode->lock);
+	return tell;
+}
+
+static void settled_tell(struct worker *worker, struct inode *inode, struct fs_ctx *ctx, const struct attr *asked,
+			 const struct glimpse *glimpse)
+{
+	Strake__SizeRequest request = STRAKE__SIZE_REQUEST__INIT;
+	const Strake__AttrReply *reply;
+	struct call call = { .opcode = OP_SIZE, .request = &request.base };
+
+	request.ino = inode->ino;
+	request.gen = asked->gen;
+	request.cut = asked->cut;
+	request.end = glimpse->end;
+	request.blocks = glimpse->blocks;
+	request.has_wrote = true;
+	request.wrote = false;
+	/* Refused or not, what the OSTs said is the answer to whoever asked. */
+	if (worker_mds_call(worker, ctx, &call) == 0) {
+		reply = (const Strake__AttrReply *)call.reply;
+		pthread_mutex_lock(&inode->lock);
+		inode->settled_version = reply->attr->version;
+		pthread_mutex_unlock(&inode->lock);
+		inode_take_attr(inode, reply->attr, clock_ns(), NULL);
+	}
+	call_release(&call);
+}
+
+int inode_settle_size(struct inode *inode, struct fs_ctx *ctx, uint64_t asked_ns, struct attr *attr)
+{
+	struct worker *worker = fs_worker(inode->fs);
+	int err;
+
+	for (int tries = 0; attr->size_unsure && tries < SETTLE_TRIES; tries++) {
+		struct attr asked = *attr;
+		struct glimpse glimpse = { .ctx = ctx, .attr = &asked };
+
+		err = worker_parallel(worker, asked.layout.ost_count, glimpse_one, &glimpse);
+		if (err == 0) {
+			settle(inode, asked_ns, &glimpse, attr);
+			if (asked.layout.ost_count > 0 && settled_should_be_told(inode, &asked))
+				settled_tell(worker, inode, ctx, &asked, &glimpse);
+			return 0;
+		}
+		if (err != -ESTALE)
+			return err;
+		asked_ns = clock_ns();
+		err = getattr_ask(worker, inode, ctx, 0, attr);
+		if (err < 0)
+			return err;
+	}
+	return attr->size_unsure ? -EIO : 0;
+}
+
+int inode_fetch_attr(struct inode *inode, struct fs_ctx *ctx, bool fresh, struct attr *ret_attr)
+{
+	struct worker *worker = fs_worker(inode->fs);
+	bool is_root = inode->ino == inode->fs->root;
+	uint64_t asked_ns = clock_ns();
+	bool known, enough;
+	int err;
+
+	pthread_mutex_lock(&inode->lock);
+	known = inode->attr_valid;
+	enough = known && !fresh && asked_ns < inode->attr_expires_ns;
+	if (known)
+		*ret_attr = inode->attr;
+	pthread_mutex_unlock(&inode->lock);
+	if (enough)
+		return 0;
+
+	err = getattr_ask(worker, inode, ctx, is_root && known ? brief_patience(worker) : 0, ret_attr);
+	if (err == -EIO && is_root && known)
+		return 0;
+	return err < 0 ? err : inode_settle_size(inode, ctx, asked_ns, ret_attr);
+}
+
+/* --- getattr ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * What was written here and not reported: the MDT must know of it to tell times that stay. Bytes that cannot be written
+ * are told by fsync and close, not here: only -EINTR and -ECANCELED come back.
+ */
+static int report_own(struct inode *inode, struct fs_ctx *ctx)
+{
+	bool unreported;
+	int err;
+
+	pthread_mutex_lock(&inode->lock);
+	unreported = data_unreported(inode);
+	pthread_mutex_unlock(&inode->lock);
+	if (!unreported)
+		return 0;
+	err = data_write_out(inode, ctx);
+	if (err == 0)
+		err = data_report_size(inode, ctx, false);
+	return err == -EINTR || err == -ECANCELED ? err : 0;
+}
+
+/* Writers go on meanwhile: what they have written counts. */
+static void with_own_size(struct inode *inode, struct attr *attr)
+{
+	uint64_t size;
+
+	pthread_mutex_lock(&inode->lock);
+	size = data_size(inode);
+	if (data_unreported(inode) && size > attr->size)
+		attr->size = size;
+	pthread_mutex_unlock(&inode->lock);
+}
+
+int fs_getattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, bool fresh, struct attr *ret_attr)
+{
+	struct inode *inode = inode_get(fs->inodes, ino);
+	struct attr attr;
+	int err;
+
+	if (inode == NULL)
+		return -ENOMEM;
+	err = report_own(inode, ctx);
+	if (err == 0)
+		err = inode_fetch_attr(inode, ctx, fresh, &attr);
+	if (err == 0) {
+		with_own_size(inode, &attr);
+		*ret_attr = attr;
+	}
+	inode_put(inode);
+	return err;
+}
+
+/* --- setattr ----------------------------------------------------------------------------------------------------- */
+
+static void setattr_fill(Strake__SetattrRequest *request, unsigned int fields, const struct attr *attr)
+{
+	request->has_mode = (fields & SETATTR_MODE) != 0;
+	request->has_uid = (fields & SETATTR_UID) != 0;
+	request->has_gid = (fields & SETATTR_GID) != 0;
+	request->has_size = (fields & SETATTR_SIZE) != 0;
+	request->has_atime_ns = (fields & (SETATTR_ATIME | SETATTR_ATIME_NOW)) == SETATTR_ATIME;
+	request->has_mtime_ns = (fields & (SETATTR_MTIME | SETATTR_MTIME_NOW)) == SETATTR_MTIME;
+	request->has_atime_now = request->atime_now = (fields & SETATTR_ATIME_NOW) != 0;
+	request->has_mtime_now = request->mtime_now = (fields & SETATTR_MTIME_NOW) != 0;
+	request->has_open_handle = request->open_handle = (fields & SETATTR_BY_HANDLE) != 0;
+	request->mode = attr->mode;
+	request->uid = attr->uid;
+	request->gid = attr->gid;
+	request->size = attr->size;
+	request->atime_ns = attr->atime_ns;
+	request->mtime_ns = attr->mtime_ns;
+}
+
+static int setattr_ask(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, const struct attr *attr,
+		       struct attr *ret_attr)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__SetattrRequest request = STRAKE__SETATTR_REQUEST__INIT;
+	const Strake__AttrReply *reply;
+	struct call call = { .opcode = OP_SETATTR, .request = &request.base };
+	uint64_t asked_ns = clock_ns();
+	struct attr now;
+	int err;
+
+	request.cred = &cred;
+	request.ino = inode->ino;
+	setattr_fill(&request, fields, attr);
+	err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
+	if (err == 0) {
+		reply = (const Strake__AttrReply *)call.reply;
+		err = attr_from_wire(reply->attr, &now);
+		if (err == 0 && now.ino != inode->ino)
+			err = -EPROTO;
+		if (err == 0) {
+			pthread_mutex_lock(&inode->lock);
+			inode_note_own_change(inode, reply->data_version_before, &now, asked_ns);
+			*ret_attr = inode->attr;
+			pthread_mutex_unlock(&inode->lock);
+		}
+	}
+	call_release(&call);
+	return err < 0 ? err : inode_settle_size(inode, ctx, asked_ns, ret_attr);
+}
+
+int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, const struct attr *attr,
+		  struct attr *ret_attr)
+{
+	int err = 0;
+
+	/* A size cuts what was written before, not after; a time is the last word on what was written before. */
+	if ((fields & (SETATTR_SIZE | SETATTR_MTIME | SETATTR_MTIME_NOW)) != 0)
+		err = report_own(inode, ctx);
+	return err < 0 ? err : setattr_ask(inode, ctx, fields, attr, ret_attr);
+}
+
+int fs_setattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, unsigned int fields, const struct attr *attr,
+	       struct attr *ret_attr)
+{
+	struct inode *inode = inode_get(fs->inodes, ino);
+	struct attr now;
+	int err;
+
+	if (inode == NULL)
+		return -ENOMEM;
+	err = inode_setattr(inode, ctx, fields, attr, &now);
+	if (err == 0) {
+		with_own_size(inode, &now);
+		*ret_attr = now;
+	}
+	inode_put(inode);
+	return err;
+}
+
+/* --- the rest ---------------------------------------------------------------------------------------------------- */
+
+int fs_access(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int mask)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__AccessRequest request = STRAKE__ACCESS_REQUEST__INIT;
+	struct call call = { .opcode = OP_ACCESS, .request = &request.base };
+	int err;
+
+	request.cred = &cred;
+	request.ino = ino;
+	request.mask = (uint32_t)mask;
+	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	call_release(&call);
+	return err;
+}
+
+static int statfs_ask(struct worker *worker, struct fs_ctx *ctx, unsigned int patience_ms, struct statvfs *ret_statvfs)
+{
+	Strake__StatfsRequest request = STRAKE__STATFS_REQUEST__INIT;
+	const Strake__StatfsReply *reply;
+	struct call call = { .opcode = OP_STATFS, .request = &request.base };
+	const unsigned long block = 4096;
+	int err = worker_mds_call_within(worker, ctx, &call, patience_ms);
+
+	if (err == 0) {
+		reply = (const Strake__StatfsReply *)call.reply;
+		*ret_statvfs = (struct statvfs){
+			.f_bsize = block,
+			.f_frsize = block,
+			.f_blocks = reply->bytes_total / block,
+			.f_bfree = reply->bytes_free / block,
+			.f_bavail = reply->bytes_free / block,
+			.f_files = reply->files_total,
+			.f_ffree = reply->files_free,
+			.f_favail = reply->files_free,
+			.f_namemax = 255,
+		};
+	}
+	call_release(&call);
+	return err;
+}
+
+int fs_statfs(struct fs *fs, struct fs_ctx *ctx, struct statvfs *ret_statvfs)
+{
+	struct worker *worker = fs_worker(fs);
+	struct statvfs space;
+	int err = statfs_ask(worker, ctx, brief_patience(worker), &space);
+
+	pthread_mutex_lock(&fs->lock);
+	if (err == 0)
+		fs->space = space;
+	else if (err == -EIO && fs->space.f_bsize != 0)
+		err = 0;
+	space = fs->space;
+	pthread_mutex_unlock(&fs->lock);
+	if (err == 0)
+		*ret_statvfs = space;
+	return err;
+}
+
+/* LAYOUT: fixes the OSTs of a file (set == NULL), or sets what is wished. */
+static int layout_ask(struct inode *inode, struct fs_ctx *ctx, Strake__Layout *set, struct attr *ret_attr)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__LayoutRequest request = STRAKE__LAYOUT_REQUEST__INIT;
+	struct call call = { .opcode = OP_LAYOUT, .request = &request.base };
+	uint64_t asked_ns = clock_ns();
+	int err;
+
+	request.cred = &cred;
+	request.ino = inode->ino;
+	request.set = set;
+	err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
+	if (err == 0)
+		err = inode_take_attr(inode, ((const Strake__AttrReply *)call.reply)->attr, asked_ns, ret_attr);
+	call_release(&call);
+	return err;
+}
+
+int inode_fix_layout(struct inode *inode, struct fs_ctx *ctx, struct attr *ret_attr)
+{
+	int err;
+
+	pthread_mutex_lock(&inode->lock);
+	*ret_attr = inode->attr;
+	pthread_mutex_unlock(&inode->lock);
+	if (ret_attr->layout.ost_count > 0)
+		return 0;
+	err = layout_ask(inode, ctx, NULL, ret_attr);
+	if (err < 0)
+		return err;
+	return ret_attr->layout.ost_count > 0 ? 0 : -EPROTO;
+}
+
+int fs_set_layout(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t stripe_size, uint32_t stripe_count)
+{
+	struct inode *inode = inode_get(fs->inodes, ino);
+	Strake__Layout set = STRAKE__LAYOUT__INIT;
+	int err;
+
+	if (inode == NULL)
+		return -ENOMEM;
+	set.stripe_size = stripe_size;
+	set.stripe_count = stripe_count;
+	err = layout_ask(inode, ctx, &set, NULL);
+	inode_put(inode);
+	return err;
+}

@@ -1,0 +1,110 @@
+#include "client/buffers.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+/* How many idle ones are kept. */
+#define BUFFERS_KEEP 64
+
+struct buffer {
+	struct bulk bulk; /* first: release() gets its address */
+	struct buffers *buffers;
+	struct buffer *next;
+};
+
+struct buffers {
+	pthread_mutex_t lock;
+	struct buffer *idle;
+	unsigned int idle_count, out_count;
+};
+
+struct buffers *buffers_new(void)
+{
+	struct buffers *buffers = calloc(1, sizeof(*buffers));
+
+	if (buffers != NULL)
+		pthread_mutex_init(&buffers->lock, NULL);
+	return buffers;
+}
+
+static void buffer_unmap(struct buffer *buffer)
+{
+	munmap(buffer->bulk.data, BUFFERS_ROOM);
+	free(buffer);
+}
+
+struct buffers *buffers_free(struct buffers *buffers)
+{
+	if (buffers == NULL)
+		return NULL;
+	assert(buffers->out_count == 0);
+	while (buffers->idle != NULL) {
+		struct buffer *buffer = buffers->idle;
+
+		buffers->idle = buffer->next;
+		buffer_unmap(buffer);
+	}
+	pthread_mutex_destroy(&buffers->lock);
+	free(buffers);
+	return NULL;
+}
+
+static void buffer_release(struct bulk *bulk)
+{
+	struct buffer *buffer = (struct buffer *)(void *)bulk;
+	struct buffers *buffers = buffer->buffers;
+	bool keep;
+
+	pthread_mutex_lock(&buffers->lock);
+	buffers->out_count--;
+	keep = buffers->idle_count < BUFFERS_KEEP;
+	if (keep) {
+		buffer->next = buffers->idle;
+		buffers->idle = buffer;
+		buffers->idle_count++;
+	}
+	pthread_mutex_unlock(&buffers->lock);
+	if (!keep)
+		buffer_unmap(buffer);
+}
+
+static struct buffer *buffer_map(struct buffers *buffers)
+{
+	struct buffer *buffer = malloc(sizeof(*buffer));
+
+	if (buffer == NULL)
+		return NULL;
+	buffer->buffers = buffers;
+	buffer->bulk = (struct bulk){ .size = BUFFERS_ROOM, .release = buffer_release };
+	buffer->bulk.data = mmap(NULL, BUFFERS_ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (buffer->bulk.data == MAP_FAILED) {
+		free(buffer);
+		return NULL;
+	}
+	return buffer;
+}
+
+struct bulk *buffers_get(struct buffers *buffers)
+{
+	struct buffer *buffer;
+
+	pthread_mutex_lock(&buffers->lock);
+	buffer = buffers->idle;
+	if (buffer != NULL) {
+		buffers->idle = buffer->next;
+		buffers->idle_count--;
+	}
+	buffers->out_count++;
+	pthread_mutex_unlock(&buffers->lock);
+	if (buffer == NULL)
+		buffer = buffer_map(buffers);
+	if (buffer == NULL) {
+		pthread_mutex_lock(&buffers->lock);
+		buffers->out_count--;
+		pthread_mutex_unlock(&buffers->lock);
+		return NULL;
+	}
+	return &buffer->bulk;
+}

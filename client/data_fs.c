@@ -1,0 +1,454 @@
+/* What the inodes of a filesystem share: memory accounts, the list of those that hold data, the flusher. */
+#include "client/ctx_wait.h"
+#include "client/data_internal.h"
+#include "common/logger.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define FLUSHER_TICK_MS   250
+#define FLUSHES_MAX       64 /* inodes at a time */
+#define STOP_LOOK_MS      10
+#define STOP_PATIENCE_MS  2000 /* after that the next failure is the last */
+#define STOP_FAILURES_MAX 10
+#define DRAIN_PAUSE_MS    200 /* after a failure */
+
+struct data_fs *data_fs_new(struct fs *fs, uint64_t memory_max)
+{
+	struct data_fs *data_fs = calloc(1, sizeof(*data_fs));
+
+	if (data_fs == NULL)
+		return NULL;
+	data_fs->buffers = buffers_new();
+	if (data_fs->buffers == NULL) {
+		free(data_fs);
+		return NULL;
+	}
+	data_fs->fs = fs;
+	data_fs->write_max = memory_max / 4 * 3;
+	data_fs->ahead_max = memory_max / 4;
+	pthread_mutex_init(&data_fs->lock, NULL);
+	return data_fs;
+}
+
+struct data_fs *data_fs_free(struct data_fs *data_fs)
+{
+	if (data_fs != NULL) {
+		buffers_free(data_fs->buffers);
+		pthread_mutex_destroy(&data_fs->lock);
+		free(data_fs);
+	}
+	return NULL;
+}
+
+struct inode_data *data_get(struct inode *inode)
+{
+	if (inode->data == NULL) {
+		inode->data = calloc(1, sizeof(*inode->data));
+		if (inode->data != NULL) {
+			inode->data->inode = inode;
+			inode->data->data_fs = inode->fs->data;
+		}
+	}
+	return inode->data;
+}
+
+void data_free(struct inode *inode)
+{
+	struct inode_data *data = inode->data;
+
+	if (data == NULL)
+		return;
+	atomic_fetch_sub(&data->data_fs->held, data->dirty.bytes + data->flight.bytes + data->uncommitted.bytes);
+	extents_clear(&data->dirty);
+	extents_clear(&data->flight);
+	extents_clear(&data->uncommitted);
+	free(data);
+	inode->data = NULL;
+}
+
+static void data_list(struct inode_data *data)
+{
+	struct data_fs *data_fs = data->data_fs;
+
+	inode_ref(data->inode);
+	data->prev = NULL;
+	data->next = data_fs->first;
+	if (data->next != NULL)
+		data->next->prev = data;
+	data_fs->first = data;
+	data->listed = true;
+}
+
+static void data_unlist(struct inode_data *data)
+{
+	if (data->prev != NULL)
+		data->prev->next = data->next;
+	else
+		data->data_fs->first = data->next;
+	if (data->next != NULL)
+		data->next->prev = data->prev;
+	data->listed = false;
+}
+
+void data_account(struct inode_data *data)
+{
+	struct data_fs *data_fs = data->data_fs;
+	struct inode *inode = data->inode;
+	bool holds, put = false;
+
+	/* The order of locks: data_fs, then inode. */
+	pthread_mutex_lock(&data_fs->lock);
+	pthread_mutex_lock(&inode->lock);
+	holds = data->dirty.count + data->flight.count + data->uncommitted.count > 0 || data->report;
+	holds &= !data_fs->abandoned;
+	pthread_mutex_unlock(&inode->lock);
+	if (holds && !data->listed) {
+		data_list(data);
+	} else if (!holds && data->listed) {
+		data_unlist(data);
+		put = true;
+	}
+	if (atomic_load(&data_fs->held) < data_fs->write_max)
+		fiber_wake_all(&data_fs->room);
+	pthread_mutex_unlock(&data_fs->lock);
+	if (put)
+		inode_put(inode);
+}
+
+int data_wait(struct inode *inode, struct fs_ctx *ctx)
+{
+	return ctx_wait_in(fs_worker(inode->fs), ctx, &inode->changed, &inode->lock, CTX_WAIT_FOREVER);
+}
+
+void data_note_error(struct inode_data *data, int err)
+{
+	data->error = err;
+	data->error_count++;
+}
+
+void data_lose(struct inode_data *data, uint64_t bytes, int err)
+{
+	atomic_fetch_sub(&data->data_fs->held, bytes);
+	if (err != -ENOENT && err != -ESTALE) /* bytes of a file that was removed are no loss */
+		atomic_fetch_add(&data->data_fs->lost, bytes);
+	data_note_error(data, err);
+}
+
+uint32_t data_error_mark(const struct inode *inode)
+{
+	return inode->data == NULL ? 0 : inode->data->error_count;
+}
+
+/* --- a lost session ---------------------------------------------------------------------------------------------- */
+
+/* Returns the bytes. */
+static uint64_t data_give_up(struct inode *inode)
+{
+	uint64_t in_flight = 0, kept = 0;
+	struct inode_data *data;
+
+	pthread_mutex_lock(&inode->lock);
+	data = inode->data;
+	if (data != NULL) {
+		for (size_t i = 0; i < data->flight.count; i++) {
+			struct extent *extent = data->flight.items[i];
+
+			in_flight += extent->given_up ? 0 : extent->length;
+			extent->given_up = true;
+		}
+		kept = data->dirty.bytes + data->uncommitted.bytes;
+		extents_clear(&data->dirty);
+		extents_clear(&data->uncommitted);
+		data->version++;
+	}
+	if (kept + in_flight > 0) {
+		/* What is in flight is accounted for until its answer. */
+		data_lose(data, kept, -EIO);
+		atomic_fetch_add(&data->data_fs->lost, in_flight);
+		data->report = false;
+		data->own_end = data->sent_end = data->own_bytes = 0;
+		fiber_wake_all(&inode->changed);
+	}
+	pthread_mutex_unlock(&inode->lock);
+	if (data != NULL)
+		data_account(data);
+	return kept + in_flight;
+}
+
+int data_fs_give_up(struct data_fs *data_fs, uint64_t *ret_bytes)
+{
+	struct inode **inodes;
+	uint64_t bytes = 0;
+	size_t count;
+	/* Not only those of the list: a writer may have put in bytes and not have listed them yet. */
+	int err = inode_table_list(data_fs->fs->inodes, &inodes, &count);
+
+	if (err < 0)
+		return err;
+	for (size_t i = 0; i < count; i++) {
+		bytes += data_give_up(inodes[i]);
+		inode_put(inodes[i]);
+	}
+	free(inodes);
+	*ret_bytes = bytes;
+	return 0;
+}
+
+/* --- the flusher ------------------------------------------------------------------------------------------------- */
+
+struct inode **data_fs_inodes(struct data_fs *data_fs, size_t *ret_count)
+{
+	struct inode **inodes = NULL;
+	size_t count = 0, i = 0;
+
+	pthread_mutex_lock(&data_fs->lock);
+	for (struct inode_data *data = data_fs->first; data != NULL; data = data->next)
+		count++;
+	if (count > 0)
+		inodes = malloc(count * sizeof(*inodes));
+	if (inodes != NULL)
+		for (struct inode_data *data = data_fs->first; data != NULL; data = data->next)
+			inodes[i++] = inode_ref(data->inode);
+	pthread_mutex_unlock(&data_fs->lock);
+	*ret_count = i;
+	return inodes;
+}
+
+static void flush(struct inode *inode, struct fs_ctx *ctx)
+{
+	if (data_write_out(inode, ctx) == 0)
+		data_report_size(inode, ctx, false);
+}
+
+static void flush_run(struct worker *worker, void *arg)
+{
+	struct fs_ctx ctx = { .trusted = true };
+	struct inode *inode = arg;
+
+	flush(inode, &ctx);
+	pthread_mutex_lock(&inode->lock);
+	inode->data->flushing = false;
+	pthread_mutex_unlock(&inode->lock);
+	worker->fs->data->flushes--;
+	inode_put(inode);
+}
+
+/* Send and report what is due; each inode on a fiber of its own, so that an OST that is away holds up no other's. */
+static void flusher_start(struct data_fs *data_fs, struct inode *inode)
+{
+	struct inode_data *data = inode->data;
+	uint64_t due = clock_ns() - DATA_DIRTY_MS * NSEC_PER_MSEC;
+	bool wanted;
+
+	if (data_fs->flushes == FLUSHES_MAX)
+		return;
+	pthread_mutex_lock(&inode->lock);
+	wanted = (data->dirty.count > 0 || data->report) && data->oldest_dirty_ns <= due && !data->flushing;
+	if (wanted && worker_spawn(data_fs->worker, flush_run, inode_ref(inode)) < 0) {
+		inode_put(inode); /* not the last: the caller has one */
+		wanted = false;
+	}
+	if (wanted) {
+		data->flushing = true;
+		data_fs->flushes++;
+	}
+	pthread_mutex_unlock(&inode->lock);
+}
+
+static uint64_t flusher_oldest_answer(struct inode **inodes, size_t count)
+{
+	uint64_t oldest = UINT64_MAX;
+
+	for (size_t i = 0; i < count; i++) {
+		struct inode_data *data = inodes[i]->data;
+
+		pthread_mutex_lock(&inodes[i]->lock);
+		if (data->uncommitted.count > 0 && data->oldest_answer_ns < oldest)
+			oldest = data->oldest_answer_ns;
+		pthread_mutex_unlock(&inodes[i]->lock);
+	}
+	return oldest;
+}
+
+static void inodes_put(struct inode **inodes, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		data_account(inodes[i]->data);
+		inode_put(inodes[i]);
+	}
+	free(inodes);
+}
+
+/* Have done what is due. */
+static void flusher_round(struct data_fs *data_fs)
+{
+	size_t count;
+	struct inode **inodes = data_fs_inodes(data_fs, &count);
+	bool hurry = atomic_load(&data_fs->hurry) || atomic_load(&data_fs->held) > data_fs->write_max / 2;
+
+	for (size_t i = 0; i < count; i++)
+		flusher_start(data_fs, inodes[i]);
+	if (hurry || flusher_oldest_answer(inodes, count) <= clock_ns() - DATA_UNCOMMITTED_MS * NSEC_PER_MSEC) {
+		atomic_store(&data_fs->hurry, false);
+		data_commit_start(data_fs, inodes, count);
+	}
+	inodes_put(inodes, count);
+}
+
+int data_sync_all(struct data_fs *data_fs, struct fs_ctx *ctx)
+{
+	size_t count;
+	struct inode **inodes = data_fs_inodes(data_fs, &count);
+	int first = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		int err = data_write_out(inodes[i], ctx);
+
+		if (err == 0)
+			err = data_report_size(inodes[i], ctx, false);
+		if (err == 0)
+			err = data_commit(inodes[i], ctx);
+		if (err < 0 && first == 0)
+			first = err;
+		inode_put(inodes[i]);
+	}
+	free(inodes);
+	return first;
+}
+
+static void flusher(struct worker *worker, void *arg)
+{
+	struct data_fs *data_fs = arg;
+
+	(void)worker;
+	while (!data_fs->stopping) {
+		fiber_wait_until(&data_fs->flusher_queue, NULL, clock_ns() + FLUSHER_TICK_MS * NSEC_PER_MSEC);
+		if (!data_fs->stopping)
+			flusher_round(data_fs);
+	}
+	data_fs->flusher_runs = false;
+	fiber_wake_all(&data_fs->flusher_queue);
+}
+
+int data_fs_start(struct data_fs *data_fs, struct worker *worker)
+{
+	int err;
+
+	data_fs->worker = worker;
+	err = worker_spawn(worker, flusher, data_fs);
+	data_fs->flusher_runs = err == 0;
+	return err;
+}
+
+/* --- the end ----------------------------------------------------------------------------------------------------- */
+
+struct stopping {
+	struct inode **inodes;
+	struct fs_ctx *ctx;
+};
+
+static int stop_one(struct worker *worker, void *arg, unsigned int i)
+{
+	const struct stopping *stopping = arg;
+
+	(void)worker;
+	flush(stopping->inodes[i], stopping->ctx);
+	return 0;
+}
+
+/* Everything once: 1, 0 when there was nothing to do, or what a commit failed with. */
+static int stop_round(struct data_fs *data_fs, struct fs_ctx *ctx)
+{
+	size_t count;
+	struct inode **inodes = data_fs_inodes(data_fs, &count);
+	int err;
+
+	if (count == 0)
+		return 0;
+	for (size_t at = 0; at < count; at += FLUSHES_MAX) {
+		struct stopping stopping = { .inodes = inodes + at, .ctx = ctx };
+		size_t batch = count - at < FLUSHES_MAX ? count - at : FLUSHES_MAX;
+
+		worker_parallel(data_fs->worker, (unsigned int)batch, stop_one, &stopping);
+	}
+	err = data_commit_all(data_fs, ctx, inodes, count);
+	inodes_put(inodes, count);
+	return err < 0 ? err : 1;
+}
+
+int data_fs_drain(struct data_fs *data_fs, struct fs_ctx *ctx)
+{
+	unsigned int failures = 0;
+	int err;
+
+	while ((err = stop_round(data_fs, ctx)) != 0) {
+		int stop = err < 0 ? ctx_wait_ms(data_fs->worker, ctx, DRAIN_PAUSE_MS)
+				   : ctx_wait_check(data_fs->worker, ctx);
+
+		if (stop < 0)
+			return stop;
+		if (err < 0 && ++failures == STOP_FAILURES_MAX)
+			return err;
+	}
+	return 0;
+}
+
+void data_fs_held(struct data_fs *data_fs, uint64_t *ret_bytes, unsigned int *ret_files)
+{
+	unsigned int files = 0;
+
+	pthread_mutex_lock(&data_fs->lock);
+	for (const struct inode_data *data = data_fs->first; data != NULL; data = data->next)
+		files++;
+	pthread_mutex_unlock(&data_fs->lock);
+	*ret_bytes = atomic_load(&data_fs->held);
+	*ret_files = files;
+}
+
+uint64_t data_fs_lost(const struct data_fs *data_fs)
+{
+	return atomic_load(&data_fs->lost);
+}
+
+/* What is still held goes with its inodes, which nothing keeps any more. */
+static void data_fs_abandon(struct data_fs *data_fs)
+{
+	size_t count;
+	struct inode **inodes;
+
+	pthread_mutex_lock(&data_fs->lock);
+	data_fs->abandoned = true;
+	pthread_mutex_unlock(&data_fs->lock);
+	inodes = data_fs_inodes(data_fs, &count);
+	inodes_put(inodes, count);
+}
+
+void data_fs_stop(struct data_fs *data_fs, struct fs_ctx *ctx)
+{
+	uint64_t until_ns, lost = atomic_load(&data_fs->lost);
+	unsigned int failures = 0;
+
+	data_fs->stopping = true;
+	fiber_wake_all(&data_fs->flusher_queue);
+	while (data_fs->flusher_runs)
+		fiber_wait(&data_fs->flusher_queue, NULL);
+	/* What it has begun ends by itself; fs_close() makes that soon. */
+	while (data_fs->flushes > 0 || data_fs->commits != NULL)
+		fiber_sleep_ms(STOP_LOOK_MS);
+	/* What a disk refused for good would be refused for ever. */
+	until_ns = clock_ns() + STOP_PATIENCE_MS * NSEC_PER_MSEC;
+	for (;;) {
+		int err = stop_round(data_fs, ctx);
+
+		if (err == 0 || atomic_load(&ctx->interrupted))
+			break;
+		if (err < 0 && (++failures == STOP_FAILURES_MAX || clock_ns() > until_ns))
+			break;
+		fiber_yield();
+	}
+	lost = atomic_load(&data_fs->lost) - lost + atomic_load(&data_fs->held);
+	if (lost > 0)
+		log_error("%llu bytes could not be brought to stable storage", (unsigned long long)lost);
+	data_fs_abandon(data_fs);
+}

@@ -1,0 +1,106 @@
+/* What the files of the data path share. */
+#ifndef STRAKE_CLIENT_DATA_INTERNAL_H
+#define STRAKE_CLIENT_DATA_INTERNAL_H
+
+#include "client/buffers.h"
+#include "client/data.h"
+#include "client/extents.h"
+#include "client/file.h"
+#include "client/fs_state.h"
+#include "proto/mds.pb-c.h"
+#include "proto/oss.pb-c.h"
+
+#define DATA_SENDERS_MAX   8                  /* WRITEs under way per inode */
+#define DATA_DIRTY_MAX     (8u * 1024 * 1024) /* dirty bytes of an inode above which its writers wait */
+#define DATA_PUSH_BYTES    (2u * 1024 * 1024) /* dirty bytes above which sending starts, full blocks or not */
+#define DATA_PUSH_COUNT    64                 /* likewise extents */
+#define DATA_STALE_RETRIES 100
+
+struct data_fs {
+	struct fs *fs;
+	struct buffers *buffers;
+	uint64_t write_max, ahead_max; /* bytes */
+	_Atomic uint64_t held;         /* dirty, in flight and uncommitted bytes of all inodes */
+	_Atomic uint64_t ahead;        /* bytes of read-ahead units */
+	_Atomic uint64_t answered;     /* stamps of answered writes */
+	_Atomic uint64_t lost;         /* bytes that were accepted and that no server takes */
+
+	pthread_mutex_t lock;
+	struct inode_data *first; /* all that hold anything: each with a reference on its inode */
+	struct fiber_queue room;  /* writers that wait for memory */
+
+	struct worker *worker; /* the flusher's */
+	struct fiber_queue flusher_queue;
+	bool stopping, flusher_runs; /* of the flusher's loop, with: */
+	unsigned int flushes;        /* inodes being flushed in the background */
+	struct ost_commit *commits;  /* OSTs being committed in the background */
+	bool abandoned;              /* what is held now is lost; guarded by lock */
+	_Atomic bool hurry;          /* a writer waits for memory */
+};
+
+struct inode_data {
+	struct inode *inode;
+	struct data_fs *data_fs;
+	struct inode_data *next, *prev; /* in data_fs->first; guarded by data_fs->lock */
+	bool listed;
+
+	/* guarded by inode->lock */
+	struct extent_set dirty, flight, uncommitted;
+	uint64_t stamp;      /* counts writes */
+	uint64_t push_stamp; /* extents up to this stamp are sent, full or not */
+	uint64_t
+		resends; /* how often answered bytes became dirty again: what was read or committed meanwhile lacks them */
+	unsigned int senders;
+	uint64_t own_end;   /* one past our last byte that attr.size may not have yet */
+	uint64_t sent_end;  /* likewise of what is on the OSTs: what may be reported */
+	uint64_t own_bytes; /* written since the last report */
+	bool report, reporting, kill_suid, flushing;
+	uint64_t oldest_dirty_ns, last_write_ns;
+	uint64_t oldest_answer_ns;
+	uint64_t version; /* grows with each change of the content as seen here: read-ahead of an older one is void */
+	int error;
+	uint32_t error_count;
+};
+
+/* The inode's data, made at need. NULL: no memory. inode->lock is held. */
+struct inode_data *data_get(struct inode *inode);
+/* Account for a change of the bytes held, and list or unlist the inode. Without inode->lock. */
+void data_account(struct inode_data *data);
+
+/* Wait for a change of the inode: -EINTR, -ECANCELED as ctx_wait_in(). inode->lock is held; let go meanwhile. */
+int data_wait(struct inode *inode, struct fs_ctx *ctx);
+
+/* Keep an error for those who have the file open. inode->lock is held. */
+void data_note_error(struct inode_data *data, int err);
+/* The same for bytes that were held and are given up. */
+void data_lose(struct inode_data *data, uint64_t bytes, int err);
+
+/* The reply to a change of our own (SIZE, PUNCH) that was asked at asked_ns. */
+int data_take_own_change(struct inode *inode, uint64_t asked_ns, const Strake__AttrReply *reply);
+
+/* Start senders for what is due. inode->lock is held. */
+void data_kick(struct inode_data *data);
+/* Everything that overlaps [start, end) is on the OSTs. inode->lock is held; let go meanwhile. */
+int data_write_out_range(struct inode *inode, struct fs_ctx *ctx, uint64_t start, uint64_t end);
+/* Uncommitted extents of an OST that a new instance may have lost become dirty again. inode->lock is held. */
+void data_resend(struct inode_data *data, uint32_t ost, uint64_t instance);
+
+/* All inodes that hold anything, each with a reference for the caller. NULL: none, or no memory. */
+struct inode **data_fs_inodes(struct data_fs *data_fs, size_t *ret_count);
+
+/* Have the OSTs commit all that these inodes have there uncommitted, one COMMIT per OST. After an error the rest is kept. */
+int data_commit_all(struct data_fs *data_fs, struct fs_ctx *ctx, struct inode **inodes, size_t count);
+/* The same in the background, each OST on its own, so that one that is away holds up no other. Flusher's loop. */
+void data_commit_start(struct data_fs *data_fs, struct inode **inodes, size_t count);
+
+/* The object that a piece of the file lies in, for requests, with the cut as known. inode->lock is held. */
+struct object_name {
+	Strake__Object object; /* points to cut: do not copy */
+	Strake__Cut cut;
+};
+void object_name_init(struct object_name *name, const struct attr *attr, uint64_t seq);
+
+/* [offset, offset+length) of the file into buffer: zeros where nothing is. Any number of objects. */
+int data_fetch(struct inode *inode, struct fs_ctx *ctx, uint64_t offset, size_t length, uint8_t *buffer);
+
+#endif

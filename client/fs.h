@@ -1,0 +1,244 @@
+/*
+ * libstrake: a StrakeFS filesystem in a process: what the mount and `strake client` share.
+ *
+ *     fs       one filesystem: cluster map, session at the MDT, inodes, memory budget
+ *     worker   a loop of this filesystem with its own peers and slots; every call below is made on a fiber of a worker
+ *     inode    attributes, dirty data, read-ahead and open state of one file, shared by all workers
+ *     file     an open file (a handle)
+ *
+ *   - All calls return 0 or -errno; they wait (the fiber, not the thread). With `hard` they wait until the servers are
+ *     back; with `soft` -EIO after its time; -EINTR when *ctx->interrupted becomes true (fs_interrupt()).
+ *   - inode numbers are the MDT's; `fs->root` is that of the mounted directory.
+ *   - Names are bytes with a length, without NUL.
+ *   - Coherency is close-to-open (design, section 5): fs_open() brings fresh attributes; fs_flush() and fs_fsync()
+ * return when data and size are out.
+ */
+#ifndef STRAKE_CLIENT_FS_H
+#define STRAKE_CLIENT_FS_H
+
+#include "common/address.h"
+#include "common/key.h"
+#include "common/layout.h"
+#include "common/loop.h"
+#include "common/uuid.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct fs;       /* opaque: fs_state.h */
+struct fs_ctx;   /* who asks: below */
+struct worker;   /* worker.h */
+struct file;     /* opaque: file.h */
+struct ctx_wait; /* ctx_wait.h */
+
+struct fs_config {
+	struct address_list mgs;
+	char subdir[4096]; /* "/" or a directory to take as root */
+	struct key key;
+	bool soft;
+	unsigned int soft_timeout_ms;
+	unsigned int attr_timeout_ms; /* how long attributes and names may be believed; at most 1000 */
+	bool sync;                    /* every change waits for stable storage */
+	bool no_sums;
+	uint64_t memory_max;    /* dirty + uncommitted + read-ahead bytes; default 1 GiB in all */
+	const char *mountpoint; /* for the MDT's session list; may be NULL */
+	unsigned int workers;   /* how many worker_new() will follow */
+};
+void fs_config_defaults(struct fs_config *config);
+
+/*
+ * Connects: map from the MGS, session at the MDT, root looked up. Runs its control (MGS, lease) on `loop`; call in a
+ * fiber of it. timeout_ms bounds the first connection (0: for ever). error is a sentence for the user.
+ */
+int fs_open(struct loop *loop, const struct fs_config *config, unsigned int timeout_ms, struct fs **ret_fs, char *error,
+	    size_t error_size);
+/*
+ * Bring all that is held to stable storage. With `hard` it goes on until the servers have taken it, whatever that takes.
+ * In a fiber of the control loop, after the workers have been freed. What they refuse for good is given up and counted
+ * in fs_stats(): bytes_lost.
+ *
+ * -EINTR  fs_interrupt(), from the control loop
+ * others: the servers' last word after several attempts; what could not be made stable is still held
+ */
+int fs_drain(struct fs *fs, struct fs_ctx *ctx);
+/*
+ * In a fiber of the control loop, after the workers have been freed: writes out, as far as servers answer within some
+ * seconds, and logs what is lost; closes the session.
+ */
+struct fs *fs_close(struct fs *fs);
+uint64_t fs_root(const struct fs *fs);
+const struct uuid *fs_uuid(const struct fs *fs);
+
+/* On the loop that will run it (any thread); index 0 .. config.workers-1. */
+int worker_new(struct fs *fs, struct loop *loop, unsigned int index, struct worker **ret_worker);
+struct worker *worker_free(struct worker *worker); /* in a fiber of its loop: no call is under way */
+struct worker *worker_current(void);               /* of this thread; NULL outside */
+
+/* Who asks, and how the wait can be cut short. Lives on the caller's stack. */
+struct fs_ctx {
+	uid_t uid;
+	gid_t gid;
+	uint32_t group_count; /* supplementary; 0 where it does not matter or is not known */
+	const gid_t *groups;
+	bool trusted; /* the kernel has checked access */
+	mode_t umask;
+	bool kill_suid;           /* fs_write(): the writer may not keep setuid and setgid bits */
+	_Atomic bool interrupted; /* set by fs_interrupt() */
+	struct ctx_wait *waiting; /* libstrake's own; begins as NULL */
+};
+/* The caller lost patience (FUSE_INTERRUPT): same worker thread as the call. */
+void fs_interrupt(struct fs_ctx *ctx);
+
+struct attr {
+	uint64_t ino, gen;
+	mode_t mode;
+	uint32_t nlink;
+	uid_t uid;
+	gid_t gid;
+	uint64_t size, blocks; /* blocks of 512 */
+	uint64_t rdev;
+	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+	uint64_t version;
+	uint64_t data_version; /* changes with the content; 0: not told */
+	uint64_t cut, cut_start, cut_end;
+	bool size_unsure;
+	struct layout layout;
+};
+void attr_to_stat(const struct attr *attr, struct stat *ret_stat); /* st_blksize is the stripe size's friendly part */
+
+/* --- names and attributes -------------------------------------------------------------------------------------- */
+
+/*
+ * lookup, create, mknod, mkdir, symlink, link and readdir with attributes give the caller one reference on the inode,
+ * which fs_forget() returns (FUSE's nlookup).
+ */
+int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, struct attr *ret_attr);
+void fs_forget(struct fs *fs, uint64_t ino, uint64_t count);
+
+/* fresh: ask the MDT whatever is cached. Sizes include our own dirty data, and others' where the MDT was unsure. */
+int fs_getattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, bool fresh, struct attr *ret_attr);
+
+enum setattr_fields {
+	SETATTR_MODE = 1 << 0,
+	SETATTR_UID = 1 << 1,
+	SETATTR_GID = 1 << 2,
+	SETATTR_SIZE = 1 << 3,
+	SETATTR_ATIME = 1 << 4,
+	SETATTR_MTIME = 1 << 5,
+	SETATTR_ATIME_NOW = 1 << 6,
+	SETATTR_MTIME_NOW = 1 << 7,
+	SETATTR_BY_HANDLE = 1 << 8, /* size by a handle open for writing */
+};
+/* Dirty data is written out before a size changes. */
+int fs_setattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, unsigned int fields, const struct attr *attr,
+	       struct attr *ret_attr);
+int fs_access(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int mask);
+
+int fs_mkdir(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode,
+	     struct attr *ret_attr);
+int fs_mknod(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode,
+	     uint64_t rdev, struct attr *ret_attr);
+int fs_symlink(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, const char *target,
+	       size_t target_len, struct attr *ret_attr);
+int fs_link(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t parent, const char *name, size_t len,
+	    struct attr *ret_attr);
+int fs_unlink(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len);
+int fs_rmdir(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len);
+int fs_rename(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, uint64_t new_parent,
+	      const char *new_name, size_t new_len, unsigned int flags);
+
+/* The target without NUL; *ret_len at most size, else -ERANGE. */
+int fs_readlink(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, char *target, size_t size, size_t *ret_len);
+
+/* Values: size 0 asks for the length; -ERANGE when it does not fit; -ENODATA. list: names with their NULs. */
+int fs_getxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name, void *value, size_t size,
+		size_t *ret_len);
+int fs_listxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, char *list, size_t size, size_t *ret_len);
+int fs_setxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name, const void *value, size_t len,
+		int flags);
+int fs_removexattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name);
+
+/* Within some seconds: as it was last, when the MDT does not answer; -EIO when that is not known. */
+int fs_statfs(struct fs *fs, struct fs_ctx *ctx, struct statvfs *ret_statvfs);
+
+/* Stripe size and count of a directory (for what is made in it) or of a file without data. */
+int fs_set_layout(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t stripe_size, uint32_t stripe_count);
+
+/* --- directories ------------------------------------------------------------------------------------------------ */
+
+struct dir_entry {
+	const char *name;
+	size_t name_len;
+	uint64_t ino;
+	uint32_t type;   /* S_IFMT bits */
+	uint64_t cookie; /* go on after this one */
+	const struct attr
+		*attr; /* with attributes: one reference is given when fn takes the entry; never for . and .. */
+};
+/*
+ * Calls fn for entries after `cookie` (0: the start; "." and ".." come first) until fn returns false (that entry was
+ * not taken) or the directory ends. With attrs, entries carry attributes.
+ */
+int fs_readdir(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t cookie, bool attrs,
+	       bool (*fn)(void *arg, const struct dir_entry *entry), void *arg);
+
+/* --- open files -------------------------------------------------------------------------------------------------- */
+
+/*
+ * flags: O_ACCMODE, O_TRUNC, O_APPEND, O_DIRECT, O_SYNC, O_DSYNC, O_EXCL are looked at. *ret_keep_cache: the file has
+ * not changed since this process last had its pages.
+ */
+int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, struct file **ret_file,
+		 bool *ret_keep_cache);
+int fs_create(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode, int flags,
+	      struct attr *ret_attr, struct file **ret_file, bool *ret_keep_cache);
+uint64_t file_ino(const struct file *file);
+
+/*
+ * Read at most size bytes at offset into the parts of `data`; *ret_len is short only at the end of the file. The result
+ * may lie in libstrake's own buffers instead of `buffer`: then it is lent until read_release().
+ */
+struct read_result {
+	struct iovec iov[10];
+	int iov_count;
+	size_t len;
+	void *reserved[10];
+};
+int fs_read(struct file *file, struct fs_ctx *ctx, uint64_t offset, size_t size, void *buffer,
+	    struct read_result *ret_result);
+void read_release(struct read_result *result);
+
+/*
+ * Write: copied, or taken over where `owner` is given (struct bulk of which data is a part; released when the bytes are
+ * committed). Returns when the bytes are in the client's buffers, or for O_DIRECT and O_SYNC on the servers.
+ * Everything is written or the error is returned.
+ */
+struct bulk;
+int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void *data, size_t size, struct bulk *owner);
+
+int fs_flush(struct file *file, struct fs_ctx *ctx); /* close(2): data and size out; reports late errors once */
+int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only); /* ... and durable everywhere */
+int fs_fsync_ino(struct fs *fs, struct fs_ctx *ctx, uint64_t ino);   /* of a directory: the MDT's log */
+void fs_release(struct file *file);             /* the last reference of the handle; no error can be told */
+int fs_sync(struct fs *fs, struct fs_ctx *ctx); /* all dirty data, sizes, and the log */
+
+int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offset, uint64_t len);
+int fs_seek(struct file *file, struct fs_ctx *ctx, uint64_t offset, bool hole, uint64_t *ret_offset);
+
+/* --- insight ----------------------------------------------------------------------------------------------------- */
+
+struct fs_stats {
+	uint64_t mds_calls, ost_calls, bytes_read, bytes_written, bytes_ahead, resends;
+	uint64_t bytes_held; /* accepted, and not on stable storage yet */
+	uint64_t bytes_lost; /* accepted, and refused by the servers later */
+	unsigned int files_held;
+	unsigned int targets_troubled; /* servers that did not answer the last attempt */
+};
+/* Any thread. */
+void fs_stats(struct fs *fs, struct fs_stats *ret_stats);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * struct fs, for those within libstrake who must see inside. Set up by fs_open() before any worker; what changes after
+ * that has a lock of its own.
+ */
+#ifndef STRAKE_CLIENT_FS_STATE_H
+#define STRAKE_CLIENT_FS_STATE_H
+
+#include "client/fs.h"
+#include "client/inode.h"
+#include "common/mgs_client.h"
+
+#include <stdatomic.h>
+
+struct data_fs;    /* data.h */
+struct dir_cache;  /* readdir.h */
+struct fs_session; /* session.h */
+struct targets;    /* targets.h */
+
+struct fs_counters {
+	_Atomic uint64_t mds_calls, ost_calls, resends;          /* calls.c */
+	_Atomic uint64_t bytes_read, bytes_written, bytes_ahead; /* data path */
+};
+
+struct fs {
+	struct fs_config config; /* never changes */
+	char *mountpoint;        /* config.mountpoint, copied */
+	struct loop *loop;       /* the control loop */
+	struct uuid mount_uuid;  /* ours, chosen at fs_open() */
+	struct uuid uuid;        /* the filesystem's */
+	uint64_t root;
+	struct inode *root_inode;
+
+	struct mgs_client *mgs;     /* control loop */
+	struct targets *targets;    /* who serves what: thread-safe */
+	struct fs_session *session; /* thread-safe */
+	struct inode_table *inodes; /* thread-safe */
+	struct dir_cache *dirs;     /* thread-safe */
+	struct data_fs *data;       /* the data path's own */
+	struct fs_counters counters;
+
+	struct fiber_queue map_arrived; /* control loop */
+
+	bool flushing;          /* data_fs_start() was called */
+	struct worker *control; /* the control loop's own, for lease, reclaim and fs_close() */
+	_Atomic bool closing;   /* fs_close() has begun: nothing waits for ever any more */
+
+	pthread_mutex_t files_lock; /* guards files: all open ones */
+	struct file *files;
+
+	pthread_mutex_t lock;    /* guards workers, space */
+	struct worker **workers; /* config.workers + 1; the last is control */
+	unsigned int worker_count;
+	struct statvfs space; /* as the MDT told last; f_bsize 0: not yet */
+};
+
+struct data_fs *fs_data(struct fs *fs);
+
+#endif

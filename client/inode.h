@@ -1,0 +1,109 @@
+/*
+ * Inodes as the client knows them: attributes with their age, open state, and the data that is not on the servers yet.
+ * Within libstrake only.
+ *
+ *   - Shared by all workers. inode->lock guards all fields below it, briefly, never across a call to a server; who must
+ *     wait waits in inode->changed.
+ *   - Life: inode_get() finds or makes it with one reference; it goes with the last one (kernel's lookups, open files,
+ *     dirty data and calls under way each hold references).
+ *   - attr.size is the MDT's word (with that of the OSTs, where the MDT was unsure); data_size() is what a reader here
+ *     must see: the maximum of it and our own writes that have not been reported.
+ *   - Order of locks: inode->lock, then the table's. Nobody holds two inodes' locks.
+ */
+#ifndef STRAKE_CLIENT_INODE_H
+#define STRAKE_CLIENT_INODE_H
+
+#include "client/fs.h"
+#include "common/fiber.h"
+#include "proto/common.pb-c.h"
+
+#include <pthread.h>
+
+struct inode_data; /* opaque: data path (data.h) */
+
+enum open_modes { OPEN_READ = 1, OPEN_WRITE = 2 }; /* as on the wire */
+
+struct inode {
+	struct fs *fs;
+	uint64_t ino;
+	struct inode *hash_next;
+	uint64_t refs;    /* guarded by the table's lock */
+	uint64_t lookups; /* of these, the kernel's: guarded by the table's lock */
+
+	pthread_mutex_t lock;
+	struct fiber_queue changed; /* open state or data */
+	struct attr attr;
+	bool attr_valid;          /* attr holds something */
+	uint64_t attr_expires_ns; /* believed until then */
+
+	uint64_t unsure_version;  /* of attr, when the OSTs were asked last */
+	uint64_t settled_version; /* of attr, after we told the MDT what they said */
+
+	unsigned int open_read, open_write; /* handles here */
+	unsigned int told_modes;            /* what the MDT was told: OPEN_READ, OPEN_WRITE */
+	bool told_before;                   /* something was told at some time: a CLOSE may be crossing a CREATE */
+	bool telling;                       /* an OPEN or CLOSE is under way */
+	bool close_queued;                  /* in a tell_queue, by: */
+	struct inode *close_next;           /* the queue's worker's */
+
+	/* What the kernel's pages of this file were filled from: the same at the next open means keep them. */
+	uint64_t pages_gen, pages_cut, pages_size, pages_data_version;
+	bool pages_valid;
+
+	struct inode_data *data; /* NULL until the first read or write */
+};
+
+struct inode_table; /* opaque: inode.c */
+struct inode_table *inode_table_new(struct fs *fs);
+struct inode_table *inode_table_free(struct inode_table *table); /* lookups that were never forgotten go with it */
+
+struct inode *inode_get(struct inode_table *table, uint64_t ino);  /* finds or makes; NULL: no memory */
+struct inode *inode_find(struct inode_table *table, uint64_t ino); /* NULL when not known */
+struct inode *inode_ref(struct inode *inode);
+void inode_put(struct inode *inode); /* NULL is fine */
+
+/* The kernel's references: one more for a caller that has one; and fs_forget()'s half. */
+void inode_lookup_add(struct inode *inode);
+void inode_lookup_drop(struct inode_table *table, uint64_t ino, uint64_t count);
+
+/* All there are, each with a reference: -ENOMEM. *ret_inodes is malloc'ed. */
+int inode_table_list(struct inode_table *table, struct inode ***ret_inodes, size_t *ret_count);
+
+/*
+ * Take over newer attributes from a reply to a request that was sent at asked_ns (older versions than known are passed
+ * over). Where they are unsure of the size they are not believed for longer than this call. inode->lock is held.
+ */
+void inode_set_attr(struct inode *inode, const struct attr *attr, uint64_t asked_ns);
+/* The same from the wire and with the lock taken; *ret_attr (may be NULL) is what is known then. -EPROTO. */
+int inode_take_attr(struct inode *inode, const Strake__Attr *wire, uint64_t asked_ns, struct attr *ret_attr);
+/* Nothing is believed any more: the session or the MDT's log is another one. inode->lock is held. */
+void inode_distrust(struct inode *inode);
+int inode_table_distrust(struct inode_table *table); /* all of them: -ENOMEM */
+
+/* fs_setattr() of an inode at hand. */
+int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, const struct attr *attr,
+		  struct attr *ret_attr);
+
+/* Fresh enough attributes (or truly fresh): asks the MDT, and the OSTs where the size is unsure. */
+int inode_fetch_attr(struct inode *inode, struct fs_ctx *ctx, bool fresh, struct attr *ret_attr);
+
+/*
+ * attr came with a reply just now and may be unsure of the size: then ask the OSTs, and take over the result.
+ * attr is what is known afterwards.
+ */
+int inode_settle_size(struct inode *inode, struct fs_ctx *ctx, uint64_t asked_ns, struct attr *attr);
+
+/* See that the layout is fixed (ost_count > 0), before the first write: LAYOUT where it is not. attr: as then known. */
+int inode_fix_layout(struct inode *inode, struct fs_ctx *ctx, struct attr *ret_attr);
+
+/*
+ * We changed the inode ourselves (SIZE, SETATTR, PUNCH), and `now` is its reply: where the kernel's pages were right
+ * before (data_before, the data_version until then, is what they were filled from) they are right now. Takes the
+ * attributes over too. data_before 0: the reply did not say. inode->lock is held.
+ */
+void inode_note_own_change(struct inode *inode, uint64_t data_before, const struct attr *now, uint64_t asked_ns);
+/* At an open with fresh attributes: may the kernel keep its pages? From here on they are filled from attr. lock held.
+ */
+bool inode_keep_pages(struct inode *inode, const struct attr *attr);
+
+#endif

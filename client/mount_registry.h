@@ -1,0 +1,47 @@
+/*
+ * The mounts of this machine: one file per mount daemon under run_dir()/mounts, written by the daemon when its mount
+ * stands, removed by it at its end. `strake umount` and `strake cluster` find by it which process serves a mount point.
+ *
+ *     mounts/PID      pid = N
+ *                     starttime = N          clock ticks since boot, see process.h
+ *                     mountpoint = PATH      absolute; blanks, control characters and \ as \ooo, as in /proc/mounts
+ *                     source = ADDR[,ADDR...]:/SUBDIR
+ *                     mgs = ADDR[,ADDR...]
+ *                     leaving = BYTES FILES SILENT      once the kernel has let go: what is still to be written, and
+ *                                                       how many servers do not answer
+ *
+ * An entry whose process is gone counts as absent and is removed by whoever meets it.
+ */
+#ifndef STRAKE_CLIENT_MOUNT_REGISTRY_H
+#define STRAKE_CLIENT_MOUNT_REGISTRY_H
+
+#include "client/process.h"
+
+#include <stddef.h>
+
+struct mount_entry {
+	struct process daemon;
+	char *mountpoint, *source, *mgs;
+	bool leaving; /* unmounted, by whomever; the daemon writes out what it holds: */
+	uint64_t bytes;
+	unsigned int files, silent;
+};
+void mount_entry_release(struct mount_entry *entry);
+
+/* Enter, or take out, the mount of this process: call them in the daemon itself. Errors of run_dir() and files. */
+int mount_registry_add(const char *mountpoint, const char *source, const char *mgs);
+/* This process's mount is gone, and so much is still to be written. Errors as above. */
+int mount_registry_leaving(uint64_t bytes, unsigned int files, unsigned int silent);
+void mount_registry_remove(void);
+
+/* The newest mount on an absolute path. -ENOENT. */
+int mount_registry_find_by_path(const char *mountpoint, struct mount_entry *ret_entry);
+
+/* The mount of that process. -ENOENT. */
+int mount_registry_find_by_daemon(const struct process *daemon, struct mount_entry *ret_entry);
+
+/* All there are, the newest first. */
+int mount_registry_list(struct mount_entry **ret_entries, size_t *ret_count);
+struct mount_entry *mount_registry_list_free(struct mount_entry *entries, size_t count);
+
+#endif

@@ -1,0 +1,241 @@
+/* The namespace: lookup, mkdir, mknod, symlink, link, unlink, rmdir, rename, readlink. */
+#include "client/names.h"
+
+#include "client/data.h"
+#include "client/fs_state.h"
+#include "client/rpc.h"
+
+#include <errno.h>
+#include <string.h>
+
+void names_take_known(struct fs *fs, const Strake__Attr *wire, uint64_t asked_ns)
+{
+	struct inode *inode;
+
+	if (wire == NULL)
+		return;
+	inode = inode_find(fs->inodes, wire->ino);
+	if (inode == NULL)
+		return;
+	inode_take_attr(inode, wire, asked_ns, NULL); /* what cannot be is passed over: nobody asked for it */
+	inode_put(inode);
+}
+
+int names_take_entry(struct fs *fs, const Strake__EntryReply *reply, uint64_t asked_ns, struct inode **ret_inode,
+		     struct attr *ret_attr)
+{
+	struct inode *inode;
+	int err;
+
+	names_take_known(fs, reply->parent_attr, asked_ns);
+	if (reply->attr == NULL || reply->attr->ino == 0)
+		return -EPROTO;
+	inode = inode_get(fs->inodes, reply->attr->ino);
+	if (inode == NULL)
+		return -ENOMEM;
+	err = inode_take_attr(inode, reply->attr, asked_ns, ret_attr);
+	if (err < 0) {
+		inode_put(inode);
+		return err;
+	}
+	*ret_inode = inode;
+	return 0;
+}
+
+/* Ask for an entry and give its attributes with a lookup reference. */
+static int entry_ask(struct fs *fs, struct fs_ctx *ctx, struct call *call, struct attr *ret_attr)
+{
+	uint64_t asked_ns = clock_ns();
+	struct inode *inode = NULL;
+	struct attr attr;
+	int err = worker_mds_call(fs_worker(fs), ctx, call);
+
+	if (err == 0)
+		err = names_take_entry(fs, (const Strake__EntryReply *)call->reply, asked_ns, &inode, &attr);
+	call_release(call);
+	if (err < 0)
+		return err;
+	err = inode_settle_size(inode, ctx, asked_ns, &attr);
+	if (err == 0) {
+		inode_lookup_add(inode);
+		*ret_attr = attr;
+	}
+	inode_put(inode);
+	return err;
+}
+
+int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, struct attr *ret_attr)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__LookupRequest request = STRAKE__LOOKUP_REQUEST__INIT;
+	struct call call = { .opcode = OP_LOOKUP, .request = &request.base };
+	struct inode *inode;
+	struct attr attr;
+	bool unreported;
+	int err;
+
+	request.cred = &cred;
+	request.parent = parent;
+	request.name = rpc_bytes(name, len);
+	err = entry_ask(fs, ctx, &call, &attr);
+	if (err < 0)
+		return err;
+
+	/* What is being written here is better known here. */
+	inode = inode_find(fs->inodes, attr.ino);
+	pthread_mutex_lock(&inode->lock);
+	unreported = data_unreported(inode);
+	pthread_mutex_unlock(&inode->lock);
+	inode_put(inode);
+	if (unreported)
+		err = fs_getattr(fs, ctx, attr.ino, false, &attr);
+	if (err < 0)
+		fs_forget(fs, attr.ino, 1);
+	else
+		*ret_attr = attr;
+	return err;
+}
+
+/* What the four makers have in common. */
+static int make(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, Strake__CreateRequest *request, uint64_t parent,
+		const char *name, size_t len, struct attr *ret_attr)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	struct call call = { .opcode = opcode, .request = &request->base };
+
+	request->cred = &cred;
+	request->parent = parent;
+	request->name = rpc_bytes(name, len);
+	request->has_umask = true;
+	request->umask = ctx->umask;
+	return entry_ask(fs, ctx, &call, ret_attr);
+}
+
+int fs_mkdir(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode,
+	     struct attr *ret_attr)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+
+	request.mode = S_IFDIR | (mode & ~(mode_t)S_IFMT);
+	return make(fs, ctx, OP_MKDIR, &request, parent, name, len, ret_attr);
+}
+
+int fs_mknod(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode,
+	     uint64_t rdev, struct attr *ret_attr)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+
+	request.mode = (mode & S_IFMT) == 0 ? mode | S_IFREG : mode;
+	request.has_rdev = true;
+	request.rdev = rdev;
+	return make(fs, ctx, OP_MKNOD, &request, parent, name, len, ret_attr);
+}
+
+int fs_symlink(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, const char *target,
+	       size_t target_len, struct attr *ret_attr)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+
+	request.mode = S_IFLNK | 0777;
+	request.has_target = true;
+	request.target = rpc_bytes(target, target_len);
+	return make(fs, ctx, OP_SYMLINK, &request, parent, name, len, ret_attr);
+}
+
+int fs_link(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t parent, const char *name, size_t len,
+	    struct attr *ret_attr)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__LinkRequest request = STRAKE__LINK_REQUEST__INIT;
+	struct call call = { .opcode = OP_LINK, .request = &request.base };
+
+	request.cred = &cred;
+	request.ino = ino;
+	request.parent = parent;
+	request.name = rpc_bytes(name, len);
+	return entry_ask(fs, ctx, &call, ret_attr);
+}
+
+static int remove_name(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, uint64_t parent, const char *name,
+		       size_t len)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__UnlinkRequest request = STRAKE__UNLINK_REQUEST__INIT;
+	const Strake__EntryReply *reply;
+	struct call call = { .opcode = opcode, .request = &request.base };
+	uint64_t asked_ns = clock_ns();
+	int err;
+
+	request.cred = &cred;
+	request.parent = parent;
+	request.name = rpc_bytes(name, len);
+	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	if (err == 0) {
+		reply = (const Strake__EntryReply *)call.reply;
+		names_take_known(fs, reply->attr, asked_ns);
+		names_take_known(fs, reply->parent_attr, asked_ns);
+	}
+	call_release(&call);
+	return err;
+}
+
+int fs_unlink(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len)
+{
+	return remove_name(fs, ctx, OP_UNLINK, parent, name, len);
+}
+
+int fs_rmdir(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len)
+{
+	return remove_name(fs, ctx, OP_RMDIR, parent, name, len);
+}
+
+int fs_rename(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, uint64_t new_parent,
+	      const char *new_name, size_t new_len, unsigned int flags)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__RenameRequest request = STRAKE__RENAME_REQUEST__INIT;
+	const Strake__RenameReply *reply;
+	struct call call = { .opcode = OP_RENAME, .request = &request.base };
+	uint64_t asked_ns = clock_ns();
+	int err;
+
+	request.cred = &cred;
+	request.parent = parent;
+	request.name = rpc_bytes(name, len);
+	request.new_parent = new_parent;
+	request.new_name = rpc_bytes(new_name, new_len);
+	request.has_flags = flags != 0;
+	request.flags = flags;
+	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	if (err == 0) {
+		reply = (const Strake__RenameReply *)call.reply;
+		names_take_known(fs, reply->attr, asked_ns);
+		names_take_known(fs, reply->replaced, asked_ns);
+		names_take_known(fs, reply->parent_attr, asked_ns);
+		names_take_known(fs, reply->new_parent_attr, asked_ns);
+	}
+	call_release(&call);
+	return err;
+}
+
+int fs_readlink(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, char *target, size_t size, size_t *ret_len)
+{
+	Strake__ReadlinkRequest request = STRAKE__READLINK_REQUEST__INIT;
+	const Strake__ReadlinkReply *reply;
+	struct call call = { .opcode = OP_READLINK, .request = &request.base };
+	int err;
+
+	request.ino = ino;
+	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	if (err == 0) {
+		reply = (const Strake__ReadlinkReply *)call.reply;
+		if (reply->target.len > size) {
+			err = -ERANGE;
+		} else {
+			memcpy(target, reply->target.data, reply->target.len);
+			*ret_len = reply->target.len;
+		}
+	}
+	call_release(&call);
+	return err;
+}

@@ -1,0 +1,243 @@
+/* Opening, creating and releasing files. */
+#include "client/data.h"
+#include "client/file.h"
+#include "client/fs_state.h"
+#include "client/names.h"
+#include "client/rpc.h"
+#include "client/tell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+static unsigned int modes_of(int flags)
+{
+	switch (flags & O_ACCMODE) {
+	case O_RDONLY:
+		return OPEN_READ;
+	case O_WRONLY:
+		return OPEN_WRITE;
+	default:
+		return OPEN_READ | OPEN_WRITE;
+	}
+}
+
+static void handle_count(struct inode *inode, unsigned int modes)
+{
+	pthread_mutex_lock(&inode->lock);
+	inode->open_read += (modes & OPEN_READ) != 0;
+	inode->open_write += (modes & OPEN_WRITE) != 0;
+	pthread_mutex_unlock(&inode->lock);
+}
+
+static void handle_uncount(struct inode *inode, unsigned int modes)
+{
+	pthread_mutex_lock(&inode->lock);
+	inode->open_read -= (modes & OPEN_READ) != 0;
+	inode->open_write -= (modes & OPEN_WRITE) != 0;
+	pthread_mutex_unlock(&inode->lock);
+	tell_close(inode);
+}
+
+/* A handle of an inode whose open modes are counted and told; takes both over. */
+static struct file *file_new(struct inode *inode, int flags)
+{
+	struct file *file = calloc(1, sizeof(*file));
+
+	if (file == NULL)
+		return NULL;
+	file->fs = inode->fs;
+	file->inode = inode;
+	file->flags = flags;
+	pthread_mutex_lock(&inode->lock);
+	file->error_mark = data_error_mark(inode);
+	pthread_mutex_unlock(&inode->lock);
+
+	pthread_mutex_lock(&file->fs->files_lock);
+	file->next = file->fs->files;
+	if (file->next != NULL)
+		file->next->prev = file;
+	file->fs->files = file;
+	pthread_mutex_unlock(&file->fs->files_lock);
+	return file;
+}
+
+static int truncate_all(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, struct attr *attr)
+{
+	struct attr empty = { 0 };
+	unsigned int fields = SETATTR_SIZE;
+
+	if ((modes & OPEN_WRITE) != 0)
+		fields |= SETATTR_BY_HANDLE;
+	return inode_setattr(inode, ctx, fields, &empty, attr);
+}
+
+static bool keep_pages(struct inode *inode, const struct attr *attr)
+{
+	bool keep;
+
+	pthread_mutex_lock(&inode->lock);
+	keep = inode_keep_pages(inode, attr);
+	pthread_mutex_unlock(&inode->lock);
+	return keep;
+}
+
+int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, struct file **ret_file,
+		 bool *ret_keep_cache)
+{
+	unsigned int modes = modes_of(flags);
+	struct inode *inode = inode_get(fs->inodes, ino);
+	struct file *file = NULL;
+	struct attr attr;
+	int err;
+
+	if (inode == NULL)
+		return -ENOMEM;
+	handle_count(inode, modes);
+	err = tell_open(inode, ctx, modes, &attr);
+	if (err == 0 && (flags & O_TRUNC) != 0)
+		err = truncate_all(inode, ctx, modes, &attr);
+	if (err == 0) {
+		file = file_new(inode, flags);
+		err = file == NULL ? -ENOMEM : 0;
+	}
+	if (err < 0) {
+		handle_uncount(inode, modes);
+		inode_put(inode);
+		return err;
+	}
+	*ret_keep_cache = keep_pages(inode, &attr);
+	*ret_file = file;
+	return 0;
+}
+
+/* A CREATE that was given up without an answer: it may have been executed, and have opened what we do not know of. */
+struct doubt {
+	uint64_t parent;
+	unsigned int modes;
+	size_t len;
+	char name[];
+};
+
+static void doubt_settle(struct worker *worker, void *arg)
+{
+	struct fs *fs = worker->fs;
+	struct fs_ctx ctx = { .trusted = true };
+	struct doubt *doubt = arg;
+	struct inode *inode;
+	struct attr attr;
+
+	if (fs_lookup(fs, &ctx, doubt->parent, doubt->name, doubt->len, &attr) == 0) {
+		inode = inode_get(fs->inodes, attr.ino);
+		if (inode != NULL && S_ISREG(attr.mode))
+			tell_disown(inode, doubt->modes);
+		inode_put(inode);
+		fs_forget(fs, attr.ino, 1);
+	}
+	free(doubt);
+}
+
+static void doubt_raise(struct fs *fs, const Strake__CreateRequest *request)
+{
+	size_t len = request->name.len;
+	struct doubt *doubt = malloc(sizeof(*doubt) + len);
+
+	if (doubt == NULL)
+		return;
+	doubt->parent = request->parent;
+	doubt->modes = request->open_modes;
+	doubt->len = len;
+	memcpy(doubt->name, request->name.data, len);
+	if (worker_spawn(fs_worker(fs), doubt_settle, doubt) < 0)
+		free(doubt);
+}
+
+static int create_ask(struct fs *fs, struct fs_ctx *ctx, Strake__CreateRequest *request, struct inode **ret_inode,
+		      struct attr *ret_attr)
+{
+	struct call call = { .opcode = OP_CREATE, .request = &request->base };
+	uint64_t asked_ns = clock_ns();
+	int err = worker_mds_call(fs_worker(fs), ctx, &call);
+
+	if (err == 0)
+		err = names_take_entry(fs, (const Strake__EntryReply *)call.reply, asked_ns, ret_inode, ret_attr);
+	else if (!call.answered)
+		doubt_raise(fs, request);
+	call_release(&call);
+	return err;
+}
+
+int fs_create(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode, int flags,
+	      struct attr *ret_attr, struct file **ret_file, bool *ret_keep_cache)
+{
+	unsigned int modes = modes_of(flags);
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+	struct inode *inode = NULL;
+	struct file *file = NULL;
+	uint64_t mark = tell_mark(fs), asked_ns = clock_ns();
+	struct attr attr;
+	int err;
+
+	request.cred = &cred;
+	request.parent = parent;
+	request.name = rpc_bytes(name, len);
+	request.mode = S_IFREG | (mode & ~(mode_t)S_IFMT);
+	request.has_umask = true;
+	request.umask = ctx->umask;
+	request.has_exclusive = request.exclusive = (flags & O_EXCL) != 0;
+	request.has_open_modes = true;
+	request.open_modes = modes;
+	err = create_ask(fs, ctx, &request, &inode, &attr);
+	if (err < 0)
+		return err;
+
+	handle_count(inode, modes);
+	err = tell_created(inode, ctx, modes, mark, &attr);
+	/* It may have been there before. */
+	if (err == 0)
+		err = inode_settle_size(inode, ctx, asked_ns, &attr);
+	if (err == 0 && (flags & O_TRUNC) != 0 && attr.size > 0)
+		err = truncate_all(inode, ctx, modes, &attr);
+	if (err == 0) {
+		file = file_new(inode, flags);
+		err = file == NULL ? -ENOMEM : 0;
+	}
+	if (err < 0) {
+		handle_uncount(inode, modes);
+		inode_put(inode);
+		return err;
+	}
+	inode_lookup_add(inode);
+	*ret_keep_cache = keep_pages(inode, &attr);
+	*ret_attr = attr;
+	*ret_file = file;
+	return 0;
+}
+
+uint64_t file_ino(const struct file *file)
+{
+	return file->inode->ino;
+}
+
+void fs_release(struct file *file)
+{
+	struct inode *inode;
+
+	if (file == NULL)
+		return;
+	pthread_mutex_lock(&file->fs->files_lock);
+	if (file->next != NULL)
+		file->next->prev = file->prev;
+	if (file->prev != NULL)
+		file->prev->next = file->next;
+	else
+		file->fs->files = file->next;
+	pthread_mutex_unlock(&file->fs->files_lock);
+	inode = file->inode;
+	ahead_free(inode, file->ahead);
+	handle_uncount(inode, modes_of(file->flags));
+	free(file);
+	inode_put(inode);
+}

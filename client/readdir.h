@@ -1,0 +1,14 @@
+/*
+ * What READDIRs brought beyond what was asked for: the kernel takes a directory in smaller pieces than the MDT gives
+ * it. A few pages per filesystem, each for one directory; believed as long as attributes are, and while the directory
+ * is not known to have changed. Thread-safe.
+ */
+#ifndef STRAKE_CLIENT_READDIR_H
+#define STRAKE_CLIENT_READDIR_H
+
+struct dir_cache; /* opaque: readdir.c */
+
+struct dir_cache *dir_cache_new(void); /* NULL: no memory */
+struct dir_cache *dir_cache_free(struct dir_cache *cache);
+
+#endif

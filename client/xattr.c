@@ -1,0 +1,108 @@
+/* Extended attributes. Not cached. */
+#include "client/fs_state.h"
+#include "client/names.h"
+#include "client/rpc.h"
+#include "client/worker.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Give a value as getxattr(2) does: size 0 asks for the length only. */
+static int give(const void *data, size_t len, void *value, size_t size, size_t *ret_len)
+{
+	if (size > 0 && len > size)
+		return -ERANGE;
+	if (size > 0 && len > 0)
+		memcpy(value, data, len);
+	*ret_len = len;
+	return 0;
+}
+
+int fs_getxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name, void *value, size_t size,
+		size_t *ret_len)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__GetxattrRequest request = STRAKE__GETXATTR_REQUEST__INIT;
+	const Strake__GetxattrReply *reply;
+	struct call call = { .opcode = OP_GETXATTR, .request = &request.base };
+	int err;
+
+	request.cred = &cred;
+	request.ino = ino;
+	request.name = rpc_string(name);
+	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	if (err == 0) {
+		reply = (const Strake__GetxattrReply *)call.reply;
+		err = give(reply->value.data, reply->value.len, value, size, ret_len);
+	}
+	call_release(&call);
+	return err;
+}
+
+int fs_listxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, char *list, size_t size, size_t *ret_len)
+{
+	Strake__ListxattrRequest request = STRAKE__LISTXATTR_REQUEST__INIT;
+	const Strake__ListxattrReply *reply;
+	struct call call = { .opcode = OP_LISTXATTR, .request = &request.base };
+	size_t total = 0;
+	int err;
+
+	request.ino = ino;
+	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	if (err == 0) {
+		reply = (const Strake__ListxattrReply *)call.reply;
+		for (size_t i = 0; i < reply->n_name && err == 0; i++) {
+			size_t len = strlen(reply->name[i]) + 1;
+
+			if (size > 0 && total + len > size)
+				err = -ERANGE;
+			else if (size > 0)
+				memcpy(list + total, reply->name[i], len);
+			total += len;
+		}
+		if (err == 0)
+			*ret_len = total;
+	}
+	call_release(&call);
+	return err;
+}
+
+/* SETXATTR and REMOVEXATTR: the reply has the inode's attributes, ctime and perhaps mode being changed. */
+static int change(struct fs *fs, struct fs_ctx *ctx, struct call *call)
+{
+	uint64_t asked_ns = clock_ns();
+	int err = worker_mds_call(fs_worker(fs), ctx, call);
+
+	if (err == 0)
+		names_take_known(fs, ((const Strake__AttrReply *)call->reply)->attr, asked_ns);
+	call_release(call);
+	return err;
+}
+
+int fs_setxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name, const void *value, size_t len,
+		int flags)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__SetxattrRequest request = STRAKE__SETXATTR_REQUEST__INIT;
+	struct call call = { .opcode = OP_SETXATTR, .request = &request.base };
+
+	request.cred = &cred;
+	request.ino = ino;
+	request.name = rpc_string(name);
+	request.value = rpc_bytes(value, len);
+	request.has_flags = flags != 0;
+	request.flags = (uint32_t)flags;
+	return change(fs, ctx, &call);
+}
+
+int fs_removexattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__RemovexattrRequest request = STRAKE__REMOVEXATTR_REQUEST__INIT;
+	struct call call = { .opcode = OP_REMOVEXATTR, .request = &request.base };
+
+	request.cred = &cred;
+	request.ino = ino;
+	request.name = rpc_string(name);
+	return change(fs, ctx, &call);
+}
