@@ -1,0 +1,92 @@
+#include "client/fuse/earlier.h"
+
+#include "client/mount_registry.h"
+#include "common/fiber.h"
+#include "common/logger.h"
+
+#include <mntent.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LOOK_MS   20
+#define NOTICE_MS 1000  /* a daemon whom the kernel has let go says so in less */
+#define STILL_MS  12000 /* nothing moved for longer than an attempt takes: the servers may be away */
+#define SILENT_MS 2000  /* likewise, and they are away */
+
+/* Do both lists name one MGS? */
+static bool same_filesystem(const struct mount_entry *entry, const struct address_list *mgs)
+{
+	struct address_list theirs;
+
+	if (address_list_parse(entry->mgs, &theirs) < 0)
+		return false;
+	for (size_t i = 0; i < theirs.count; i++)
+		for (size_t j = 0; j < mgs->count; j++)
+			if (strcmp(theirs.text[i], mgs->text[j]) == 0)
+				return true;
+	return false;
+}
+
+/* Is it in the tree, as its daemon sees that? */
+static bool is_mounted(const struct mount_entry *entry)
+{
+	char path[64], text[16384];
+	struct mntent mount;
+	bool found = false;
+	FILE *mounts;
+
+	snprintf(path, sizeof(path), "/proc/%d/mounts", (int)entry->daemon.pid);
+	mounts = setmntent(path, "re");
+	if (mounts == NULL)
+		return false;
+	while (!found && getmntent_r(mounts, &mount, text, sizeof(text)) != NULL)
+		found = strcmp(mount.mnt_dir, entry->mountpoint) == 0 && strcmp(mount.mnt_fsname, entry->source) == 0;
+	endmntent(mounts);
+	return found;
+}
+
+/* Wait for one of them: true when it has ended, or will serve on for some who use it yet. */
+static bool wait_for(const struct mount_entry *earlier)
+{
+	uint64_t began_ns = clock_ns(), moved_ns = began_ns, bytes = 0;
+	struct mount_entry entry;
+	unsigned int files = 0;
+	bool leaving = false;
+
+	while (mount_registry_find_by_daemon(&earlier->daemon, &entry) == 0) {
+		unsigned int patience_ms = entry.silent > 0 ? SILENT_MS : STILL_MS;
+
+		if (entry.leaving != leaving || entry.bytes != bytes || entry.files != files)
+			moved_ns = clock_ns();
+		leaving = entry.leaving;
+		bytes = entry.bytes;
+		files = entry.files;
+		mount_entry_release(&entry);
+		if (!leaving && clock_ns() - began_ns > NOTICE_MS * NSEC_PER_MSEC)
+			return true;
+		if (leaving && clock_ns() - moved_ns > patience_ms * NSEC_PER_MSEC)
+			return false;
+		fiber_sleep_ms(LOOK_MS);
+	}
+	return true;
+}
+
+void earlier_mounts_wait(const struct address_list *mgs)
+{
+	struct mount_entry *entries;
+	size_t count;
+
+	if (mount_registry_list(&entries, &count) < 0)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		const struct mount_entry *entry = &entries[i];
+
+		if (!same_filesystem(entry, mgs) || (!entry->leaving && is_mounted(entry)))
+			continue;
+		if (!wait_for(entry))
+			log_warning("what was written through %s is not all on the servers yet: its daemon (pid %d) "
+				    "goes on trying",
+				    entry->mountpoint, (int)entry->daemon.pid);
+	}
+	mount_registry_list_free(entries, count);
+}

@@ -1,0 +1,180 @@
+/* Open files: a handle is the address of libstrake's struct file. */
+#include "client/fuse/request.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static struct file *file_of(uint64_t fh)
+{
+	return (struct file *)(uintptr_t)fh; /* the kernel gives back what it was given */
+}
+
+static void fill_open(struct file *file, bool keep_cache, struct fuse_open_out *out)
+{
+	*out = (struct fuse_open_out){
+		.fh = (uint64_t)(uintptr_t)file,
+		.open_flags = FOPEN_PARALLEL_DIRECT_WRITES | (keep_cache ? FOPEN_KEEP_CACHE : 0),
+	};
+}
+
+void fuse_open(struct fuse_request *request)
+{
+	const struct fuse_open_in *in = fuse_args(request, sizeof(*in));
+	struct fuse_open_out out;
+	struct file *file;
+	bool keep_cache;
+	int err;
+
+	if (in == NULL)
+		return;
+	err = fs_open_file(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid),
+			   (int)in->flags, &file, &keep_cache);
+	if (err < 0) {
+		/* A cached name led here: the kernel looks it up again after ESTALE. */
+		fuse_answer_error(request, err == -ENOENT ? -ESTALE : err);
+		return;
+	}
+	fill_open(file, keep_cache, &out);
+	if (fuse_answer(request, &out, sizeof(out)) < 0)
+		fs_release(file);
+}
+
+void fuse_create(struct fuse_request *request)
+{
+	const struct fuse_create_in *in = fuse_args(request, sizeof(*in));
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} out;
+	struct attr attr;
+	struct file *file;
+	const char *name;
+	bool keep_cache;
+	size_t len;
+	int err;
+
+	if (in == NULL || (name = fuse_string(request, sizeof(*in), &len)) == NULL)
+		return;
+	request->ctx.umask = (mode_t)in->umask;
+	err = fs_create(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid), name, len,
+			(mode_t)in->mode, (int)in->flags, &attr, &file, &keep_cache);
+	if (err < 0) {
+		fuse_answer_error(request, err);
+		return;
+	}
+	fuse_fill_entry(request->server, &attr, &out.entry);
+	fill_open(file, keep_cache, &out.open);
+	if (fuse_answer(request, &out, sizeof(out)) < 0) {
+		fs_release(file);
+		fs_forget(request_fs(request), attr.ino, 1);
+	}
+}
+
+void fuse_read(struct fuse_request *request)
+{
+	const struct fuse_read_in *in = fuse_args(request, sizeof(*in));
+	struct read_result result;
+	struct bulk *bulk;
+	int err;
+
+	if (in == NULL)
+		return;
+	bulk = buffers_get(request->server->buffers);
+	if (bulk == NULL) {
+		fuse_answer_error(request, -ENOMEM);
+		return;
+	}
+	err = in->size > bulk->size
+		      ? -EINVAL
+		      : fs_read(file_of(in->fh), &request->ctx, in->offset, in->size, bulk->data, &result);
+	if (err < 0) {
+		fuse_answer_error(request, err);
+	} else {
+		fuse_answer_iov(request, result.iov, result.iov_count);
+		read_release(&result);
+	}
+	bulk->release(bulk);
+}
+
+void fuse_write(struct fuse_request *request)
+{
+	const struct fuse_write_in *in = fuse_args(request, sizeof(*in));
+	struct fuse_write_out out = { 0 };
+	struct bulk *bulk;
+	uint64_t fh;
+	int err;
+
+	if (in == NULL)
+		return;
+	if (request->args_len - sizeof(*in) < in->size) {
+		fuse_answer_error(request, -EINVAL);
+		return;
+	}
+	/* The buffer may be gone when fs_write() returns: nothing of it is used after. */
+	out.size = in->size;
+	request->ctx.kill_suid = (in->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+	fh = in->fh;
+	bulk = request->bulk;
+	request->bulk = NULL;
+	err = fs_write(file_of(fh), &request->ctx, in->offset, request->args + sizeof(*in), in->size, bulk);
+	if (err < 0)
+		fuse_answer_error(request, err);
+	else
+		fuse_answer(request, &out, sizeof(out));
+}
+
+void fuse_flush(struct fuse_request *request)
+{
+	const struct fuse_flush_in *in = fuse_args(request, sizeof(*in));
+
+	if (in != NULL)
+		fuse_answer_error(request, fs_flush(file_of(in->fh), &request->ctx));
+}
+
+void fuse_release(struct fuse_request *request)
+{
+	const struct fuse_release_in *in = fuse_args(request, sizeof(*in));
+
+	if (in == NULL)
+		return;
+	fs_release(file_of(in->fh));
+	fuse_answer_error(request, 0);
+}
+
+void fuse_fsync(struct fuse_request *request)
+{
+	const struct fuse_fsync_in *in = fuse_args(request, sizeof(*in));
+
+	if (in != NULL)
+		fuse_answer_error(request, fs_fsync(file_of(in->fh), &request->ctx,
+						    (in->fsync_flags & FUSE_FSYNC_FDATASYNC) != 0));
+}
+
+void fuse_fallocate(struct fuse_request *request)
+{
+	const struct fuse_fallocate_in *in = fuse_args(request, sizeof(*in));
+
+	if (in != NULL)
+		fuse_answer_error(request,
+				  fs_fallocate(file_of(in->fh), &request->ctx, (int)in->mode, in->offset, in->length));
+}
+
+void fuse_lseek(struct fuse_request *request)
+{
+	const struct fuse_lseek_in *in = fuse_args(request, sizeof(*in));
+	struct fuse_lseek_out out = { 0 };
+	int err;
+
+	if (in == NULL)
+		return;
+	if (in->whence != SEEK_DATA && in->whence != SEEK_HOLE) {
+		fuse_answer_error(request, -EINVAL);
+		return;
+	}
+	err = fs_seek(file_of(in->fh), &request->ctx, in->offset, in->whence == SEEK_HOLE, &out.offset);
+	if (err < 0)
+		fuse_answer_error(request, err);
+	else
+		fuse_answer(request, &out, sizeof(out));
+}

@@ -1,0 +1,135 @@
+#include "client/fuse/request.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+uint64_t request_ino(const struct fuse_request *request, uint64_t nodeid)
+{
+	return nodeid == FUSE_ROOT_ID ? fs_root(request->server->fs) : nodeid;
+}
+
+int fuse_answer_iov(struct fuse_request *request, const struct iovec *iov, int count)
+{
+	struct fuse_out_header header = { .unique = request->header.unique };
+	struct iovec all[16] = { { .iov_base = &header, .iov_len = sizeof(header) } };
+	size_t size = sizeof(header);
+	ssize_t n;
+
+	for (int i = 0; i < count; i++) {
+		all[i + 1] = iov[i];
+		size += iov[i].iov_len;
+	}
+	header.len = (uint32_t)size;
+	request->answered = true;
+	n = writev(request->fd, all, count + 1);
+	return n < 0 ? -errno : 0;
+}
+
+int fuse_answer(struct fuse_request *request, const void *data, size_t size)
+{
+	struct iovec iov = { .iov_len = size };
+
+	memcpy(&iov.iov_base, &data, sizeof(data)); /* writev() only reads it */
+	return fuse_answer_iov(request, &iov, 1);
+}
+
+int fuse_answer_error(struct fuse_request *request, int err)
+{
+	struct fuse_out_header header = { .len = sizeof(header), .error = err, .unique = request->header.unique };
+
+	request->answered = true;
+	return write(request->fd, &header, sizeof(header)) < 0 ? -errno : 0;
+}
+
+void fuse_answer_none(struct fuse_request *request)
+{
+	request->answered = true;
+}
+
+static void fill_time(int64_t ns, uint64_t *seconds, uint32_t *nanoseconds)
+{
+	int64_t s = ns / 1000000000, rest = ns % 1000000000;
+
+	if (rest < 0) {
+		rest += 1000000000;
+		s--;
+	}
+	*seconds = (uint64_t)s;
+	*nanoseconds = (uint32_t)rest;
+}
+
+void fuse_fill_attr(const struct attr *attr, struct fuse_attr *out)
+{
+	struct stat st;
+
+	attr_to_stat(attr, &st);
+	*out = (struct fuse_attr){
+		.ino = attr->ino,
+		.size = attr->size,
+		.blocks = attr->blocks,
+		.mode = attr->mode,
+		.nlink = attr->nlink,
+		.uid = attr->uid,
+		.gid = attr->gid,
+		.rdev = (uint32_t)attr->rdev,
+		.blksize = (uint32_t)st.st_blksize,
+	};
+	fill_time(attr->atime_ns, &out->atime, &out->atimensec);
+	fill_time(attr->mtime_ns, &out->mtime, &out->mtimensec);
+	fill_time(attr->ctime_ns, &out->ctime, &out->ctimensec);
+}
+
+void fuse_fill_entry(const struct fuse_server *server, const struct attr *attr, struct fuse_entry_out *out)
+{
+	*out = (struct fuse_entry_out){
+		.nodeid = attr->ino,
+		.entry_valid = server->entry_timeout_ms / 1000,
+		.entry_valid_nsec = server->entry_timeout_ms % 1000 * 1000000,
+		.attr_valid = server->attr_timeout_ms / 1000,
+		.attr_valid_nsec = server->attr_timeout_ms % 1000 * 1000000,
+	};
+	fuse_fill_attr(attr, &out->attr);
+}
+
+void fuse_answer_entry(struct fuse_request *request, const struct attr *attr)
+{
+	struct fuse_entry_out out;
+
+	fuse_fill_entry(request->server, attr, &out);
+	if (fuse_answer(request, &out, sizeof(out)) < 0)
+		fs_forget(request_fs(request), attr->ino, 1);
+}
+
+void fuse_answer_attr(struct fuse_request *request, const struct attr *attr)
+{
+	const struct fuse_server *server = request->server;
+	struct fuse_attr_out out = {
+		.attr_valid = server->attr_timeout_ms / 1000,
+		.attr_valid_nsec = server->attr_timeout_ms % 1000 * 1000000,
+	};
+
+	fuse_fill_attr(attr, &out.attr);
+	fuse_answer(request, &out, sizeof(out));
+}
+
+const void *fuse_args(struct fuse_request *request, size_t size)
+{
+	if (request->args_len >= size)
+		return request->args;
+	fuse_answer_error(request, -EINVAL);
+	return NULL;
+}
+
+const char *fuse_string(struct fuse_request *request, size_t offset, size_t *ret_len)
+{
+	const char *text = (const char *)request->args + offset;
+
+	if (offset < request->args_len) {
+		*ret_len = strnlen(text, request->args_len - offset);
+		if (*ret_len < request->args_len - offset)
+			return text;
+	}
+	fuse_answer_error(request, -EINVAL);
+	return NULL;
+}

@@ -1,0 +1,58 @@
+/*
+ * One FUSE mount as its workers share it: the kernel's connection after INIT, the filesystem, what was negotiated.
+ *
+ * The kernel's protocol is spoken here directly (linux/fuse.h); libfuse only mounts and unmounts (mount.c). Rules that
+ * make it safe:
+ *   - A reply leaves through the descriptor that read the request, by the thread that owns it.
+ *   - A request is a fiber of the worker that read it; INTERRUPT may be read by any worker and is posted to that one.
+ */
+#ifndef STRAKE_CLIENT_FUSE_SERVER_H
+#define STRAKE_CLIENT_FUSE_SERVER_H
+
+#include "client/buffers.h"
+#include "client/fs.h"
+#include "common/loop.h"
+
+#include <linux/fuse.h>
+#include <pthread.h>
+
+#define FUSE_WRITE_SIZE  BUFFERS_SIZE /* max_write: a device buffer is BUFFERS_ROOM = that and 4 KiB */
+#define FUSE_WORKERS_MAX 8
+
+#define FUSE_EARLY_MAX 16
+
+struct fuse_worker; /* opaque: worker.c */
+
+struct fuse_server {
+	struct fs *fs;
+	struct buffers *buffers;
+	unsigned int entry_timeout_ms, attr_timeout_ms;
+
+	unsigned int worker_count;
+	struct fuse_worker *workers[FUSE_WORKERS_MAX];
+	/* Called once, on a worker, when the kernel has ended the connection (unmount). */
+	void (*ended)(struct fuse_server *server);
+	_Atomic bool over;
+
+	/* INTERRUPTs, by the unique id of the request they mean, that may have come before it was entered anywhere. */
+	pthread_mutex_t early_lock; /* guards the two below */
+	uint64_t early[FUSE_EARLY_MAX];
+	unsigned int early_next;
+	_Atomic bool early_any; /* there was one */
+};
+
+/*
+ * Read and answer INIT on the mount's descriptor (blocks until the kernel sends it).
+ * -EPROTO: a kernel older than 7.31 (Linux 5.4).
+ */
+int fuse_server_init(int fd, char *error, size_t error_size);
+
+/*
+ * A worker on a clone of the mount's descriptor (its own one for index 0): starts a thread with a loop that serves
+ * requests. 0 when it runs.
+ */
+int fuse_worker_start(struct fuse_server *server, int fd, unsigned int index);
+/* Stop serving when the last request has been answered, give the fs worker back, join the thread. */
+void fuse_worker_stop(struct fuse_worker *worker);
+
+#endif

@@ -1,0 +1,533 @@
+/*
+ * A worker: a thread with a loop that owns a clone of the FUSE device, reads requests and runs each in a fiber.
+ *
+ * A request's bytes are read into a whole device buffer. A large WRITE keeps the buffer (its bytes go on to the OSTs
+ * from there); of anything else the bytes are copied into the request and the buffer is read into again, warm.
+ */
+#include "client/fuse/caller.h"
+#include "client/fuse/request.h"
+#include "common/bulk.h"
+#include "common/fiber.h"
+#include "common/logger.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define KEEP_BUFFER_MIN (64u * 1024)
+#define READ_BATCH      64 /* requests taken before the loop looks elsewhere */
+#define TABLE_SIZE      1024
+#define CALLER_LOOK_MS  250  /* so often callers that got a signal are looked at */
+#define CALLER_GRACE_MS 2000 /* an answer that comes in this time is in time for anybody */
+
+struct fuse_worker {
+	struct fuse_server *server;
+	unsigned int index;
+	int fd;
+	bool fd_owned;
+	pthread_t thread;
+	struct loop *loop;
+	struct worker *worker; /* libstrake's */
+	struct loop_watch watch;
+	struct bulk *buffer;
+	struct fiber_queue idle; /* stop waits for the last request */
+	unsigned int running;
+	bool ended;
+
+	pthread_mutex_t lock; /* guards table and started: INTERRUPT comes by any worker */
+	struct fuse_request *table[TABLE_SIZE];
+	pthread_cond_t started;
+	int start_result; /* 1 while starting */
+
+	struct loop_timer callers; /* set while callers with signals wait */
+
+	struct loop_post stop_post;
+};
+
+/* --- the table of requests under way ----------------------------------------------------------------------------- */
+
+static struct fuse_request **table_slot(struct fuse_worker *worker, uint64_t unique)
+{
+	return &worker->table[unique / 2 % TABLE_SIZE];
+}
+
+/*
+ * Any worker may read an INTERRUPT, also before the one that reads its request has entered that. So it is noted first
+ * and looked for then; whoever enters a request looks at the notes after. Most notes are of requests that were found or
+ * have been answered: the next ones take their place.
+ */
+static void early_note(struct fuse_server *server, uint64_t unique)
+{
+	pthread_mutex_lock(&server->early_lock);
+	server->early[server->early_next++ % FUSE_EARLY_MAX] = unique;
+	pthread_mutex_unlock(&server->early_lock);
+	atomic_store(&server->early_any, true);
+}
+
+static bool early_take(struct fuse_server *server, uint64_t unique)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&server->early_lock);
+	for (unsigned int i = 0; i < FUSE_EARLY_MAX && !found; i++) {
+		found = server->early[i] == unique;
+		if (found)
+			server->early[i] = 0;
+	}
+	pthread_mutex_unlock(&server->early_lock);
+	return found;
+}
+
+/*
+ * The caller got a signal. Who dies of it is not kept waiting; but a CLOSE by his end takes its course if it can, as what
+ * he wrote is to be seen then. Who is out of our sight (another pid namespace) is taken for one that dies.
+ */
+static bool is_given_up(const struct fuse_request *request)
+{
+	bool patient = request->header.pid == 0 || request->header.opcode == FUSE_FLUSH;
+
+	if (patient && clock_ns() - request->signalled_ns < CALLER_GRACE_MS * NSEC_PER_MSEC)
+		return false;
+	return request->header.pid == 0 || caller_is_dying(request->header.pid);
+}
+
+/* Another look at it later, or no longer. */
+static bool look_at_caller(struct fuse_request *request)
+{
+	if (is_given_up(request)) {
+		request->signalled_ns = 0;
+		fs_interrupt(&request->ctx);
+	}
+	return request->signalled_ns != 0;
+}
+
+static void look_again(struct fuse_worker *worker)
+{
+	if (worker->callers.loop == NULL)
+		loop_timer_set(worker->loop, &worker->callers, clock_ns() + CALLER_LOOK_MS * NSEC_PER_MSEC);
+}
+
+static void callers_due(struct loop_timer *timer)
+{
+	struct fuse_worker *worker =
+		(struct fuse_worker *)(void *)((char *)timer - offsetof(struct fuse_worker, callers));
+	bool again = false;
+
+	/* Only this thread changes the table. */
+	for (size_t i = 0; i < TABLE_SIZE; i++)
+		for (struct fuse_request *request = worker->table[i]; request != NULL; request = request->hash_next)
+			again |= request->signalled_ns != 0 && look_at_caller(request);
+	if (again)
+		look_again(worker);
+}
+
+static void signalled(struct fuse_worker *worker, struct fuse_request *request)
+{
+	request->signalled_ns = clock_ns();
+	if (look_at_caller(request))
+		look_again(worker);
+}
+
+static void table_enter(struct fuse_worker *worker, struct fuse_request *request)
+{
+	struct fuse_request **slot = table_slot(worker, request->header.unique);
+
+	pthread_mutex_lock(&worker->lock);
+	request->hash_next = *slot;
+	*slot = request;
+	worker->running++;
+	pthread_mutex_unlock(&worker->lock);
+	if (atomic_load(&worker->server->early_any) && early_take(worker->server, request->header.unique))
+		signalled(worker, request);
+}
+
+static void table_leave(struct fuse_worker *worker, struct fuse_request *request)
+{
+	struct fuse_request **at = table_slot(worker, request->header.unique);
+
+	pthread_mutex_lock(&worker->lock);
+	while (*at != request)
+		at = &(*at)->hash_next;
+	*at = request->hash_next;
+	worker->running--;
+	pthread_mutex_unlock(&worker->lock);
+}
+
+static struct fuse_request *table_find(struct fuse_worker *worker, uint64_t unique)
+{
+	struct fuse_request *request = *table_slot(worker, unique);
+
+	while (request != NULL && request->header.unique != unique)
+		request = request->hash_next;
+	return request;
+}
+
+/* An INTERRUPT on its way to the worker whose request it means. */
+struct interruption {
+	struct loop_post post;
+	struct fuse_worker *worker;
+	uint64_t unique;
+};
+
+static void interruption_arrives(struct loop_post *post)
+{
+	struct interruption *interruption = (struct interruption *)(void *)post;
+	struct fuse_worker *worker = interruption->worker;
+	struct fuse_request *request;
+
+	pthread_mutex_lock(&worker->lock);
+	request = table_find(worker, interruption->unique);
+	pthread_mutex_unlock(&worker->lock);
+	if (request != NULL) /* of this thread: it cannot go meanwhile */
+		signalled(worker, request);
+	free(interruption);
+}
+
+static void interrupt(struct fuse_server *server, uint64_t unique)
+{
+	early_note(server, unique);
+	for (unsigned int i = 0; i < server->worker_count; i++) {
+		struct fuse_worker *worker = server->workers[i];
+		bool found;
+
+		if (worker == NULL)
+			continue; /* it is being started, or has ended */
+		pthread_mutex_lock(&worker->lock);
+		found = table_find(worker, unique) != NULL;
+		pthread_mutex_unlock(&worker->lock);
+		if (found) {
+			struct interruption *interruption = malloc(sizeof(*interruption));
+
+			if (interruption == NULL)
+				return;
+			*interruption = (struct interruption){
+				.post.run = interruption_arrives,
+				.worker = worker,
+				.unique = unique,
+			};
+			loop_post(worker->loop, &interruption->post);
+			return;
+		}
+	}
+}
+
+/* --- serving ----------------------------------------------------------------------------------------------------- */
+
+static void request_free(struct fuse_request *request)
+{
+	if (request->bulk != NULL)
+		request->bulk->release(request->bulk);
+	free(request);
+}
+
+static void request_run(void *arg)
+{
+	struct fuse_request *request = arg;
+	struct fuse_worker *worker = request->worker;
+
+	fuse_handler_of(request->header.opcode)(request);
+	assert(request->answered);
+	table_leave(worker, request);
+	request_free(request);
+	if (worker->running == 0)
+		fiber_wake_all(&worker->idle);
+}
+
+static void forget(struct fuse_worker *worker, uint64_t nodeid, uint64_t count)
+{
+	if (nodeid != FUSE_ROOT_ID)
+		fs_forget(worker->server->fs, nodeid, count);
+}
+
+static void forget_batch(struct fuse_worker *worker, const uint8_t *args, size_t len)
+{
+	struct fuse_batch_forget_in in;
+	struct fuse_forget_one one;
+
+	if (len < sizeof(in))
+		return;
+	memcpy(&in, args, sizeof(in));
+	for (uint32_t i = 0; i < in.count && (i + 1) * sizeof(one) + sizeof(in) <= len; i++) {
+		memcpy(&one, args + sizeof(in) + i * sizeof(one), sizeof(one));
+		forget(worker, one.nodeid, one.nlookup);
+	}
+}
+
+static void answer_now(const struct fuse_worker *worker, uint64_t unique, int err)
+{
+	struct fuse_out_header header = { .len = sizeof(header), .error = err, .unique = unique };
+
+	/* An error here means that the kernel no longer wants the answer. */
+	(void)!write(worker->fd, &header, sizeof(header));
+}
+
+/* What needs no fiber. False: it does. */
+static bool serve_at_once(struct fuse_worker *worker, const struct fuse_in_header *header, const uint8_t *args,
+			  size_t len)
+{
+	struct fuse_interrupt_in in;
+	struct fuse_forget_in one;
+
+	switch (header->opcode) {
+	case FUSE_FORGET:
+		if (len >= sizeof(one)) {
+			memcpy(&one, args, sizeof(one));
+			forget(worker, header->nodeid, one.nlookup);
+		}
+		return true;
+	case FUSE_BATCH_FORGET:
+		forget_batch(worker, args, len);
+		return true;
+	case FUSE_INTERRUPT:
+		if (len >= sizeof(in)) {
+			memcpy(&in, args, sizeof(in));
+			interrupt(worker->server, in.unique);
+		}
+		return true;
+	case FUSE_DESTROY:
+		answer_now(worker, header->unique, 0);
+		return true;
+	default:
+		if (fuse_handler_of(header->opcode) != NULL)
+			return false;
+		answer_now(worker, header->unique, -ENOSYS);
+		return true;
+	}
+}
+
+/* Make a request of the bytes in the buffer. NULL: no memory. */
+static struct fuse_request *request_new(struct fuse_worker *worker, const struct fuse_in_header *header,
+					size_t args_len)
+{
+	bool keep = header->opcode == FUSE_WRITE && args_len >= KEEP_BUFFER_MIN;
+	struct fuse_request *request = malloc(sizeof(*request) + (keep ? 0 : args_len + 1));
+	const uint8_t *args = (const uint8_t *)worker->buffer->data + sizeof(*header);
+
+	if (request == NULL)
+		return NULL;
+	*request = (struct fuse_request){
+		.server = worker->server,
+		.worker = worker,
+		.fd = worker->fd,
+		.header = *header,
+		.args_len = args_len,
+		.ctx = { .uid = header->uid, .gid = header->gid, .trusted = true },
+	};
+	if (keep) {
+		request->args = args;
+		request->bulk = worker->buffer;
+		worker->buffer = NULL;
+	} else {
+		uint8_t *copy = (uint8_t *)(request + 1);
+
+		memcpy(copy, args, args_len);
+		copy[args_len] = 0;
+		request->args = copy;
+	}
+	return request;
+}
+
+static void serve(struct fuse_worker *worker, size_t size)
+{
+	const uint8_t *bytes = worker->buffer->data;
+	struct fuse_in_header header;
+	struct fuse_request *request;
+
+	if (size < sizeof(header))
+		return;
+	memcpy(&header, bytes, sizeof(header));
+	if (serve_at_once(worker, &header, bytes + sizeof(header), size - sizeof(header)))
+		return;
+	request = request_new(worker, &header, size - sizeof(header));
+	if (request == NULL) {
+		answer_now(worker, header.unique, -ENOMEM);
+		return;
+	}
+	table_enter(worker, request);
+	if (fiber_start(worker->loop, request_run, request) < 0) {
+		answer_now(worker, header.unique, -ENOMEM);
+		table_leave(worker, request);
+		request_free(request);
+	}
+}
+
+static void device_ended(struct fuse_worker *worker)
+{
+	struct fuse_server *server = worker->server;
+
+	loop_watch_remove(&worker->watch);
+	worker->ended = true;
+	if (!atomic_exchange(&server->over, true))
+		server->ended(server);
+}
+
+static void device_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct fuse_worker *worker =
+		(struct fuse_worker *)(void *)((char *)watch - offsetof(struct fuse_worker, watch));
+
+	(void)events;
+	for (unsigned int i = 0; i < READ_BATCH; i++) {
+		ssize_t n;
+
+		if (worker->buffer == NULL)
+			worker->buffer = buffers_get(worker->server->buffers);
+		if (worker->buffer == NULL)
+			return; /* no memory just now: the device stays ready */
+		n = read(worker->fd, worker->buffer->data, worker->buffer->size);
+		if (n >= 0) {
+			serve(worker, (size_t)n);
+		} else if (errno == ENODEV) {
+			device_ended(worker);
+			return;
+		} else if (errno == EAGAIN) {
+			return;
+		} else if (errno != EINTR && errno != ENOENT) {
+			log_error("reading from /dev/fuse: %s", strerror(errno));
+			device_ended(worker);
+			return;
+		}
+	}
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+static void worker_set_started(struct fuse_worker *worker, int result)
+{
+	pthread_mutex_lock(&worker->lock);
+	worker->start_result = result;
+	pthread_cond_signal(&worker->started);
+	pthread_mutex_unlock(&worker->lock);
+}
+
+static void worker_begin(void *arg)
+{
+	struct fuse_worker *worker = arg;
+	int err = worker_new(worker->server->fs, worker->loop, worker->index, &worker->worker);
+
+	if (err == 0) {
+		worker->watch = (struct loop_watch){ .fd = worker->fd, .ready = device_ready };
+		/* Of all workers that wait for the device only one is woken per request. */
+		err = loop_watch_add(worker->loop, &worker->watch, EPOLLIN | EPOLLEXCLUSIVE);
+	}
+	worker_set_started(worker, err);
+	if (err < 0)
+		loop_stop(worker->loop);
+}
+
+static void *worker_thread(void *arg)
+{
+	struct fuse_worker *worker = arg;
+
+	if (fiber_start(worker->loop, worker_begin, worker) < 0)
+		worker_set_started(worker, -ENOMEM);
+	else
+		loop_run(worker->loop);
+	return NULL;
+}
+
+static struct fuse_worker *fuse_worker_free(struct fuse_worker *worker)
+{
+	if (worker->buffer != NULL)
+		worker->buffer->release(worker->buffer);
+	if (worker->fd_owned)
+		close(worker->fd);
+	loop_free(worker->loop);
+	pthread_mutex_destroy(&worker->lock);
+	pthread_cond_destroy(&worker->started);
+	free(worker);
+	return NULL;
+}
+
+/* A descriptor of its own for the same connection. */
+static int device_clone(int fd)
+{
+	int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC), err;
+	uint32_t source = (uint32_t)fd;
+
+	if (clone < 0)
+		return -errno;
+	if (ioctl(clone, FUSE_DEV_IOC_CLONE, &source) < 0) {
+		err = -errno;
+		close(clone);
+		return err;
+	}
+	return clone;
+}
+
+int fuse_worker_start(struct fuse_server *server, int fd, unsigned int index)
+{
+	struct fuse_worker *worker = calloc(1, sizeof(*worker));
+	int err;
+
+	if (worker == NULL)
+		return -ENOMEM;
+	worker->server = server;
+	worker->index = index;
+	worker->start_result = 1;
+	worker->callers.expired = callers_due;
+	pthread_mutex_init(&worker->lock, NULL);
+	pthread_cond_init(&worker->started, NULL);
+	worker->fd = index == 0 ? fd : device_clone(fd);
+	worker->fd_owned = index > 0 && worker->fd >= 0;
+	err = worker->fd < 0 ? worker->fd : loop_new(&worker->loop);
+	if (err == 0 && fcntl(worker->fd, F_SETFL, O_NONBLOCK) < 0)
+		err = -errno;
+	if (err == 0)
+		err = -pthread_create(&worker->thread, NULL, worker_thread, worker);
+	if (err < 0) {
+		fuse_worker_free(worker);
+		return err;
+	}
+	/* In the table before its first request can be interrupted through another worker. */
+	server->workers[index] = worker;
+	pthread_mutex_lock(&worker->lock);
+	while (worker->start_result == 1)
+		pthread_cond_wait(&worker->started, &worker->lock);
+	err = worker->start_result;
+	pthread_mutex_unlock(&worker->lock);
+	if (err < 0) {
+		pthread_join(worker->thread, NULL);
+		server->workers[index] = fuse_worker_free(worker);
+	}
+	return err;
+}
+
+static void worker_end(void *arg)
+{
+	struct fuse_worker *worker = arg;
+
+	loop_watch_remove(&worker->watch);
+	/* The kernel waits for none of them any more; what waits for a server that is away would wait for ever. */
+	for (size_t i = 0; i < TABLE_SIZE; i++)
+		for (struct fuse_request *request = worker->table[i]; request != NULL; request = request->hash_next)
+			fs_interrupt(&request->ctx);
+	while (worker->running > 0)
+		fiber_wait(&worker->idle, NULL);
+	loop_timer_cancel(&worker->callers);
+	worker_free(worker->worker);
+	loop_stop(worker->loop);
+}
+
+static void worker_end_posted(struct loop_post *post)
+{
+	struct fuse_worker *worker =
+		(struct fuse_worker *)(void *)((char *)post - offsetof(struct fuse_worker, stop_post));
+
+	if (fiber_start(worker->loop, worker_end, worker) < 0)
+		logger_die("no memory to stop a worker");
+}
+
+void fuse_worker_stop(struct fuse_worker *worker)
+{
+	worker->stop_post.run = worker_end_posted;
+	loop_post(worker->loop, &worker->stop_post);
+	pthread_join(worker->thread, NULL);
+	worker->server->workers[worker->index] = NULL;
+	fuse_worker_free(worker);
+}
