@@ -1,0 +1,127 @@
+/* strake cluster start|stop|status DIR: the words. */
+#include "client/cli/cli.h"
+#include "client/cli/cluster.h"
+#include "common/units.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_help(void)
+{
+	puts("Usage: strake cluster start DIR [--osts N] [--mount MNT [-o OPTIONS]] [--listen HOST]\n"
+	     "                                [--durability strict] [-c NAME]\n"
+	     "       strake cluster status DIR [--json]\n"
+	     "       strake cluster stop DIR\n"
+	     "\n"
+	     "A whole cluster on this machine: MGS, MDS and N OSS with an OST each, everything in DIR. start makes "
+	     "what\n"
+	     "is not there, starts what does not run, and returns when all is usable. stop unmounts its mounts and "
+	     "ends\n"
+	     "its servers; the data stays. status exits with 0 when all of it runs, else with 1.\n"
+	     "\n"
+	     "      --osts N             how many OSTs (4); later more, but not fewer\n"
+	     "      --mount MNT          mount it there too (the directory is made where it is missing)\n"
+	     "  -o OPTIONS               of that mount\n"
+	     "      --listen HOST        127.0.0.1\n"
+	     "      --durability MODE    of the MDS; kept for later starts\n"
+	     "  -c, --cluster-name NAME  the filesystem's name (strake)");
+}
+
+struct words {
+	struct cluster_start_options start;
+	bool has_start_option; /* one that only start knows */
+	bool json;
+};
+
+static int parse_osts(struct words *words, const char *text)
+{
+	uint64_t number;
+
+	if (units_parse_number(text, 1, CLUSTER_OSTS_MAX, &number) < 0)
+		return cli_misuse("cluster", "--osts: \"%s\" is no number from 1 to %d", text, CLUSTER_OSTS_MAX);
+	words->start.ost_count = (unsigned int)number;
+	return 0;
+}
+
+static int parse_options(struct words *words, int argc, char **argv)
+{
+	enum { OSTS = 256, MOUNT, LISTEN, DURABILITY, JSON };
+	static const struct option options[] = {
+		{ "osts", required_argument, NULL, OSTS },
+		{ "mount", required_argument, NULL, MOUNT },
+		{ "listen", required_argument, NULL, LISTEN },
+		{ "durability", required_argument, NULL, DURABILITY },
+		{ "cluster-name", required_argument, NULL, 'c' },
+		{ "json", no_argument, NULL, JSON },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int letter, status = 0;
+
+	opterr = 0;
+	while (status == 0 && (letter = getopt_long(argc, argv, ":c:o:h", options, NULL)) != -1) {
+		words->has_start_option |= letter != JSON;
+		switch (letter) {
+		case OSTS:
+			status = parse_osts(words, optarg);
+			break;
+		case MOUNT:
+			words->start.mount = optarg;
+			break;
+		case LISTEN:
+			words->start.listen = optarg;
+			break;
+		case DURABILITY:
+			words->start.durability = optarg;
+			break;
+		case JSON:
+			words->json = true;
+			break;
+		case 'c':
+			words->start.name = optarg;
+			break;
+		case 'o':
+			words->start.mount_options = optarg;
+			break;
+		case 'h':
+			print_help();
+			exit(CLI_OK);
+		default:
+			status = cli_bad_option("cluster", letter, argv);
+			break;
+		}
+	}
+	return status;
+}
+
+int cli_cluster(int argc, char **argv, const struct cli_globals *globals)
+{
+	struct words words = { .start = { .log_level = globals->log_level } };
+	const char *verb, *dir;
+	int status = parse_options(&words, argc, argv);
+
+	if (status)
+		return status;
+	if (optind == argc)
+		return cli_misuse("cluster", "what is to be done? start, stop or status");
+	verb = argv[optind];
+	if (strcmp(verb, "start") != 0 && strcmp(verb, "stop") != 0 && strcmp(verb, "status") != 0)
+		return cli_misuse("cluster", "\"%s\" is none of start, stop, status", verb);
+	if (optind + 1 == argc)
+		return cli_misuse("cluster", "in which directory?");
+	if (optind + 2 < argc)
+		return cli_misuse("cluster", "\"%s\" is one word too many", argv[optind + 2]);
+	dir = argv[optind + 1];
+	if (strcmp(verb, "start") != 0 && words.has_start_option)
+		return cli_misuse("cluster", "that option is start's, not %s's", verb);
+	if (strcmp(verb, "status") != 0 && words.json)
+		return cli_misuse("cluster", "--json is status's, not %s's", verb);
+	if (words.start.mount_options && !words.start.mount)
+		return cli_misuse("cluster", "-o is of no use without --mount");
+
+	if (strcmp(verb, "start") == 0)
+		return cluster_start(dir, &words.start);
+	return strcmp(verb, "stop") == 0 ? cluster_stop(dir) : cluster_status(dir, words.json);
+}

@@ -1,0 +1,47 @@
+#include "client/cli/map_print.h"
+#include "common/units.h"
+#include "common/uuid.h"
+
+const char *target_state_text(Strake__TargetState state)
+{
+	switch (state) {
+	case STRAKE__TARGET_STATE__TARGET_UP:
+		return "up";
+	case STRAKE__TARGET_STATE__TARGET_DOWN:
+		return "down";
+	case STRAKE__TARGET_STATE__TARGET_FULL:
+		return "full";
+	case STRAKE__TARGET_STATE__TARGET_DEGRADED:
+		return "degraded";
+	default:
+		return "?"; /* a newer MGS's */
+	}
+}
+
+static uint64_t used(uint64_t total, uint64_t free)
+{
+	return free < total ? total - free : 0;
+}
+
+const char *target_usage_text(const Strake__Target *target, char out[48])
+{
+	char used_text[16], total_text[16];
+
+	snprintf(out, 48, "%10s / %s", units_format_size(used(target->bytes_total, target->bytes_free), used_text),
+		 units_format_size(target->bytes_total, total_text));
+	return out;
+}
+
+void target_json(struct json *json, const Strake__Target *target)
+{
+	char text[UUID_STRING_SIZE];
+	struct uuid uuid;
+
+	json_string(json, "state", target_state_text(target->state));
+	if (uuid_from_bytes(target->uuid.data, target->uuid.len, &uuid) == 0)
+		json_string(json, "uuid", uuid_format(&uuid, text));
+	json_unsigned(json, "bytes_total", target->bytes_total);
+	json_unsigned(json, "bytes_free", target->bytes_free);
+	json_unsigned(json, "objects_total", target->objects_total);
+	json_unsigned(json, "objects_free", target->objects_free);
+}

@@ -1,0 +1,16 @@
+/* The cluster map as `strake status` and `strake cluster status` show it. */
+#ifndef STRAKE_CLIENT_CLI_MAP_PRINT_H
+#define STRAKE_CLIENT_CLI_MAP_PRINT_H
+
+#include "common/json.h"
+#include "proto/mgs.pb-c.h"
+
+const char *target_state_text(Strake__TargetState state); /* "up", "down", "full", "degraded" */
+
+/* "  1.2 GiB / 40.0 GiB" used and total; returns out. */
+const char *target_usage_text(const Strake__Target *target, char out[48]);
+
+/* The members of a target that both verbs have: state, uuid, capacities. The object is open. */
+void target_json(struct json *json, const Strake__Target *target);
+
+#endif
