@@ -1,0 +1,36 @@
+#!/bin/bash
+# Bad configuration files and command lines: a clear word, exit 2 (or 1 where it was understood but cannot be), no change.
+. "$(dirname "$0")/lib.sh"
+
+refused() { # STATUS PATTERN COMMAND...
+	local status=$1 pattern=$2
+	shift 2
+	timeout 20 "$@" >"$T/out" 2>&1
+	expect "exit status of '$*'" "$status" $?
+	grep -qE -- "$pattern" "$T/out" || fail "'$*' says '$(cat "$T/out")', not '$pattern'"
+}
+
+refused 2 "verb" strake frobnicate
+refused 2 "option" strake status --frobnicate
+refused 2 "frobnicate" strake-oss --frobnicate
+refused 2 "listen" strake-mgs -d "$T" -l "not an address:xx"
+printf '[oss]\nlisten = 127.0.0.1:0\nfrobnicate = 1\n' >"$T/conf"
+refused 2 "conf.*frobnicate|frobnicate.*conf" strake-oss -d "$T" --config "$T/conf"
+printf '[oss\n' >"$T/conf"
+refused 2 "conf" strake-oss -d "$T" --config "$T/conf"
+refused 2 "conf" strake-oss -d "$T" --config "$T/no-such-conf"
+mkdir "$T/m"
+refused 2 "frobnicate" mount.strake 127.0.0.1:1:/ "$T/m" -o frobnicate
+refused 2 "SUBDIR" mount.strake nonsense "$T/m"
+refused 2 "option|value|workers" mount.strake 127.0.0.1:1:/ "$T/m" -o workers=none
+
+start --osts 1
+refused 2 "eplica" strake -m "$MGS" client put -R 2 "$0" /x
+refused 2 "tripe|size" strake -m "$MGS" client put -S 12345 "$0" /x
+refused 1 "exist|No such" strake -m "$MGS" client stat /x
+refused 1 "" strake -m 127.0.0.1:1 --key "$T/c/mgs/cluster.key" status
+for bin in strake-mgs strake-mds strake-oss strake mount.strake; do
+	"$bin" --help >"$T/out" 2>&1 || fail "$bin --help"
+	grep -qi usage "$T/out" || fail "$bin --help shows no usage"
+	"$bin" --version >/dev/null || fail "$bin --version"
+done

@@ -1,0 +1,66 @@
+#!/bin/bash
+# A mount that was evicted with bytes it had not sent yet: they never land on what others have written since, whoever had
+# the file open is told, and the mount goes on. Waits for a lease to run out.
+. "$(dirname "$0")/lib.sh"
+
+start --osts 3
+mount_more "$T/n"
+daemon=$(strake cluster status "$T/c" --json | python3 -c '
+import json, sys
+print([m["pid"] for m in json.load(sys.stdin)["mounts"] if m["path"] == sys.argv[1]][0])' "$T/n")
+
+# A process that has the file open there: says "dirty" when it has stopped its mount, ends when its fsync is answered.
+cat >"$T/holder" <<'PY'
+import errno, os, signal, sys
+path, daemon = sys.argv[1], int(sys.argv[2])
+fd = os.open(path, os.O_CREAT | os.O_RDWR)
+os.pwrite(fd, b"0" * 8192, 0)
+os.fsync(fd)
+os.pwrite(fd, b"OLD!", 0)
+os.kill(daemon, signal.SIGSTOP)
+print("dirty", flush=True)
+sys.stdin.readline()
+try:
+    os.fsync(fd)
+    sys.exit("the old handle's fsync tells nothing")
+except OSError as error:
+    assert error.errno == errno.EIO, error
+os.fsync(fd) # told once
+os.close(fd)
+PY
+mkfifo "$T/go"
+python3 "$T/holder" "$T/n/x" "$daemon" <"$T/go" >"$T/said" &
+holder=$!
+PIDS="$PIDS $holder"
+exec 3>"$T/go"
+await "the bytes to be dirty" grep -qs dirty "$T/said"
+
+put() { # TEXT: written and on stable storage
+	python3 -c '
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+os.pwrite(fd, sys.argv[2].encode(), 0)
+os.fsync(fd)' "$T/m/x" "$1" || fail "writing $1"
+}
+seen() { # MNT: from the servers
+	python3 -c '
+import mmap, os, sys
+page = mmap.mmap(-1, 4096)
+fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
+os.preadv(fd, [page], 0)
+print(page[:4].decode())' "$1/x"
+}
+
+put NEW1
+await "the eviction" grep -qs "not heard of .* evicted" "$T"/c/log/mds*.log
+put NEW2
+kill -CONT "$daemon" || fail "no daemon to go on"
+echo >&3
+wait "$holder" || fail "the holder of the file"
+exec 3>&-
+expect "after the eviction" NEW2 "$(seen "$T/m")"
+expect "after the eviction, there" NEW2 "$(seen "$T/n")"
+
+# It goes on.
+echo again >"$T/n/y" && sync -f "$T/n/y" || fail "writing after the eviction"
+expect "written after the eviction" again "$(cat "$T/m/y")"

@@ -1,0 +1,23 @@
+#!/bin/bash
+# A full OST: ENOSPC is told, by fsync or close at the latest; what was there stays; removing makes room again.
+. "$(dirname "$0")/lib.sh"
+
+# The OST's data on a disk of 64 MB.
+start --osts 1
+strake cluster stop "$T/c" >/dev/null || fail "stop"
+mv "$T/c/ost0" "$T/disk"
+mkdir "$T/c/ost0"
+at_exit() { umount -l "$T/c/ost0" 2>/dev/null; }
+mount -t tmpfs -o size=64M none "$T/c/ost0" || skip "cannot mount a small tmpfs"
+cp -a "$T/disk/." "$T/c/ost0/"
+strake cluster start "$T/c" --mount "$T/m" >/dev/null || fail "start on a small disk"
+head -c 10000000 /dev/urandom >"$T/data"
+cp "$T/data" "$T/m/before" || fail "cp"
+sync "$T/m/before"
+dd if=/dev/zero of="$T/m/big" bs=1M count=200 conv=fsync 2>"$T/err" && fail "200 MB went onto 64 MB"
+grep -qi "no space" "$T/err" || fail "wrong error: $(cat "$T/err")"
+cmp -s "$T/data" "$T/m/before" || fail "what was there is damaged"
+rm "$T/m/big" || fail "rm on a full filesystem"
+writable() { cp "$T/data" "$T/m/after" 2>/dev/null && sync "$T/m/after" 2>/dev/null; }
+await "room again" writable
+cmp -s "$T/data" "$T/m/after" || fail "written after"

@@ -1,0 +1,54 @@
+# For tests of what is installed; before anything else:  . "$(dirname "$0")/installed.sh"
+#
+# Such a test runs in a mount namespace of its own. `make install` puts everything into $T/root; lay_over() then lays it
+# over /sbin and /usr/local/bin, over an empty /run and /var/log, so that mount(8), umount(8) and the programs find each
+# other as on a machine that has it installed, while the machine stays as it is.
+if [ "$(id -u)" = 0 ] && [ -z "${OWN_NAMESPACE:-}" ]; then
+	exec env OWN_NAMESPACE=1 unshare -m --propagation private bash "$0" "$@"
+fi
+. "$(dirname "$0")/lib.sh"
+TREE=$(cd "$(dirname "$0")/../.." && pwd)
+STOPPED= # processes that a test has stopped
+trap 'status=$?; kill -CONT $STOPPED 2>/dev/null; (exit $status); cleanup' EXIT
+
+grep -q overlay /proc/filesystems || skip "needs overlayfs to install without touching the machine"
+[ -x /sbin/mount.fuse3 ] || skip "needs the package fuse3"
+make -s -o all -C "$TREE" B="$BUILD" DESTDIR="$T/root" PREFIX=/usr/local install || fail "make install"
+
+lay_over() {
+	chmod 755 "$T"
+	mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/log &&
+		mount -t overlay overlay -o "lowerdir=$T/root/sbin:/usr/sbin" /usr/sbin &&
+		mount -t overlay overlay -o "lowerdir=$T/root/usr/local/bin:/usr/local/bin" /usr/local/bin ||
+		fail "laying over"
+	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+	hash -r
+}
+
+# shown MNT FIELD: 1 source, 3 type, 4 options, as /proc/mounts has it
+shown() { awk -v path="$1" -v n="$2" '$2 == path { print $n }' /proc/mounts; }
+is_shown() { [ -n "$(shown "$1" 1)" ]; }
+# The process that serves, or served last, a mount point.
+daemon_of() { grep -lx "mountpoint = $1" /run/strake/mounts/* 2>/dev/null | sed 's,.*/,,'; }
+# It has been told that it is unmounted.
+is_leaving() { grep -qs "^leaving" "/run/strake/mounts/$1"; }
+
+# leave MNT [COMMAND...]: umount(8), or that command; when it returns, the daemon has ended.
+leave() {
+	left=$1
+	shift
+	daemon=$(daemon_of "$left")
+	[ -n "$daemon" ] || fail "no daemon is entered for $left"
+	"${@:-umount}" "$left" || fail "${*:-umount} $left"
+	! alive "$daemon" || fail "${*:-umount} returned before the daemon had ended"
+	! is_shown "$left" || fail "$left is still mounted"
+	! grep -qs "TARGET=$left " /run/mount/utab || fail "umount(8)'s table still has $left: $(cat /run/mount/utab)"
+}
+
+# all_servers: the pids of all servers of the cluster in $T/c
+all_servers() {
+	strake cluster status "$T/c" --json | python3 -c '
+import json, sys
+status = json.load(sys.stdin)
+print(*(e["pid"] for role in ("mgs", "mds", "oss") for e in status[role]))'
+}
