@@ -70,7 +70,7 @@ $(LIB_COMMON): $(call obj,$(call src,common proto))
 $(LIB_MGS):    $(call obj,$(call src,mgs))
 $(LIB_MDS):    $(call obj,$(call src,mds))
 $(LIB_OSS):    $(call obj,$(call src,oss))
-$(LIB_CLIENT): $(call obj,$(call src,client))
+$(LIB_CLIENT): $(call obj,$(call src,client client/data))
 $(LIB_FUSE):   $(call obj,$(call src,client/fuse))
 $(LIB_CLI):    $(call obj,$(call src,client/cli))
 

@@ -1,7 +1,7 @@
 /* getattr, setattr, access, statfs, layout; and where the MDT is unsure of a size, what the OSTs say of it. */
 #include "client/attr.h"
 #include "client/ctx_wait.h"
-#include "client/data.h"
+#include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/peers.h"
 #include "client/rpc.h"

@@ -11,9 +11,9 @@ struct file {
 	struct fs *fs;
 	struct file *next, *prev; /* among all that are open: guarded by fs->files_lock */
 	struct inode *inode;      /* one reference */
-	int flags;           /* O_ACCMODE, O_APPEND, O_DIRECT, O_SYNC, O_DSYNC as opened */
-	struct ahead *ahead; /* the data path's: read-ahead of this handle; NULL: none */
-	uint32_t error_mark; /* the data path's: which late errors of the inode this handle has been told */
+	int flags;                /* O_ACCMODE, O_APPEND, O_DIRECT, O_SYNC, O_DSYNC as opened */
+	struct ahead *ahead;      /* the data path's: read-ahead of this handle; NULL: none */
+	uint32_t error_mark;      /* the data path's: which late errors of the inode this handle has been told */
 };
 
 #endif

@@ -7,7 +7,7 @@
 #include "client/fs_state.h"
 
 #include "client/ctx_wait.h"
-#include "client/data.h"
+#include "client/data/data.h"
 #include "client/peers.h"
 #include "client/readdir.h"
 #include "client/session.h"

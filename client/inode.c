@@ -1,7 +1,7 @@
 #include "client/inode.h"
 
 #include "client/attr.h"
-#include "client/data.h"
+#include "client/data/data.h"
 #include "client/fs_state.h"
 
 #include <assert.h>

@@ -1,7 +1,7 @@
 /* The namespace: lookup, mkdir, mknod, symlink, link, unlink, rmdir, rename, readlink. */
 #include "client/names.h"
 
-#include "client/data.h"
+#include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/rpc.h"
 

@@ -1,5 +1,5 @@
 /* Opening, creating and releasing files. */
-#include "client/data.h"
+#include "client/data/data.h"
 #include "client/file.h"
 #include "client/fs_state.h"
 #include "client/names.h"

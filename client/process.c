@@ -18,8 +18,9 @@ static int stat_parse(const char *stat, bool *ret_ended, uint64_t *ret_starttime
 	char state;
 
 	/* state is field 3, num_threads field 20, starttime field 22 */
-	if (!rest || sscanf(rest + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld %*s %llu",
-			    &state, &threads, &starttime) != 3)
+	if (!rest ||
+	    sscanf(rest + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld %*s %llu", &state,
+		   &threads, &starttime) != 3)
 		return -EINVAL;
 	/* A first thread that has ended before the others is a zombie too; the process still holds its files and ports. */
 	*ret_ended = (state == 'Z' || state == 'X') && threads <= 1;

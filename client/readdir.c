@@ -1,6 +1,6 @@
 #include "client/readdir.h"
 
-#include "client/data.h"
+#include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/rpc.h"
 #include "proto/mds.pb-c.h"

@@ -1,7 +1,7 @@
 #include "client/session.h"
 
 #include "client/ctx_wait.h"
-#include "client/data.h"
+#include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/peers.h"
 #include "client/tell.h"

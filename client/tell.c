@@ -1,7 +1,7 @@
 #include "client/tell.h"
 
 #include "client/ctx_wait.h"
-#include "client/data.h"
+#include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/rpc.h"
 #include "client/session.h"

@@ -9,7 +9,7 @@
 #ifndef STRAKE_CLIENT_FUSE_SERVER_H
 #define STRAKE_CLIENT_FUSE_SERVER_H
 
-#include "client/buffers.h"
+#include "client/data/buffers.h"
 #include "client/fs.h"
 #include "common/loop.h"
 

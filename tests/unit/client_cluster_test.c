@@ -1,5 +1,5 @@
 /* The metadata half of libstrake against real servers: every call, and what happens when the MDS dies, hangs or forgets us. */
-#include "client/data.h"
+#include "client/data/data.h"
 #include "client/file.h"
 #include "client/fs_state.h"
 #include "client/session.h"

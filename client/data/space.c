@@ -1,5 +1,5 @@
 /* Where a file has bytes and where holes: fallocate and seek. */
-#include "client/data_internal.h"
+#include "client/data/internal.h"
 #include "client/rpc.h"
 
 #include <errno.h>

@@ -2,9 +2,9 @@
 #ifndef STRAKE_CLIENT_DATA_INTERNAL_H
 #define STRAKE_CLIENT_DATA_INTERNAL_H
 
-#include "client/buffers.h"
-#include "client/data.h"
-#include "client/extents.h"
+#include "client/data/buffers.h"
+#include "client/data/data.h"
+#include "client/data/extents.h"
 #include "client/file.h"
 #include "client/fs_state.h"
 #include "proto/mds.pb-c.h"

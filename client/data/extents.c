@@ -1,4 +1,4 @@
-#include "client/extents.h"
+#include "client/data/extents.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
  * is answered by the same instance of the OST; when the instance is another one, it may have lost them: they become
  * dirty again, under anything newer.
  */
-#include "client/data_internal.h"
+#include "client/data/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

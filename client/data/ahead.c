@@ -1,6 +1,6 @@
-#include "client/ahead.h"
+#include "client/data/ahead.h"
 
-#include "client/data_internal.h"
+#include "client/data/internal.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -2,8 +2,8 @@
  * Reading: from the OSTs into a buffer, or from what read-ahead has brought. Bytes written here and not yet on the OSTs
  * are sent first, so that there is one place to read from.
  */
-#include "client/ahead.h"
-#include "client/data_internal.h"
+#include "client/data/ahead.h"
+#include "client/data/internal.h"
 #include "common/bulk_sums.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "client/buffers.h"
+#include "client/data/buffers.h"
 
 #include <assert.h>
 #include <pthread.h>

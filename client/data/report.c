@@ -1,0 +1,160 @@
+/* The MDT is told of what was written: size, blocks, times. And the calls that promise it: flush and fsync. */
+#include "client/attr.h"
+#include "client/ctx_wait.h"
+#include "client/data/internal.h"
+
+#include <errno.h>
+
+#define STALE_FIRST_MS 2 /* pauses after a report's second ESTALE: */
+#define STALE_MAX_MS   100
+
+uint64_t data_size(const struct inode *inode)
+{
+	uint64_t own = inode->data == NULL ? 0 : inode->data->own_end;
+
+	return own > inode->attr.size ? own : inode->attr.size;
+}
+
+bool data_unreported(const struct inode *inode)
+{
+	return inode->data != NULL && inode->data->report;
+}
+
+int data_take_own_change(struct inode *inode, uint64_t asked_ns, const Strake__AttrReply *reply)
+{
+	struct attr attr;
+	int err = attr_from_wire(reply->attr, &attr);
+
+	if (err == 0) {
+		pthread_mutex_lock(&inode->lock);
+		inode_note_own_change(inode, reply->data_version_before, &attr, asked_ns);
+		pthread_mutex_unlock(&inode->lock);
+	}
+	return err;
+}
+
+/* Whoever truncates again and again, or an MDT that has lost what we know, must not use up all tries at once. */
+static int report_pause(struct inode *inode, struct fs_ctx *ctx, unsigned int tries)
+{
+	unsigned int ms = tries > 6 ? STALE_MAX_MS : (unsigned int)STALE_FIRST_MS << tries;
+
+	return tries == 0 ? 0 : ctx_wait_ms(fs_worker(inode->fs), ctx, ms < STALE_MAX_MS ? ms : STALE_MAX_MS);
+}
+
+int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
+{
+	struct inode_data *data = inode->data;
+	int err = 0;
+
+	if (data == NULL)
+		return 0;
+	pthread_mutex_lock(&inode->lock);
+	for (unsigned int tries = 0; data->report && err == 0; tries++) {
+		bool all_sent = data->dirty.count + data->flight.count == 0;
+		Strake__SizeRequest request = STRAKE__SIZE_REQUEST__INIT;
+		uint64_t stamp = data->stamp, bytes = data->own_bytes, asked_ns = clock_ns(), full;
+		bool reported = false;
+		struct call call = { .opcode = OP_SIZE, .request = &request.base, .flags = stable ? FRAME_SYNC : 0 };
+
+		if (data->reporting) {
+			err = data_wait(inode, ctx);
+			continue;
+		}
+		request.ino = inode->ino;
+		request.gen = inode->attr.gen;
+		request.cut = inode->attr.cut;
+		request.end = data->sent_end;
+		full = (data_size(inode) + 511) / 512;
+		request.blocks = inode->attr.blocks + (bytes + 511) / 512;
+		if (request.blocks > full)
+			request.blocks = full;
+		request.age_ns = clock_ns() - data->last_write_ns;
+		request.has_wrote = request.wrote = true;
+		request.has_kill_suid = request.kill_suid = data->kill_suid;
+		data->reporting = true;
+		pthread_mutex_unlock(&inode->lock);
+
+		err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
+		if (err == 0) {
+			err = data_take_own_change(inode, asked_ns, (const Strake__AttrReply *)call.reply);
+			reported = err == 0;
+		} else if (err == -ESTALE && tries < DATA_STALE_RETRIES) {
+			struct attr attr;
+
+			err = report_pause(inode, ctx, tries);
+			if (err == 0)
+				err = inode_fetch_attr(inode, ctx, true, &attr);
+		}
+		pthread_mutex_lock(&inode->lock);
+		data->reporting = false;
+		if (reported && all_sent && data->stamp == stamp) {
+			data->report = false;
+			data->own_bytes = 0;
+			data->kill_suid = false;
+		}
+		call_release(&call);
+		if (err < 0 && err != -EINTR && err != -ECANCELED) {
+			data->report = false;
+			data_note_error(data, err);
+		}
+		fiber_wake_all(&inode->changed);
+		if (reported)
+			break; /* newer writes, and what is not on the OSTs yet, are the next report's business */
+	}
+	pthread_mutex_unlock(&inode->lock);
+	data_account(data);
+	return err;
+}
+
+/* An error since the handle last looked, once. */
+static int file_take_error(struct file *file)
+{
+	struct inode *inode = file->inode;
+	int err = 0;
+
+	pthread_mutex_lock(&inode->lock);
+	if (inode->data != NULL && inode->data->error_count != file->error_mark) {
+		file->error_mark = inode->data->error_count;
+		err = inode->data->error;
+	}
+	pthread_mutex_unlock(&inode->lock);
+	return err;
+}
+
+int fs_flush(struct file *file, struct fs_ctx *ctx)
+{
+	int err = data_write_out(file->inode, ctx), late;
+
+	if (err == 0)
+		err = data_report_size(file->inode, ctx, false);
+	late = file_take_error(file);
+	return late < 0 ? late : err;
+}
+
+int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only)
+{
+	struct inode *inode = file->inode;
+	int err = data_write_out(inode, ctx), late;
+
+	(void)data_only; /* the size is part of the data; times travel with it */
+	if (err == 0)
+		err = data_commit(inode, ctx);
+	if (err == 0)
+		err = data_report_size(inode, ctx, true);
+	if (err == 0)
+		err = fs_fsync_ino(inode->fs, ctx, inode->ino);
+	late = file_take_error(file);
+	return late < 0 ? late : err;
+}
+
+int fs_fsync_ino(struct fs *fs, struct fs_ctx *ctx, uint64_t ino)
+{
+	Strake__SyncRequest request = STRAKE__SYNC_REQUEST__INIT;
+	struct call call = { .opcode = OP_SYNC, .request = &request.base };
+	int err;
+
+	(void)ino; /* the log is one */
+	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	call_release(&call);
+	return err;
+}

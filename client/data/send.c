@@ -1,0 +1,274 @@
+/*
+ * Dirty extents go to the OSTs. Sender fibers send full blocks at once; whoever needs the rest has it pushed.
+ *
+ * What can go wrong: ESTALE (the file was cut or replaced meanwhile: fetch the attributes, which drops what was cut,
+ * and send again), an error of the OST (kept for the next flush, the bytes are lost and said so), an OST that is away
+ * (hard: senders wait in worker_ost_call(), writers wait for room).
+ */
+#include "client/attr.h"
+#include "client/ctx_wait.h"
+#include "client/data/internal.h"
+#include "common/bulk_sums.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#define SUM_TRIES 3 /* of a WRITE whose bytes arrive broken */
+
+void object_name_init(struct object_name *name, const struct attr *attr, uint64_t seq)
+{
+	strake__object__init(&name->object);
+	name->object.ino = attr->ino;
+	name->object.gen = attr->gen;
+	name->object.seq = seq;
+	name->object.stripe_size = attr->layout.stripe_size;
+	if (attr->cut > 0) {
+		strake__cut__init(&name->cut);
+		name->cut.number = attr->cut;
+		name->cut.has_start = name->cut.has_end = true;
+		name->cut.start = attr->cut_start;
+		name->cut.end = attr->cut_end;
+		name->object.cut = &name->cut;
+	}
+}
+
+/* The next dirty extent to send, or NULL: full blocks, and whatever is due. */
+static struct extent *data_due(struct inode_data *data, uint64_t block)
+{
+	bool push = data->dirty.bytes > DATA_PUSH_BYTES || data->dirty.count > DATA_PUSH_COUNT;
+
+	for (size_t i = 0; i < data->dirty.count; i++) {
+		struct extent *extent = data->dirty.items[i];
+
+		if (!push && extent->first_stamp > data->push_stamp && !extent->resend &&
+		    !(extent->length == block && extent_end(extent) % block == 0))
+			continue;
+		if (!extents_overlap(&data->flight, extent->offset, extent_end(extent)))
+			return extent;
+	}
+	return NULL;
+}
+
+struct sending {
+	struct inode *inode;
+	const struct extent *extent;
+};
+
+/* No session that comes after the one in which the bytes were written may bring them. */
+static bool data_may_go(void *arg)
+{
+	const struct sending *sending = arg;
+	bool may;
+
+	pthread_mutex_lock(&sending->inode->lock);
+	may = !sending->extent->given_up;
+	pthread_mutex_unlock(&sending->inode->lock);
+	return may;
+}
+
+/* WRITE one extent as the attributes are now. *ret_instance is of the OST that has it. */
+static int data_send(struct inode *inode, struct fs_ctx *ctx, struct extent *extent, const struct attr *attr,
+		     struct layout_piece piece, uint64_t *ret_instance)
+{
+	struct sending sending = { .inode = inode, .extent = extent };
+	Strake__WriteRequest request = STRAKE__WRITE_REQUEST__INIT;
+	struct iovec iov = { .iov_base = extent_data(extent), .iov_len = extent->length };
+	uint32_t sums[EXTENT_BLOCK / BULK_PIECE + 2];
+	struct object_name name;
+	int err = -EBADMSG;
+
+	object_name_init(&name, attr, piece.seq);
+	request.object = &name.object;
+	request.offset = piece.offset;
+	request.n_sums = bulk_sums_count(piece.offset, extent->length);
+	request.sums = sums;
+	assert(request.n_sums <= sizeof(sums) / sizeof(*sums));
+	bulk_sums_make(piece.offset, &iov, 1, sums);
+
+	for (unsigned int tries = 0; err == -EBADMSG && tries < SUM_TRIES; tries++) {
+		struct call call = {
+			.opcode = OP_WRITE, .request = &request.base, .bulk_out = &iov, .bulk_out_count = 1
+		};
+
+		err = worker_ost_call_while(fs_worker(inode->fs), ctx, piece.ost, &call, data_may_go, &sending);
+		if (err == 0)
+			*ret_instance = ((const Strake__WriteReply *)call.reply)->instance;
+		call_release(&call);
+	}
+	return err == -EBADMSG ? -EIO : err;
+}
+
+/* It is on the OST: keep it until it is committed; what it covers is superseded. */
+static void data_answered(struct inode_data *data, struct extent *extent, uint32_t ost, uint64_t gen, uint64_t instance)
+{
+	bool failed;
+	uint64_t gone = extents_cut(&data->uncommitted, extent->offset, extent_end(extent), false, &failed);
+
+	atomic_fetch_sub(&data->data_fs->held, gone);
+	if (data->sent_end < extent_end(extent))
+		data->sent_end = extent_end(extent);
+	extent->ost = ost;
+	extent->gen = gen;
+	extent->instance = instance;
+	extent->resend = true;
+	extent->answered = atomic_fetch_add(&data->data_fs->answered, 1) + 1;
+	if (data->uncommitted.count == 0)
+		data->oldest_answer_ns = clock_ns();
+	if (failed || extents_insert(&data->uncommitted, extent) < 0) {
+		/* No memory to remember it by: only a commit now could make it safe, and that is what the error asks
+		 * for. */
+		atomic_fetch_sub(&data->data_fs->held, extent->length);
+		extent_free(extent);
+		data_note_error(data, -ENOMEM);
+	}
+}
+
+/* Put a sent extent back among the dirty ones, under what is newer. */
+static void data_unsend(struct inode_data *data, struct extent *extent)
+{
+	uint64_t before = data->dirty.bytes, length = extent->length;
+
+	if (extents_insert_under(&data->dirty, extent) < 0) {
+		extent_free(extent);
+		data_note_error(data, -ENOMEM);
+	}
+	atomic_fetch_sub(&data->data_fs->held, before + length - data->dirty.bytes);
+}
+
+/*
+ * Send one extent that is due. False when there is none. inode->lock is held; let go meanwhile. Nobody's signal cuts a
+ * WRITE short: one that was given up may still arrive, after newer bytes for the same place.
+ */
+static bool data_send_next(struct inode_data *data)
+{
+	struct fs_ctx own = { .trusted = true }, *ctx = &own;
+	struct inode *inode = data->inode;
+	struct attr attr = inode->attr;
+	struct extent *extent = data_due(data, extent_block(attr.layout.stripe_size));
+	struct layout_piece piece;
+	uint64_t instance = 0;
+	int err;
+
+	if (extent == NULL)
+		return false;
+	piece = layout_piece_at(&attr.layout, extent->offset, extent->length);
+	assert(piece.length == extent->length);
+	extents_remove(&data->dirty, extent);
+	if (extents_insert(&data->flight, extent) < 0) {
+		atomic_fetch_sub(&data->data_fs->held, extent->length);
+		extent_free(extent);
+		data_note_error(data, -ENOMEM);
+		return true;
+	}
+	pthread_mutex_unlock(&inode->lock);
+
+	err = data_send(inode, ctx, extent, &attr, piece, &instance);
+
+	pthread_mutex_lock(&inode->lock);
+	extents_remove(&data->flight, extent);
+	if (extent->given_up) {
+		/* Its loss was told already; a late answer does not undo that. */
+		atomic_fetch_sub(&data->data_fs->held, extent->length);
+		extent_free(extent);
+	} else if (err == 0 && inode->attr.gen == attr.gen && inode->attr.cut == attr.cut) {
+		data_answered(data, extent, piece.ost, attr.gen, instance);
+		data_resend(data, piece.ost, instance);
+	} else if (err == 0 && inode->attr.gen != attr.gen) {
+		/* Replaced while it was on its way: it counts as written before. */
+		atomic_fetch_sub(&data->data_fs->held, extent->length);
+		extent_free(extent);
+	} else if (err == 0 || err == -ESTALE || err == -ECANCELED) {
+		/* A cut came between: this OST may not have met it yet, so send again with it. */
+		data_unsend(data, extent);
+		pthread_mutex_unlock(&inode->lock);
+		if (err == -ESTALE)
+			err = inode_fetch_attr(inode, ctx, true, &attr);
+		pthread_mutex_lock(&inode->lock);
+		if (err < 0 && err != -ECANCELED) {
+			/* The file itself is gone or out of reach: so are the bytes that wait for it. */
+			data_lose(data, data->dirty.bytes, err);
+			extents_clear(&data->dirty);
+		}
+	} else {
+		data_lose(data, extent->length, err);
+		extent_free(extent);
+	}
+	fiber_wake_all(&inode->changed);
+	return true;
+}
+
+static void sender(struct worker *worker, void *arg)
+{
+	struct inode *inode = arg;
+	struct inode_data *data = inode->data;
+
+	pthread_mutex_lock(&inode->lock);
+	while (!worker->stopping && data_send_next(data)) {
+	}
+	data->senders--;
+	fiber_wake_all(&inode->changed);
+	pthread_mutex_unlock(&inode->lock);
+	data_account(data);
+	inode_put(inode);
+}
+
+void data_kick(struct inode_data *data)
+{
+	struct inode *inode = data->inode;
+	size_t wanted = data->dirty.count < DATA_SENDERS_MAX ? data->dirty.count : DATA_SENDERS_MAX;
+
+	if (data_due(data, extent_block(inode->attr.layout.stripe_size)) == NULL)
+		return;
+	while (data->senders < wanted) {
+		inode_ref(inode);
+		if (worker_spawn(fs_worker(inode->fs), sender, inode) < 0) {
+			inode_put(inode); /* not the last: the caller has one */
+			break;
+		}
+		data->senders++;
+		if (data->senders * EXTENT_BLOCK >= data->dirty.bytes)
+			break;
+	}
+}
+
+/* Is there something in the range that was first written at that stamp or before? */
+static bool extents_wait(const struct extent_set *set, uint64_t start, uint64_t end, uint64_t until)
+{
+	for (size_t i = extents_find(set, start); i < set->count && set->items[i]->offset < end; i++)
+		if (set->items[i]->first_stamp <= until)
+			return true;
+	return false;
+}
+
+int data_write_out_range(struct inode *inode, struct fs_ctx *ctx, uint64_t start, uint64_t end)
+{
+	struct inode_data *data = inode->data;
+	uint64_t until = data->stamp;
+	int err = 0;
+
+	while (err == 0 &&
+	       (extents_wait(&data->flight, start, end, until) || extents_wait(&data->dirty, start, end, until))) {
+		if (data->push_stamp < until)
+			data->push_stamp = until;
+		data_kick(data);
+		/* Without memory for another fiber we send on our own. */
+		if (data->senders > 0 || !data_send_next(data))
+			err = data_wait(inode, ctx);
+		else
+			err = ctx_wait_check(fs_worker(inode->fs), ctx);
+	}
+	return err;
+}
+
+int data_write_out(struct inode *inode, struct fs_ctx *ctx)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&inode->lock);
+	if (inode->data != NULL)
+		err = data_write_out_range(inode, ctx, 0, UINT64_MAX);
+	pthread_mutex_unlock(&inode->lock);
+	if (inode->data != NULL)
+		data_account(inode->data);
+	return err;
+}
