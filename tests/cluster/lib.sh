@@ -63,7 +63,9 @@ cleanup() {
 	at_exit
 	# Assertions, and sanitizers that have found something.
 	last_words='Sanitizer|runtime error:|Assertion'
-	if logs | xargs -r grep -lE "$last_words"; then
+	guilty=$(logs | xargs -r grep -lE "$last_words")
+	if [ -n "$guilty" ]; then
+		echo "$guilty"
 		echo "$NAME: last words:" >&2
 		logs | xargs grep -hE -A 24 "$last_words" | head -n 100 >&2
 		status=1
