@@ -17,7 +17,9 @@ for i in range(500):
 signal.setitimer(signal.ITIMER_REAL, 0)
 PY
 
-# The MDS answers nobody: a signal that is caught changes nothing, any other ends its process.
+# The MDS answers nobody: a signal that is caught changes nothing, any other ends its process. Each makes a directory in
+# one of its own: who waits for a directory's lock, which the kernel gives to one at a time, is not ended by any signal.
+mkdir "$T/m/caught" "$T/m/killed"
 mds=$(field "$T/c" mds 0 pid)
 kill -STOP "$mds"
 trap 'status=$?; kill -CONT "$mds" 2>/dev/null; (exit $status); cleanup' EXIT
@@ -25,22 +27,24 @@ make_dir() {
 	exec python3 - "$1" <<'PY'
 import os, signal, sys
 signal.signal(signal.SIGUSR1, lambda *_: None)
-open(sys.argv[1].replace("/m/d/", "/"), "x")
 os.mkdir(sys.argv[1])
 PY
 }
-make_dir "$T/m/d/caught" &
+make_dir "$T/m/caught/d" &
 caught=$!
-make_dir "$T/m/d/killed" &
+make_dir "$T/m/killed/d" &
 killed=$!
-await "both to begin" test -e "$T/caught" -a -e "$T/killed"
-for _ in 1 2 3 4 5; do
-	kill -USR1 "$caught" "$killed"
-	sleep 0.1 # one of them at least comes while they wait
+PIDS="$PIDS $caught $killed"
+# While it waits for an answer a process sleeps so that signals wake it (S), until the kernel has sent the first one on to
+# the daemon (D).
+is_waiting() { grep -q request_wait_answer "/proc/$1/stack" && grep -q "^State:.$2" "/proc/$1/status"; }
+for pid in $caught $killed; do
+	await "$pid to wait for the MDS" is_waiting "$pid" S
+	kill -USR1 "$pid"
+	await "the daemon to hear of $pid's signal" is_waiting "$pid" D
 done
-kill -TERM "$killed"
+kill -TERM "$killed" # of which the daemon does not hear
 await "the killed one to end" ! alive "$killed"
-alive "$caught" || fail "a signal that was caught has ended the call"
 kill -CONT "$mds"
 wait "$caught" || fail "a call that was signalled while it waited"
-[ -d "$T/m/d/caught" ] || fail "not made"
+[ -d "$T/m/caught/d" ] || fail "not made"
