@@ -45,7 +45,7 @@ within() {
 }
 
 # A process that has a file open, or mapped only, and does what is written to its pipe.
-#   act FILE open|map; do_act write:TEXT|close|exit
+#   act FILE open|map; do_act write:TEXT|close|exit, or `fill`, which has no end
 act() {
 	mkfifo "$T/words"
 	python3 -u -c '
@@ -71,6 +71,9 @@ while True:
             ctypes.memmove(pages, (text * size)[:size], size)
         else:
             os.write(fd, text)
+    elif word == "fill":
+        while True:
+            os.write(fd, b"0" * size)
     elif word == "close":
         os.close(fd)
     else:
@@ -305,15 +308,17 @@ thaw
 
 # Waits in the kernel for a file of ours, or for who waits for its directory.
 is_asking() { grep -q "fuse_\|path_\|filename_" "/proc/$1/stack"; }
-# hang NAME: freezes all servers under processes that then wait for them: $hanging. The writer has opened its file before.
+# hang NAME: freezes all servers under processes that then wait for them: $hanging. What the first of them has written
+# before is with the daemon, as the OSTs are frozen first: the MDT has to be asked about the file before it takes bytes.
 hang() {
-	mkfifo "$T/gate"
-	(exec 5<>"$M/written.$1" && touch "$T/opened" && read -r _ <"$T/gate" && exec dd if=/dev/zero bs=1M count=2000 >&5 2>&1) &
-	hanging=$!
-	await "the writer to open its file" [ -e "$T/opened" ]
-	freeze $(all_servers)
-	echo >"$T/gate"
-	rm "$T/gate" "$T/opened"
+	servers=$(all_servers)
+	act "$M/written.$1" open
+	freeze $(osts)
+	do_act "write:$1"
+	freeze $servers
+	echo fill >&3
+	exec 3>&-
+	hanging=$actor
 	for how in "cat $M/big.1" "ls -l $M" "stat $M/nobody" "mkdir $M/new"; do
 		$how >/dev/null 2>&1 &
 		hanging="$hanging $!"
