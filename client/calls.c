@@ -200,7 +200,7 @@ static int ask_once(struct asking *asking, const struct op *op)
 	mark = fs_session_log_mark(worker->fs->session);
 	err = see_through(asking);
 	if (asking->role == ROLE_MDT && call->answered)
-		fs_session_log_seen(worker->fs->session, mark, call->log_index);
+		fs_session_log_seen(worker->fs->session, mark, call->log_index, call->durable_index);
 	slot_release(&slot);
 	slot_share_put(share);
 	return err;

@@ -34,7 +34,8 @@ struct fs_session {
 	uint64_t instance; /* of the MDT; 0: not told yet */
 	uint64_t renew_at_ns;
 	struct log_mark log;
-	bool give_up; /* the session was lost, and the data that was written in it is still there */
+	uint64_t log_durable; /* the MDT's log up to this record survives everything */
+	bool give_up;         /* the session was lost, and the data that was written in it is still there */
 	bool keeper_runs, stopping;
 };
 
@@ -115,7 +116,17 @@ struct log_mark fs_session_log_mark(struct fs_session *session)
 	return mark;
 }
 
-void fs_session_log_seen(struct fs_session *session, struct log_mark mark, uint64_t log_index)
+bool fs_session_log_is_durable(struct fs_session *session)
+{
+	bool durable;
+
+	pthread_mutex_lock(&session->lock);
+	durable = session->log.highest > 0 && session->log.highest <= session->log_durable;
+	pthread_mutex_unlock(&session->lock);
+	return durable;
+}
+
+void fs_session_log_seen(struct fs_session *session, struct log_mark mark, uint64_t log_index, uint64_t durable_index)
 {
 	bool lost;
 
@@ -124,6 +135,8 @@ void fs_session_log_seen(struct fs_session *session, struct log_mark mark, uint6
 	lost = log_index != 0 && log_index < mark.highest && mark.losses == session->log.losses;
 	if (!lost && log_index > session->log.highest && mark.losses == session->log.losses)
 		session->log.highest = log_index;
+	if (durable_index > session->log_durable)
+		session->log_durable = durable_index;
 	pthread_mutex_unlock(&session->lock);
 	if (!lost)
 		return;

@@ -54,7 +54,9 @@ struct log_mark {
 struct log_mark fs_session_log_mark(struct fs_session *session);
 /* A reply (log_index 0: it does not say) to what was first sent at that mark. Where a tail was lost, no cached attribute
  * is believed any more when this returns, and the session is renewed at once. */
-void fs_session_log_seen(struct fs_session *session, struct log_mark mark, uint64_t log_index);
+void fs_session_log_seen(struct fs_session *session, struct log_mark mark, uint64_t log_index, uint64_t durable_index);
+/* All that replies have told of until now is known to be on the MDT's stable storage. */
+bool fs_session_log_is_durable(struct fs_session *session);
 
 /* Grows when a RECLAIM begins and when it has been answered: odd while one is under way. */
 uint64_t fs_session_reclaims(const struct fs_session *session);

@@ -2,6 +2,7 @@
 #include "client/attr.h"
 #include "client/ctx_wait.h"
 #include "client/data/internal.h"
+#include "client/session.h"
 
 #include <errno.h>
 
@@ -154,6 +155,8 @@ int fs_fsync_ino(struct fs *fs, struct fs_ctx *ctx, uint64_t ino)
 	int err;
 
 	(void)ino; /* the log is one */
+	if (fs_session_log_is_durable(fs->session))
+		return 0; /* a SIZE just now may have seen to that */
 	err = worker_mds_call(fs_worker(fs), ctx, &call);
 	call_release(&call);
 	return err;

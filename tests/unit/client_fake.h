@@ -27,6 +27,7 @@
 #define FAKE_OSTS   2
 
 static uint64_t fake_log_index; /* what replies tell; 0: nothing */
+static uint64_t fake_durable_index;
 
 struct fake;
 
@@ -146,7 +147,9 @@ static Strake__Attr *fake_attr_fill(const struct fake_inode *inode, struct fake_
 
 static void fake_reply(struct request *request, const ProtobufCMessage *body)
 {
-	service_reply(request, &(struct reply){ .body = body, .log_index = fake_log_index });
+	service_reply(
+		request,
+		&(struct reply){ .body = body, .log_index = fake_log_index, .durable_index = fake_durable_index });
 }
 
 static void fake_reply_attr(struct request *request, const struct fake_inode *inode, uint64_t data_before)

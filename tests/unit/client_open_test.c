@@ -292,6 +292,36 @@ START_TEST(a_reply_that_comes_late_is_no_loss)
 }
 END_TEST
 
+static void fsync_body(struct fake *fake)
+{
+	struct fs_config config;
+	struct fake_mount mount;
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr;
+
+	fake_log_index = 100;
+	fake_durable_index = 99;
+	fake_make(fake, "a", S_IFREG | 0644);
+	fake_config(fake, &config);
+	fake_mount(fake, &config, &mount);
+	assert(fs_fsync_ino(mount.fs, &ctx, 1) == 0 && fake->asked[OP_SYNC] == 1);
+
+	/* The log is one: what any reply tells of it counts. */
+	fake_durable_index = 100;
+	assert(fs_getattr(mount.fs, &ctx, 1, true, &attr) == 0);
+	assert(fs_fsync_ino(mount.fs, &ctx, 1) == 0 && fake->asked[OP_SYNC] == 1);
+	fake_log_index = 101;
+	assert(fs_getattr(mount.fs, &ctx, 1, true, &attr) == 0);
+	assert(fs_fsync_ino(mount.fs, &ctx, 1) == 0 && fake->asked[OP_SYNC] == 2);
+	fake_unmount(&mount);
+}
+
+START_TEST(fsync_asks_the_mdt_only_for_what_is_not_stable)
+{
+	fake_run(fsync_body);
+}
+END_TEST
+
 /* --- created files ----------------------------------------------------------------------------------------------------------- */
 
 static void create_body(struct fake *fake)
@@ -475,7 +505,8 @@ START_TEST(a_directory_is_read_in_pieces_and_asked_for_in_pages)
 }
 END_TEST
 
-UNIT_MAIN("client_open", modes_are_told_when_they_grow_and_when_they_are_gone, closes_are_sent_together,
+UNIT_MAIN("client_open", fsync_asks_the_mdt_only_for_what_is_not_stable,
+	  modes_are_told_when_they_grow_and_when_they_are_gone, closes_are_sent_together,
 	  a_refused_open_leaves_nothing_behind, a_restarted_mdt_is_told_again_at_once,
 	  a_lost_tail_of_the_log_shows_at_once, a_reply_that_comes_late_is_no_loss, create_opens_without_asking_twice,
 	  unsure_sizes_come_from_the_osts, pages_are_kept_over_opens,
