@@ -86,6 +86,7 @@ struct fs_ctx {
 	const gid_t *groups;
 	bool trusted; /* the kernel has checked access */
 	mode_t umask;
+	pid_t pid;                /* only to know a caller again; 0: nobody's */
 	bool kill_suid;           /* fs_write(): the writer may not keep setuid and setgid bits */
 	_Atomic bool interrupted; /* set by fs_interrupt() */
 	struct ctx_wait *waiting; /* libstrake's own; begins as NULL */
@@ -104,6 +105,7 @@ struct attr {
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
 	uint64_t version;
 	uint64_t data_version; /* changes with the content; 0: not told */
+	uint64_t name_version; /* changes with the names; 0: not told */
 	uint64_t cut, cut_start, cut_end;
 	bool size_unsure;
 	struct layout layout;
@@ -121,6 +123,16 @@ void fs_forget(struct fs *fs, uint64_t ino, uint64_t count);
 
 /* fresh: ask the MDT whatever is cached. Sizes include our own dirty data, and others' where the MDT was unsure. */
 int fs_getattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, bool fresh, struct attr *ret_attr);
+
+/*
+ * For a caller that caches attributes on its own, as the kernel does. fs_attr_shown() notes that it is given these, and
+ * returns for how long it may believe them (ns). fs_attr_outdated() after an open tells, once, that what it may have is no
+ * longer what the open found and must be dropped before the open is answered: the opener would go by an old size.
+ */
+uint64_t fs_attr_shown(struct fs *fs, const struct attr *attr);
+/* The same with a name, which it may believe to lead there for the attribute timeout. */
+uint64_t fs_entry_shown(struct fs *fs, const struct attr *attr);
+bool fs_attr_outdated(const struct file *file);
 
 enum setattr_fields {
 	SETATTR_MODE = 1 << 0,
@@ -190,7 +202,8 @@ int fs_readdir(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t cookie,
 
 /*
  * flags: O_ACCMODE, O_TRUNC, O_APPEND, O_DIRECT, O_SYNC, O_DSYNC, O_EXCL are looked at. *ret_keep_cache: the file has
- * not changed since this process last had its pages.
+ * not changed since this process last had its pages. -ESTALE: its names have changed elsewhere since fs_entry_shown(),
+ * so the caller may have come by one that leads to another file by now: look it up again.
  */
 int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, struct file **ret_file,
 		 bool *ret_keep_cache);

@@ -16,6 +16,8 @@ struct dir_cache;  /* readdir.h */
 struct fs_session; /* session.h */
 struct targets;    /* targets.h */
 
+#define FS_SENT_BACK 4096
+
 struct fs_counters {
 	_Atomic uint64_t mds_calls, ost_calls, resends;          /* calls.c */
 	_Atomic uint64_t bytes_read, bytes_written, bytes_ahead; /* data path */
@@ -37,6 +39,7 @@ struct fs {
 	struct dir_cache *dirs;     /* thread-safe */
 	struct data_fs *data;       /* the data path's own */
 	struct fs_counters counters;
+	_Atomic uint64_t sent_back[FS_SENT_BACK]; /* shown.c */
 
 	struct fiber_queue map_arrived; /* control loop */
 

@@ -50,6 +50,20 @@ struct inode {
 	uint64_t pages_gen, pages_cut, pages_size, pages_data_version;
 	bool pages_valid;
 
+	/* What the kernel was shown of these attributes, and until when it may believe that. */
+	struct attr_shown {
+		uint64_t version, size;
+		uint64_t until_ns;
+		bool several; /* different ones, so there is no telling which it has */
+	} shown;
+
+	/* With what state of its names (attr.name_version) the kernel was last shown one, and until when it may believe that. */
+	struct entry_shown {
+		uint64_t version;
+		uint64_t until_ns;
+		uint64_t older_until_ns; /* ... another state, before */
+	} entry;
+
 	struct inode_data *data; /* NULL until the first read or write */
 };
 

@@ -4,6 +4,7 @@
 #include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/rpc.h"
+#include "client/shown.h"
 
 #include <errno.h>
 #include <string.h>
@@ -21,6 +22,21 @@ void names_take_known(struct fs *fs, const Strake__Attr *wire, uint64_t asked_ns
 	inode_put(inode);
 }
 
+/* What the reply to a change of our own tells of an inode that got a name, lost one or was moved. */
+static void names_take_own(struct fs *fs, const Strake__Attr *wire, bool told_before, uint64_t before,
+			   uint64_t asked_ns)
+{
+	struct inode *inode;
+
+	names_take_known(fs, wire, asked_ns);
+	if (wire == NULL || !told_before || !wire->has_name_version)
+		return;
+	inode = inode_find(fs->inodes, wire->ino);
+	if (inode != NULL)
+		shown_own_names(inode, before, wire->name_version);
+	inode_put(inode);
+}
+
 int names_take_entry(struct fs *fs, const Strake__EntryReply *reply, uint64_t asked_ns, struct inode **ret_inode,
 		     struct attr *ret_attr)
 {
@@ -30,6 +46,7 @@ int names_take_entry(struct fs *fs, const Strake__EntryReply *reply, uint64_t as
 	names_take_known(fs, reply->parent_attr, asked_ns);
 	if (reply->attr == NULL || reply->attr->ino == 0)
 		return -EPROTO;
+	names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
 	inode = inode_get(fs->inodes, reply->attr->ino);
 	if (inode == NULL)
 		return -ENOMEM;
@@ -78,6 +95,8 @@ int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 	request.parent = parent;
 	request.name = rpc_bytes(name, len);
 	err = entry_ask(fs, ctx, &call, &attr);
+	if (err == -ENOENT)
+		shown_no_name(fs, ctx);
 	if (err < 0)
 		return err;
 
@@ -172,7 +191,7 @@ static int remove_name(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, uint6
 	err = worker_mds_call(fs_worker(fs), ctx, &call);
 	if (err == 0) {
 		reply = (const Strake__EntryReply *)call.reply;
-		names_take_known(fs, reply->attr, asked_ns);
+		names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
 		names_take_known(fs, reply->parent_attr, asked_ns);
 	}
 	call_release(&call);
@@ -209,7 +228,7 @@ int fs_rename(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 	err = worker_mds_call(fs_worker(fs), ctx, &call);
 	if (err == 0) {
 		reply = (const Strake__RenameReply *)call.reply;
-		names_take_known(fs, reply->attr, asked_ns);
+		names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
 		names_take_known(fs, reply->replaced, asked_ns);
 		names_take_known(fs, reply->parent_attr, asked_ns);
 		names_take_known(fs, reply->new_parent_attr, asked_ns);

@@ -4,6 +4,7 @@
 #include "client/fs_state.h"
 #include "client/names.h"
 #include "client/rpc.h"
+#include "client/shown.h"
 #include "client/tell.h"
 
 #include <errno.h>
@@ -96,6 +97,10 @@ int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, str
 		return -ENOMEM;
 	handle_count(inode, modes);
 	err = tell_open(inode, ctx, modes, &attr);
+	if (err == 0 && shown_name_is_old(inode, ctx, &attr))
+		err = -ESTALE;
+	if (err == -ESTALE || err == -ENOENT)
+		shown_sent_back(fs, ctx);
 	if (err == 0 && (flags & O_TRUNC) != 0)
 		err = truncate_all(inode, ctx, modes, &attr);
 	if (err == 0) {

@@ -69,6 +69,8 @@ void answer_fill_attr(struct answer *answer, struct answer_attr *out, uint32_t *
 	attr->version = inode->version;
 	attr->has_data_version = 1;
 	attr->data_version = inode->data_version;
+	attr->has_name_version = 1;
+	attr->name_version = inode->name_version;
 
 	if (inode->cut > 0) {
 		strake__cut__init(&out->cut);

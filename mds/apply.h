@@ -71,6 +71,13 @@ static inline void change_touch(const struct change *change, struct inode *inode
 	change_store(change, inode);
 }
 
+/* An inode that got a name, lost one or has another now. */
+static inline void change_touch_names(const struct change *change, struct inode *inode)
+{
+	inode->name_version = change->index;
+	change_touch(change, inode);
+}
+
 /* A directory whose entries have changed. */
 static inline void change_touch_dir(const struct change *change, struct inode *dir)
 {

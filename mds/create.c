@@ -153,7 +153,7 @@ int create_apply(struct change *change, const ProtobufCMessage *message)
 		inode.size = inode.target.size;
 	}
 	set_layout(change, request, &dir, &inode);
-	change_touch(change, &inode);
+	change_touch_names(change, &inode);
 	change->state->meta.inodes++;
 
 	dirent_put(change->state, dir.ino, name, inode.ino, inode.mode);

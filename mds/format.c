@@ -20,6 +20,7 @@ int format_apply(struct change *change, const ProtobufCMessage *message)
 		.nlink = 2,
 		.parent = format->root_ino,
 		.data_version = change->index,
+		.name_version = change->index,
 		.atime_ns = change->now_ns,
 		.mtime_ns = change->now_ns,
 		.btime_ns = change->now_ns,

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define INODE_ROW_VERSION 2
+#define INODE_ROW_VERSION 3
 #define INODE_ROW_FIXED   256 /* room for all but indices and target */
 #define INODE_ROW_MAX     (INODE_ROW_FIXED + LAYOUT_STRIPES_MAX * 2 + INODE_TARGET_MAX)
 
@@ -33,6 +33,7 @@ void inode_decode(uint64_t ino, struct bytes row, struct inode *ret_inode)
 	inode->mtime_set_ns = unpack_s64(&unpack);
 	inode->version = unpack_u64(&unpack);
 	inode->data_version = unpack_u64(&unpack);
+	inode->name_version = unpack_u64(&unpack);
 	inode->flags = unpack_u32(&unpack);
 	inode->parent = unpack_u64(&unpack);
 	inode->entries = unpack_u64(&unpack);
@@ -89,6 +90,7 @@ void inode_store(struct view *view, const struct inode *inode)
 	pack_s64(&pack, inode->mtime_set_ns);
 	pack_u64(&pack, inode->version);
 	pack_u64(&pack, inode->data_version);
+	pack_u64(&pack, inode->name_version);
 	pack_u32(&pack, inode->flags);
 	pack_u64(&pack, inode->parent);
 	pack_u64(&pack, inode->entries);

@@ -32,6 +32,7 @@ struct inode {
 	int64_t mtime_set_ns;  /* when somebody last set mtime; 0: data has been written since, or never set */
 	uint64_t version;      /* index of the record that changed it last */
 	uint64_t data_version; /* ... that changed its content last, or may have; of what has none: that made it */
+	uint64_t name_version; /* ... that changed its names last */
 	uint32_t flags;        /* enum inode_flag */
 	uint64_t parent;       /* of a directory; the root's is itself */
 	uint64_t entries;      /* in a directory */

@@ -11,7 +11,7 @@ int link_apply(struct change *change, const ProtobufCMessage *message)
 	struct inode dir, inode;
 	struct dirent_row existing;
 	Strake__EntryReply *reply;
-	uint64_t version_before;
+	uint64_t version_before, name_version_before;
 	int err;
 
 	err = inode_load(change->view, request->ino, &inode);
@@ -36,8 +36,9 @@ int link_apply(struct change *change, const ProtobufCMessage *message)
 	if (change_is_fact(change, FACT_NO_SPACE))
 		return -ENOSPC;
 
+	name_version_before = inode.name_version;
 	inode.nlink++;
-	change_touch(change, &inode);
+	change_touch_names(change, &inode);
 	dirent_put(change->state, dir.ino, name, inode.ino, inode.mode);
 	version_before = dir.version;
 	dir.entries++;
@@ -48,5 +49,7 @@ int link_apply(struct change *change, const ProtobufCMessage *message)
 	reply->parent_attr = answer_inode(change->answer, &dir, false);
 	reply->has_parent_version_before = 1;
 	reply->parent_version_before = version_before;
+	reply->has_name_version_before = 1;
+	reply->name_version_before = name_version_before;
 	return 0;
 }

@@ -76,7 +76,7 @@ void orphan_make(struct change *change, struct inode *inode)
 
 	inode->nlink = 0;
 	inode->ctime_ns = change->now_ns;
-	inode->version = change->index;
+	inode->version = inode->name_version = change->index;
 	if (record->holder_count == 0) {
 		inode_destroy(change, inode);
 		return;

@@ -122,7 +122,7 @@ static void store_moved(struct change *change, struct inode *inode, const struct
 {
 	if (inode_is_dir(inode))
 		inode->parent = dir->ino;
-	change_touch(change, inode);
+	change_touch_names(change, inode);
 }
 
 static void rename_change(struct change *change, const Strake__RenameRequest *request, struct rename_ends *ends)
@@ -142,7 +142,7 @@ static void rename_change(struct change *change, const Strake__RenameRequest *re
 			orphan_make(change, &ends->target);
 		} else {
 			ends->target.nlink--;
-			change_touch(change, &ends->target);
+			change_touch_names(change, &ends->target);
 		}
 	}
 	dirent_put(state, ends->to_dir->ino, to, ends->source.ino, ends->source.mode);
@@ -158,6 +158,7 @@ int rename_apply(struct change *change, const ProtobufCMessage *message)
 	const Strake__RenameRequest *request = (const void *)message;
 	struct rename_ends ends = { .exchange = (request->flags & RENAME_EXCHANGE) != 0 };
 	Strake__RenameReply *reply;
+	uint64_t name_version_before;
 	int err;
 
 	ends.from_dir = ends.to_dir = &ends.dirs[0];
@@ -175,6 +176,7 @@ int rename_apply(struct change *change, const ProtobufCMessage *message)
 		return err;
 	ends.has_target = names_find(change->state, ends.to_dir->ino, name_of(request->new_name), &ends.target) == 0;
 
+	name_version_before = ends.source.name_version;
 	err = check_shape(change, &ends, request->flags);
 	if (err < 0)
 		return err;
@@ -197,5 +199,7 @@ int rename_apply(struct change *change, const ProtobufCMessage *message)
 			answer_inode(change->answer, &ends.target, change_is_fact(change, FACT_REPLACED_UNSURE));
 	reply->parent_attr = answer_inode(change->answer, ends.from_dir, false);
 	reply->new_parent_attr = answer_inode(change->answer, ends.to_dir, false);
+	reply->has_name_version_before = 1;
+	reply->name_version_before = name_version_before;
 	return 0;
 }

@@ -12,7 +12,7 @@ int unlink_apply(struct change *change, const ProtobufCMessage *message)
 	bool rmdir = change->record->op == OP_RMDIR;
 	struct inode dir, inode;
 	Strake__EntryReply *reply;
-	uint64_t version_before;
+	uint64_t version_before, name_version_before;
 	int err;
 
 	err = names_dir(change->state, request->cred, request->parent, &dir);
@@ -38,11 +38,12 @@ int unlink_apply(struct change *change, const ProtobufCMessage *message)
 		dir.nlink--;
 	change_touch_dir(change, &dir);
 
+	name_version_before = inode.name_version;
 	if (rmdir || inode.nlink == 1) {
 		orphan_make(change, &inode);
 	} else {
 		inode.nlink--;
-		change_touch(change, &inode);
+		change_touch_names(change, &inode);
 	}
 
 	reply = answer_entry(change->answer);
@@ -50,5 +51,7 @@ int unlink_apply(struct change *change, const ProtobufCMessage *message)
 	reply->parent_attr = answer_inode(change->answer, &dir, false);
 	reply->has_parent_version_before = 1;
 	reply->parent_version_before = version_before;
+	reply->has_name_version_before = 1;
+	reply->name_version_before = name_version_before;
 	return 0;
 }

@@ -17,7 +17,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define FORMAT_VERSION 2                 /* 2: inodes have data_version and cut_index, slots wait_index */
+#define FORMAT_VERSION 3                 /* 2: data_version, cut_index, wait_index; 3: name_version */
 #define MAP_SIZE       ((size_t)1 << 40) /* address space, not memory */
 #define MAP_SIZE_MIN   ((size_t)1 << 30)
 #define SUM_SIZE       sizeof(uint32_t)

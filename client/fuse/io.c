@@ -36,6 +36,8 @@ void fuse_open(struct fuse_request *request)
 		return;
 	}
 	fill_open(file, keep_cache, &out);
+	if (fs_attr_outdated(file))
+		fuse_drop_attr(request);
 	if (fuse_answer(request, &out, sizeof(out)) < 0)
 		fs_release(file);
 }

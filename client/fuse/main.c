@@ -361,7 +361,7 @@ int main(int argc, char **argv)
 	logger_init("mount.strake", LOGGER_INFO);
 
 	d->server.ended = kernel_ended;
-	d->server.entry_timeout_ms = d->server.attr_timeout_ms = d->options.fs.attr_timeout_ms;
+	d->server.entry_timeout_ms = d->options.fs.attr_timeout_ms;
 	pthread_mutex_init(&d->server.early_lock, NULL);
 	d->server.buffers = buffers_new();
 	err = d->server.buffers == NULL ? -ENOMEM : loop_new(&d->loop);

@@ -82,12 +82,14 @@ void fuse_fill_attr(const struct attr *attr, struct fuse_attr *out)
 
 void fuse_fill_entry(const struct fuse_server *server, const struct attr *attr, struct fuse_entry_out *out)
 {
+	uint64_t valid_ns = fs_entry_shown(server->fs, attr);
+
 	*out = (struct fuse_entry_out){
 		.nodeid = attr->ino,
 		.entry_valid = server->entry_timeout_ms / 1000,
 		.entry_valid_nsec = server->entry_timeout_ms % 1000 * 1000000,
-		.attr_valid = server->attr_timeout_ms / 1000,
-		.attr_valid_nsec = server->attr_timeout_ms % 1000 * 1000000,
+		.attr_valid = valid_ns / NSEC_PER_SEC,
+		.attr_valid_nsec = (uint32_t)(valid_ns % NSEC_PER_SEC),
 	};
 	fuse_fill_attr(attr, &out->attr);
 }
@@ -103,14 +105,28 @@ void fuse_answer_entry(struct fuse_request *request, const struct attr *attr)
 
 void fuse_answer_attr(struct fuse_request *request, const struct attr *attr)
 {
-	const struct fuse_server *server = request->server;
+	uint64_t valid_ns = fs_attr_shown(request_fs(request), attr);
 	struct fuse_attr_out out = {
-		.attr_valid = server->attr_timeout_ms / 1000,
-		.attr_valid_nsec = server->attr_timeout_ms % 1000 * 1000000,
+		.attr_valid = valid_ns / NSEC_PER_SEC,
+		.attr_valid_nsec = (uint32_t)(valid_ns % NSEC_PER_SEC),
 	};
 
 	fuse_fill_attr(attr, &out.attr);
 	fuse_answer(request, &out, sizeof(out));
+}
+
+void fuse_drop_attr(const struct fuse_request *request)
+{
+	struct {
+		struct fuse_out_header header;
+		struct fuse_notify_inval_inode_out inode;
+	} out = {
+		.header = { .len = sizeof(out), .error = FUSE_NOTIFY_INVAL_INODE },
+		.inode = { .ino = request->header.nodeid, .off = -1 },
+	};
+
+	/* An error means that the kernel does not know it, so has nothing to drop. */
+	(void)!write(request->fd, &out, sizeof(out));
 }
 
 const void *fuse_args(struct fuse_request *request, size_t size)

@@ -26,7 +26,7 @@ struct fuse_worker; /* opaque: worker.c */
 struct fuse_server {
 	struct fs *fs;
 	struct buffers *buffers;
-	unsigned int entry_timeout_ms, attr_timeout_ms;
+	unsigned int entry_timeout_ms;
 
 	unsigned int worker_count;
 	struct fuse_worker *workers[FUSE_WORKERS_MAX];

@@ -316,7 +316,7 @@ static struct fuse_request *request_new(struct fuse_worker *worker, const struct
 		.fd = worker->fd,
 		.header = *header,
 		.args_len = args_len,
-		.ctx = { .uid = header->uid, .gid = header->gid, .trusted = true },
+		.ctx = { .uid = header->uid, .gid = header->gid, .pid = (pid_t)header->pid, .trusted = true },
 	};
 	if (keep) {
 		request->args = args;

@@ -1,0 +1,130 @@
+#include "client/shown.h"
+
+#include "client/file.h"
+#include "client/fs_state.h"
+
+/* It counts the timeout from when it reads the answer, which is later than now: twice the time is enough. */
+static uint64_t believed_until(const struct fs *fs)
+{
+	return clock_ns() + 2 * fs->config.attr_timeout_ms * NSEC_PER_MSEC;
+}
+
+/* --- attributes -------------------------------------------------------------------------------------------------- */
+
+uint64_t fs_attr_shown(struct fs *fs, const struct attr *attr)
+{
+	struct inode *inode = inode_find(fs->inodes, attr->ino);
+	uint64_t now = clock_ns(), valid_ns = 0;
+	struct attr_shown *shown;
+
+	if (inode == NULL)
+		return 0;
+	pthread_mutex_lock(&inode->lock);
+	if (inode->attr.version == attr->version && inode->attr_expires_ns > now)
+		valid_ns = inode->attr_expires_ns - now;
+	shown = &inode->shown;
+	if (shown->until_ns <= now)
+		shown->several = false;
+	else if (shown->version != attr->version || shown->size != attr->size)
+		shown->several = true;
+	shown->version = attr->version;
+	shown->size = attr->size;
+	shown->until_ns = believed_until(fs);
+	pthread_mutex_unlock(&inode->lock);
+	inode_put(inode);
+	return valid_ns;
+}
+
+bool fs_attr_outdated(const struct file *file)
+{
+	struct inode *inode = file->inode;
+	struct attr_shown *shown = &inode->shown;
+	bool outdated;
+
+	pthread_mutex_lock(&inode->lock);
+	outdated = shown->until_ns > clock_ns() &&
+		   (shown->several || shown->version != inode->attr.version || shown->size != inode->attr.size);
+	if (outdated)
+		shown->until_ns = 0;
+	pthread_mutex_unlock(&inode->lock);
+	return outdated;
+}
+
+/* --- names ------------------------------------------------------------------------------------------------------- */
+
+uint64_t fs_entry_shown(struct fs *fs, const struct attr *attr)
+{
+	struct inode *inode = inode_find(fs->inodes, attr->ino);
+	struct entry_shown *entry;
+
+	if (inode != NULL) {
+		pthread_mutex_lock(&inode->lock);
+		entry = &inode->entry;
+		if (entry->version != attr->name_version)
+			entry->older_until_ns = entry->until_ns;
+		entry->version = attr->name_version;
+		entry->until_ns = believed_until(fs);
+		pthread_mutex_unlock(&inode->lock);
+		inode_put(inode);
+	}
+	return fs_attr_shown(fs, attr);
+}
+
+void shown_own_names(struct inode *inode, uint64_t before, uint64_t now)
+{
+	pthread_mutex_lock(&inode->lock);
+	if (inode->entry.version == before)
+		inode->entry.version = now;
+	pthread_mutex_unlock(&inode->lock);
+}
+
+/*
+ * Who was sent back: one slot for each thread id modulo their number, with the time. Where two share a slot one of them
+ * may be sent back twice, and his open(2) fails with ESTALE: he would have to be unlucky within milliseconds.
+ */
+static _Atomic uint64_t *sent_back_slot(struct fs *fs, const struct fs_ctx *ctx)
+{
+	return &fs->sent_back[(unsigned int)ctx->pid % FS_SENT_BACK];
+}
+
+static uint64_t sent_back_mark(const struct fs_ctx *ctx, uint64_t at_ns)
+{
+	return (uint64_t)(uint32_t)ctx->pid << 32 | (uint32_t)(at_ns / NSEC_PER_MSEC);
+}
+
+void shown_sent_back(struct fs *fs, const struct fs_ctx *ctx)
+{
+	atomic_store(sent_back_slot(fs, ctx), sent_back_mark(ctx, clock_ns()));
+}
+
+void shown_no_name(struct fs *fs, const struct fs_ctx *ctx)
+{
+	_Atomic uint64_t *slot = sent_back_slot(fs, ctx);
+
+	if (atomic_load_explicit(slot, memory_order_relaxed) >> 32 == (uint32_t)ctx->pid)
+		atomic_store(slot, 0);
+}
+
+/* Was he sent back a moment ago? Only once. */
+static bool take_sent_back(struct fs *fs, const struct fs_ctx *ctx)
+{
+	uint64_t mark = atomic_load_explicit(sent_back_slot(fs, ctx), memory_order_relaxed);
+
+	if (mark == 0 || mark >> 32 != (uint32_t)ctx->pid)
+		return false;
+	atomic_store(sent_back_slot(fs, ctx), 0);
+	return (uint32_t)sent_back_mark(ctx, clock_ns()) - (uint32_t)mark <= 2 * fs->config.attr_timeout_ms;
+}
+
+bool shown_name_is_old(struct inode *inode, const struct fs_ctx *ctx, const struct attr *attr)
+{
+	bool looked_up = take_sent_back(inode->fs, ctx);
+	struct entry_shown *entry = &inode->entry;
+	uint64_t now = clock_ns();
+	bool old;
+
+	pthread_mutex_lock(&inode->lock);
+	old = (entry->until_ns > now && attr->name_version != entry->version) || entry->older_until_ns > now;
+	pthread_mutex_unlock(&inode->lock);
+	return old && !looked_up;
+}

@@ -1,0 +1,29 @@
+/*
+ * What the kernel was shown and may still believe. It takes a name or attributes for good until their timeout and asks
+ * nobody, so an open() there may go by a name that leads to another file by now, or by an old size. Both come to light
+ * here when the open is asked of us, with fresh attributes from the MDT: the one is sent back with ESTALE, on which the
+ * kernel looks all names up again and opens once more (path_openat() with LOOKUP_REVAL), for the other the kernel has to
+ * drop the attributes before it is answered. So what an open finds is never older than the open (close-to-open).
+ *
+ * Within libstrake only; for the caller fs_attr_shown(), fs_entry_shown(), fs_attr_outdated() in fs.h. Any thread.
+ */
+#ifndef STRAKE_CLIENT_SHOWN_H
+#define STRAKE_CLIENT_SHOWN_H
+
+#include "client/inode.h"
+
+/*
+ * At an open by ctx with fresh attributes: might the kernel have come by a name that is no longer one of its? Not if this
+ * caller's last open was sent back: he has looked the names up since, or comes by no name (/proc/self/fd).
+ */
+bool shown_name_is_old(struct inode *inode, const struct fs_ctx *ctx, const struct attr *attr);
+
+/* An open by ctx is sent back: his next one is not. */
+void shown_sent_back(struct fs *fs, const struct fs_ctx *ctx);
+/* He has learned that there is no such name: no open follows. */
+void shown_no_name(struct fs *fs, const struct fs_ctx *ctx);
+
+/* We changed its names ourselves: what the kernel knew of them before (attr.name_version `before`) it knows now. */
+void shown_own_names(struct inode *inode, uint64_t before, uint64_t now);
+
+#endif

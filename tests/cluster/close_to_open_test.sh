@@ -1,0 +1,78 @@
+#!/bin/bash
+# Two mounts with the default options, where names and attributes may be believed for a second: an open finds the file
+# that has the name now, its size and its bytes, whatever its kernel remembers of a moment ago.
+. "$(dirname "$0")/lib.sh"
+
+start --osts 2
+mount_more "$T/m2"
+
+python3 - "$T/m" "$T/m2" "$((2 * ${SCALE:-100}))" <<'PY' || fail "stale"
+import os, random, sys
+here, there, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+random.seed(5)
+
+def put(mount, name, content):
+    with open(f"{mount}/{name}", "wb") as f: f.write(content)
+
+def look(mount, name):
+    """What an open finds. Its kernel has just been reminded of what it knew before."""
+    fd = os.open(f"{mount}/{name}", os.O_RDONLY)
+    size = os.fstat(fd).st_size
+    content = b""
+    while piece := os.read(fd, 1 << 20): content += piece
+    os.close(fd)
+    assert size == len(content), (size, len(content))
+    return content
+
+def expect(mount, name, content, what):
+    found = look(mount, name)
+    assert found == content, f"{what}: {len(found)} bytes {found[:20]}, not {len(content)} {content[:20]}"
+
+def is_gone(mount, name):
+    try: os.close(os.open(f"{mount}/{name}", os.O_RDONLY))
+    except FileNotFoundError: return True
+    return False
+
+for i in range(rounds):
+    a, b = (here, there) if i % 2 else (there, here)
+    content = b"%d." % i * random.randint(1, 50000)
+    name = f"f{i % 7}"
+
+    put(a, name, content)
+    expect(b, name, content, "written there")
+    os.stat(f"{b}/{name}")
+    content = b"%d;" % i * random.randint(1, 50000)
+    put(a, name, content)
+    expect(b, name, content, "written again there")
+
+    os.truncate(f"{a}/{name}", len(content) // 2)
+    expect(b, name, content[:len(content) // 2], "truncated there")
+
+    put(a, "new", b"new" + content)
+    os.rename(f"{a}/new", f"{a}/{name}")
+    expect(b, name, b"new" + content, "replaced there by rename")
+    expect(b, name, b"new" + content, "and once more")
+
+    os.unlink(f"{a}/{name}")
+    assert is_gone(b, name), "unlinked there, open here"
+    put(a, name, b"again")
+    expect(b, name, b"again", "made anew there")
+
+    # A log that is rotated: the old one lives on under another name.
+    os.rename(f"{a}/{name}", f"{a}/{name}.old")
+    put(a, name, b"next")
+    expect(b, name, b"next", "rotated there")
+    expect(b, f"{name}.old", b"again", "the old one")
+    os.rename(f"{b}/{name}.old", f"{b}/{name}")
+    expect(b, name, b"again", "renamed here")
+
+    # No name leads to what a descriptor has; it opens all the same, for reading and to empty it.
+    held = os.open(f"{b}/{name}", os.O_RDWR)
+    os.rename(f"{a}/{name}", f"{a}/{name}.old")
+    os.close(os.open(f"/proc/self/fd/{held}", os.O_RDONLY))
+    os.unlink(f"{a}/{name}.old")
+    os.close(os.open(f"/proc/self/fd/{held}", os.O_RDWR | os.O_TRUNC))
+    assert os.fstat(held).st_size == 0 and os.read(held, 10) == b""
+    os.close(held)
+PY
+
