@@ -486,7 +486,9 @@ void fs_session_stop(struct fs_session *session, unsigned int patience_ms)
 	pthread_mutex_lock(&session->lock);
 	while (session->keeper_runs)
 		fiber_wait(&session->changed, &session->lock);
+	/* Nothing more is asked in it: with the session its open files are closed, so a CLOSE that waits is not missed. */
 	call.session = session->number;
+	session->number = 0;
 	pthread_mutex_unlock(&session->lock);
 
 	/* What we cannot tell now, the MDT learns when the lease runs out. */

@@ -27,7 +27,10 @@ struct fs_session *fs_session_free(struct fs_session *session);
  * of the filesystem's root directory. Errors of the MDT, or -EIO when it did not answer until the time.
  */
 int fs_session_start(struct fs_session *session, uint64_t until_ns, uint64_t *ret_root);
-/* End the fiber and, if the MDT can be reached within patience_ms, the session. In a fiber of the control loop. */
+/*
+ * End the fiber and, if the MDT can be reached within patience_ms, the session. In a fiber of the control loop. From then
+ * on fs_session_get() waits until its worker is freed.
+ */
 void fs_session_stop(struct fs_session *session, unsigned int patience_ms);
 
 /*

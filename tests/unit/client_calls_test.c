@@ -1,5 +1,5 @@
 /* How libstrake sees operations through: slots, resends, EAGAIN, lost sessions, interrupts, patience. */
-#include "client/worker.h"
+#include "client/tell.h"
 #include "tests/unit/client_fake.h"
 
 #include <fcntl.h>
@@ -42,6 +42,46 @@ static void mount_body(struct fake *fake)
 	assert(fake->asked[OP_SESSION_OPEN] == 1);
 	assert(fake->asked[OP_SESSION_CLOSE] == 1);
 }
+
+static void answer_later(void *arg)
+{
+	struct fake *fake = arg;
+
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	fiber_sleep_ms(3 * TELL_CLOSE_MS);
+	fake_let_go(fake);
+}
+
+static bool hold_session_close(struct fake *fake, struct request *request)
+{
+	return request->header.opcode == OP_SESSION_CLOSE && fake_hold(fake, request);
+}
+
+static void close_body(struct fake *fake)
+{
+	struct fs_config config;
+	struct fake_mount mount;
+	struct fs_ctx ctx = root_ctx();
+	struct file *file;
+	struct attr attr;
+	bool keep;
+
+	fake_config(fake, &config);
+	fake_mount(fake, &config, &mount);
+	assert(fs_create(mount.fs, &ctx, 1, "open", 4, 0644, O_RDWR, &attr, &file, &keep) == 0);
+	fs_forget(mount.fs, attr.ino, 1);
+	fake->hook = hold_session_close;
+	assert(fiber_start(fake->loop, answer_later, fake) == 0);
+	fake_unmount(&mount);
+	assert(fake->asked[OP_SESSION_CLOSE] == 1 && fake->asked[OP_CLOSE] == 0);
+}
+
+START_TEST(nothing_is_asked_in_a_session_that_was_closed)
+{
+	fake_run(close_body);
+}
+END_TEST
 
 START_TEST(mount_opens_one_session_and_closes_it)
 {
@@ -282,10 +322,18 @@ END_TEST
 
 /* --- interrupts and patience ------------------------------------------------------------------------------------------------ */
 
-static void interrupt_soon(void *arg)
+struct interrupting {
+	struct fake *fake;
+	struct fs_ctx *ctx;
+};
+
+static void interrupt_when_asked(void *arg)
 {
-	fiber_sleep_ms(20);
-	fs_interrupt(arg);
+	struct interrupting *interrupting = arg;
+
+	while (interrupting->fake->held_count == 0)
+		fiber_sleep_ms(1);
+	fs_interrupt(interrupting->ctx);
 }
 
 static void interrupt_body(struct fake *fake)
@@ -293,12 +341,13 @@ static void interrupt_body(struct fake *fake)
 	struct fs_config config;
 	struct fake_mount mount;
 	struct fs_ctx ctx = root_ctx();
+	struct interrupting interrupting = { fake, &ctx };
 
 	fake->slots_granted = 2; /* one for the worker: the slot of the interrupted one must be of use again */
 	fake_config(fake, &config);
 	fake_mount(fake, &config, &mount);
 	fake->hook = hold_creates;
-	assert(fiber_start(fake->loop, interrupt_soon, &ctx) == 0);
+	assert(fiber_start(fake->loop, interrupt_when_asked, &interrupting) == 0);
 	assert(create(mount.fs, &ctx, "cut short") == -EINTR);
 	assert(ctx.waiting == NULL);
 	fake_let_go(fake);
@@ -374,8 +423,8 @@ START_TEST(the_roots_attributes_are_told_without_the_mdt)
 }
 END_TEST
 
-UNIT_MAIN("client_calls", mount_opens_one_session_and_closes_it, a_subdirectory_is_the_root_and_errors_have_words,
-	  a_lost_answer_is_asked_for_again_in_the_same_slot, eagain_is_asked_again_as_a_new_request,
-	  a_lost_session_is_joined_again_once_and_open_files_reclaimed, no_more_requests_than_slots_are_under_way,
-	  an_interrupted_call_returns_and_its_slot_goes_on, a_soft_mount_gives_up_after_its_time,
-	  the_roots_attributes_are_told_without_the_mdt)
+UNIT_MAIN("client_calls", mount_opens_one_session_and_closes_it, nothing_is_asked_in_a_session_that_was_closed,
+	  a_subdirectory_is_the_root_and_errors_have_words, a_lost_answer_is_asked_for_again_in_the_same_slot,
+	  eagain_is_asked_again_as_a_new_request, a_lost_session_is_joined_again_once_and_open_files_reclaimed,
+	  no_more_requests_than_slots_are_under_way, an_interrupted_call_returns_and_its_slot_goes_on,
+	  a_soft_mount_gives_up_after_its_time, the_roots_attributes_are_told_without_the_mdt)
