@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ENTRIES_MAX 4096
@@ -18,6 +19,21 @@ void mount_entry_release(struct mount_entry *entry)
 	free(entry->source);
 	free(entry->mgs);
 	*entry = (struct mount_entry){ 0 };
+}
+
+/* 0: there is none, or it cannot be seen. */
+static uint64_t device_id(unsigned int major, unsigned int minor)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u", major, minor);
+	return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+bool mount_entry_is_held(const struct mount_entry *entry)
+{
+	return entry->device_id != 0 && device_id(entry->major, entry->minor) == entry->device_id;
 }
 
 /* --- text ------------------------------------------------------------------------------------------------------- */
@@ -68,7 +84,7 @@ static int entry_format(const struct mount_entry *entry, char **ret_text)
 	put_escaped(file, entry->source);
 	fputs("\nmgs = ", file);
 	put_escaped(file, entry->mgs);
-	fputc('\n', file);
+	fprintf(file, "\ndevice = %u:%u %llu\n", entry->major, entry->minor, (unsigned long long)entry->device_id);
 	if (entry->leaving)
 		fprintf(file, "leaving = %llu %u %u\n", (unsigned long long)entry->bytes, entry->files, entry->silent);
 	if (fclose(file) != 0) {
@@ -98,6 +114,14 @@ static int entry_take(struct mount_entry *entry, const char *key, const char *va
 		if (err == 0)
 			entry->daemon.pid = (pid_t)number;
 		return err;
+	}
+	if (strcmp(key, "device") == 0) {
+		unsigned long long id;
+
+		if (sscanf(value, "%u:%u %llu", &entry->major, &entry->minor, &id) != 3)
+			return -EINVAL;
+		entry->device_id = id;
+		return 0;
 	}
 	if (strcmp(key, "leaving") == 0) {
 		unsigned long long bytes;
@@ -156,9 +180,10 @@ static int entry_path(pid_t pid, char out[PATH_MAX])
 	return length < 0 || length >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
-int mount_registry_add(const char *mountpoint, const char *source, const char *mgs)
+int mount_registry_add(const char *mountpoint, const char *source, const char *mgs, unsigned int major,
+		       unsigned int minor)
 {
-	struct mount_entry entry = { 0 };
+	struct mount_entry entry = { .major = major, .minor = minor, .device_id = device_id(major, minor) };
 	char path[PATH_MAX], *text;
 	int err = entry_path(getpid(), path);
 

@@ -7,6 +7,8 @@
  *                     mountpoint = PATH      absolute; blanks, control characters and \ as \ooo, as in /proc/mounts
  *                     source = ADDR[,ADDR...]:/SUBDIR
  *                     mgs = ADDR[,ADDR...]
+ *                     device = MAJOR:MINOR ID           the number that the kernel gave it, and what tells it from
+ *                                                       others that get the same number later; 0: not known
  *                     leaving = BYTES FILES SILENT      once the kernel has let go: what is still to be written, and
  *                                                       how many servers do not answer
  *
@@ -22,14 +24,23 @@
 struct mount_entry {
 	struct process daemon;
 	char *mountpoint, *source, *mgs;
-	bool leaving; /* unmounted, by whomever; the daemon writes out what it holds: */
+	unsigned int major, minor; /* the device number */
+	uint64_t device_id;        /* inode number of its directory in sysfs, which is never used again; 0: not known */
+	bool leaving;              /* unmounted, by whomever; the daemon writes out what it holds: */
 	uint64_t bytes;
 	unsigned int files, silent;
 };
 void mount_entry_release(struct mount_entry *entry);
 
+/*
+ * Does the kernel still have it: in some mount namespace, or for files that are open in it? By sysfs; false where that
+ * cannot be seen.
+ */
+bool mount_entry_is_held(const struct mount_entry *entry);
+
 /* Enter, or take out, the mount of this process: call them in the daemon itself. Errors of run_dir() and files. */
-int mount_registry_add(const char *mountpoint, const char *source, const char *mgs);
+int mount_registry_add(const char *mountpoint, const char *source, const char *mgs, unsigned int major,
+		       unsigned int minor);
 /* This process's mount is gone, and so much is still to be written. Errors as above. */
 int mount_registry_leaving(uint64_t bytes, unsigned int files, unsigned int silent);
 void mount_registry_remove(void);

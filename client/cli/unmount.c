@@ -158,6 +158,8 @@ int unmount_detach(const char *path, unsigned int flags, struct process *ret_dae
 /* What the daemon says of itself while it is waited for. */
 struct progress {
 	bool leaving; /* the kernel has let it go */
+	bool held;    /* it has not: mount_entry_is_held() */
+	bool seen;    /* whether it has can be seen */
 	uint64_t bytes;
 	unsigned int files, silent;
 	uint64_t began_ns, moved_ns; /* when the wait began, and when bytes or files changed last */
@@ -173,6 +175,8 @@ static void progress_look(struct progress *progress, const struct process *daemo
 	if (entry.leaving != progress->leaving || entry.bytes != progress->bytes || entry.files != progress->files)
 		progress->moved_ns = now_ns;
 	progress->leaving = entry.leaving;
+	progress->held = mount_entry_is_held(&entry);
+	progress->seen = entry.device_id != 0;
 	progress->bytes = entry.bytes;
 	progress->files = entry.files;
 	progress->silent = entry.silent;
@@ -184,19 +188,32 @@ static bool progress_is_stuck(const struct progress *progress, uint64_t now_ns)
 {
 	unsigned int patience_ms = progress->silent > 0 ? UNMOUNT_SILENT_MS : UNMOUNT_STILL_MS;
 
-	return progress->leaving && now_ns - progress->moved_ns > patience_ms * NSEC_PER_MSEC;
+	return now_ns - progress->moved_ns > patience_ms * NSEC_PER_MSEC;
 }
 
 /* The mount serves others yet: for how long is not known. */
-static bool progress_is_busy(const struct progress *progress, unsigned int flags, uint64_t now_ns)
+static bool progress_is_busy(const struct progress *progress, uint64_t now_ns)
 {
-	unsigned int patience_ms = flags & UNMOUNT_LAZY ? UNMOUNT_BUSY_MS : UNMOUNT_SILENT_MS;
+	unsigned int patience_ms = progress->held ? UNMOUNT_HELD_MS : UNMOUNT_UNSEEN_MS;
 
-	return !progress->leaving && now_ns - progress->began_ns > patience_ms * NSEC_PER_MSEC;
+	return !progress->leaving && (progress->held || !progress->seen) &&
+	       now_ns - progress->began_ns > patience_ms * NSEC_PER_MSEC;
 }
 
-static int wait_patiently(const char *path, unsigned int flags, const struct process *daemon, char *error,
-			  size_t error_size)
+static void stuck_sentence(const char *path, const struct process *daemon, const struct progress *progress, char *error,
+			   size_t error_size)
+{
+	if (!progress->leaving)
+		snprintf(error, error_size, "%s is unmounted, but its daemon (pid %d) does not answer", path,
+			 (int)daemon->pid);
+	else
+		snprintf(error, error_size,
+			 "%s is unmounted, but %llu bytes of %u files are not yet written: the servers do not take "
+			 "them; its daemon (pid %d) goes on trying",
+			 path, (unsigned long long)progress->bytes, progress->files, (int)daemon->pid);
+}
+
+static int wait_patiently(const char *path, const struct process *daemon, char *error, size_t error_size)
 {
 	struct progress progress = { .began_ns = clock_ns() };
 	int err;
@@ -206,7 +223,7 @@ static int wait_patiently(const char *path, unsigned int flags, const struct pro
 		uint64_t now_ns = clock_ns();
 
 		progress_look(&progress, daemon, now_ns);
-		if (progress_is_busy(&progress, flags, now_ns)) {
+		if (progress_is_busy(&progress, now_ns)) {
 			fprintf(stderr,
 				"strake: %s is detached; its daemon (pid %d) goes on until nobody uses it, also in "
 				"other "
@@ -215,10 +232,7 @@ static int wait_patiently(const char *path, unsigned int flags, const struct pro
 			return 0;
 		}
 		if (progress_is_stuck(&progress, now_ns)) {
-			snprintf(error, error_size,
-				 "%s is unmounted, but %llu bytes of %u files are not yet written: the servers do not "
-				 "take them; its daemon (pid %d) goes on trying",
-				 path, (unsigned long long)progress.bytes, progress.files, (int)daemon->pid);
+			stuck_sentence(path, daemon, &progress, error, error_size);
 			return -EINPROGRESS;
 		}
 		if (!progress.said && now_ns - progress.began_ns > UNMOUNT_SAY_MS * NSEC_PER_MSEC) {
@@ -256,5 +270,5 @@ int unmount_wait(const char *path, unsigned int flags, const struct process *dae
 		return 0;
 	if (flags & UNMOUNT_FORCE)
 		return wait_impatiently(path, daemon, error, error_size);
-	return wait_patiently(path, flags, daemon, error, error_size);
+	return wait_patiently(path, daemon, error, error_size);
 }

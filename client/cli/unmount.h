@@ -21,7 +21,8 @@ enum unmount_flags {
 #define UNMOUNT_SAY_MS    3000  /* so long nothing is said about waiting for the daemon */
 #define UNMOUNT_SILENT_MS 4000  /* nothing moved for so long, and servers do not answer: not waited for */
 #define UNMOUNT_STILL_MS  12000 /* nothing moved for longer than an attempt takes (PEER_ATTEMPT_MS): likewise */
-#define UNMOUNT_BUSY_MS   1000  /* a daemon whom the kernel has let go says so in less */
+#define UNMOUNT_HELD_MS   200   /* a mount that others use is given that time to become free, */
+#define UNMOUNT_UNSEEN_MS 4000  /* and this where it cannot be seen whether others do */
 
 /*
  * Detach the mount on top at an absolute path. *ret_daemon is who served it (pid 0: not known, or gone before).

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define LOOK_MS   20
-#define NOTICE_MS 1000  /* a daemon whom the kernel has let go says so in less */
+#define NOTICE_MS 1000  /* a daemon whom the kernel has let go mostly says so in less */
 #define STILL_MS  12000 /* nothing moved for longer than an attempt takes: the servers may be away */
 #define SILENT_MS 2000  /* likewise, and they are away */
 
@@ -51,7 +51,7 @@ static bool wait_for(const struct mount_entry *earlier)
 	uint64_t began_ns = clock_ns(), moved_ns = began_ns, bytes = 0;
 	struct mount_entry entry;
 	unsigned int files = 0;
-	bool leaving = false;
+	bool leaving = false, seen, held; /* seen: whether the kernel holds it can be told */
 
 	while (mount_registry_find_by_daemon(&earlier->daemon, &entry) == 0) {
 		unsigned int patience_ms = entry.silent > 0 ? SILENT_MS : STILL_MS;
@@ -61,10 +61,12 @@ static bool wait_for(const struct mount_entry *earlier)
 		leaving = entry.leaving;
 		bytes = entry.bytes;
 		files = entry.files;
+		seen = entry.device_id != 0;
+		held = mount_entry_is_held(&entry);
 		mount_entry_release(&entry);
-		if (!leaving && clock_ns() - began_ns > NOTICE_MS * NSEC_PER_MSEC)
+		if (!leaving && (held || (!seen && clock_ns() - began_ns > NOTICE_MS * NSEC_PER_MSEC)))
 			return true;
-		if (leaving && clock_ns() - moved_ns > patience_ms * NSEC_PER_MSEC)
+		if (clock_ns() - moved_ns > patience_ms * NSEC_PER_MSEC)
 			return false;
 		fiber_sleep_ms(LOOK_MS);
 	}

@@ -170,10 +170,12 @@ static void registry_enter(struct mount_daemon *d)
 {
 	const char *source = d->options.source;
 	char mgs[sizeof(d->options.source)];
+	unsigned int major, minor;
 	int err;
 
 	snprintf(mgs, sizeof(mgs), "%.*s", (int)(strstr(source, ":/") - source), source);
-	err = mount_registry_add(d->options.mountpoint, source, mgs);
+	fuse_mount_device(d->mount, &major, &minor);
+	err = mount_registry_add(d->options.mountpoint, source, mgs, major, minor);
 	if (err < 0)
 		log_warning(
 			"cannot enter the mount in the registry, so `strake umount` will not wait for this process: %s",

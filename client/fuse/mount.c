@@ -106,6 +106,12 @@ int fuse_mount_attach(const struct mount_options *options, struct fuse_mount **r
 	return 0;
 }
 
+void fuse_mount_device(const struct fuse_mount *mount, unsigned int *ret_major, unsigned int *ret_minor)
+{
+	*ret_major = mount->major;
+	*ret_minor = mount->minor;
+}
+
 /* --- detaching --------------------------------------------------------------------------------------------------- */
 
 struct fuse_mount *fuse_mount_detach(struct fuse_mount *mount)

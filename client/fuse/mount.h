@@ -13,6 +13,8 @@ struct fuse_mount; /* opaque: mount.c */
  */
 int fuse_mount_attach(const struct mount_options *options, struct fuse_mount **ret_mount, int *ret_fd, char *error,
 		      size_t error_size);
+/* The device number that the kernel gave it; 0 0: not known. */
+void fuse_mount_device(const struct fuse_mount *mount, unsigned int *ret_major, unsigned int *ret_minor);
 /* Unmount where it is still mounted, lazily, and free. */
 struct fuse_mount *fuse_mount_detach(struct fuse_mount *mount);
 /*

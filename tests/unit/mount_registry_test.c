@@ -2,6 +2,7 @@
 #include "client/run_dir.h"
 #include "tests/unit/unit.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
@@ -45,7 +46,7 @@ static pid_t start_daemon(const char *mountpoint, const char *source, const char
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
-		if (mount_registry_add(mountpoint, source, mgs) == 0 && write(fds[1], "", 1) == 1)
+		if (mount_registry_add(mountpoint, source, mgs, 0, 42) == 0 && write(fds[1], "", 1) == 1)
 			pause();
 		_exit(1);
 	}
@@ -81,16 +82,41 @@ START_TEST(adds_finds_removes)
 	struct mount_entry entry;
 
 	make_dir();
-	ck_assert_int_eq(mount_registry_add(odd, "[::1]:9400,h:1:/sub dir", "[::1]:9400,h:1"), 0);
+	ck_assert_int_eq(mount_registry_add(odd, "[::1]:9400,h:1:/sub dir", "[::1]:9400,h:1", 0, 42), 0);
 	ck_assert_int_eq(mount_registry_find_by_path(odd, &entry), 0);
 	ck_assert_int_eq(entry.daemon.pid, getpid());
 	ck_assert(process_is_alive(&entry.daemon));
 	ck_assert_str_eq(entry.mountpoint, odd);
 	ck_assert_str_eq(entry.source, "[::1]:9400,h:1:/sub dir");
 	ck_assert_str_eq(entry.mgs, "[::1]:9400,h:1");
+	ck_assert_uint_eq(entry.major, 0);
+	ck_assert_uint_eq(entry.minor, 42);
 	mount_entry_release(&entry);
 	mount_registry_remove();
 	ck_assert_int_eq(mount_registry_find_by_path(odd, &entry), -ENOENT);
+	remove_dir();
+}
+END_TEST
+
+START_TEST(what_the_kernel_has_is_held)
+{
+	unsigned int major = UINT_MAX, minor = UINT_MAX;
+	DIR *known = opendir("/sys/class/bdi");
+	struct mount_entry entry;
+	struct dirent *dirent;
+	int found = 0;
+
+	while (known && found != 2 && (dirent = readdir(known)) != NULL)
+		found = sscanf(dirent->d_name, "%u:%u", &major, &minor);
+	if (known)
+		closedir(known);
+	make_dir();
+	ck_assert_int_eq(mount_registry_add("/mnt", "h:/", "h", major, minor), 0);
+	ck_assert_int_eq(mount_registry_find_by_path("/mnt", &entry), 0);
+	ck_assert_int_eq(mount_entry_is_held(&entry), found == 2); /* a machine may have none */
+	entry.device_id++;
+	ck_assert(!mount_entry_is_held(&entry)); /* another's, by the same number */
+	mount_entry_release(&entry);
 	remove_dir();
 }
 END_TEST
@@ -199,5 +225,6 @@ START_TEST(a_folder_others_may_write_is_refused)
 }
 END_TEST
 
-UNIT_MAIN("mount_registry", empty_at_first, adds_finds_removes, dead_entries_vanish, a_zombie_is_dead,
-	  a_recycled_pid_is_another, what_is_no_entry_is_left_alone, a_folder_others_may_write_is_refused)
+UNIT_MAIN("mount_registry", empty_at_first, adds_finds_removes, what_the_kernel_has_is_held, dead_entries_vanish,
+	  a_zombie_is_dead, a_recycled_pid_is_another, what_is_no_entry_is_left_alone,
+	  a_folder_others_may_write_is_refused)
