@@ -9,6 +9,7 @@
 #include "client/ctx_wait.h"
 #include "client/data/data.h"
 #include "client/peers.h"
+#include "client/probe.h"
 #include "client/readdir.h"
 #include "client/session.h"
 #include "client/targets.h"
@@ -332,7 +333,13 @@ int fs_open(struct loop *loop, const struct fs_config *config, unsigned int time
 
 int fs_drain(struct fs *fs, struct fs_ctx *ctx)
 {
-	return data_fs_drain(fs->data, ctx);
+	struct probe probe;
+	int err;
+
+	probe_begin(&probe, fs->control);
+	err = data_fs_drain(fs->data, ctx);
+	probe_end(&probe);
+	return err;
 }
 
 /* Also of one that fs_open() did not get to the end of. */

@@ -249,7 +249,7 @@ struct fs_stats {
 	uint64_t bytes_held; /* accepted, and not on stable storage yet */
 	uint64_t bytes_lost; /* accepted, and refused by the servers later */
 	unsigned int files_held;
-	unsigned int targets_troubled; /* servers that did not answer the last attempt */
+	unsigned int targets_troubled; /* servers that did not answer the last attempt, or PING (probe.h) */
 };
 /* Any thread. */
 void fs_stats(struct fs *fs, struct fs_stats *ret_stats);

@@ -225,7 +225,7 @@ unsigned int targets_troubled(struct targets *targets)
 
 	pthread_mutex_lock(&targets->lock);
 	for (const struct target_state *state = targets->states; state != NULL; state = state->next)
-		count += state->troubled;
+		count += state->troubled || state->silent;
 	pthread_mutex_unlock(&targets->lock);
 	return count;
 }

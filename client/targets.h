@@ -65,6 +65,7 @@ struct target_state {
 	uint32_t index;
 	_Atomic uint64_t instance; /* as the target last told; 0: not yet */
 	_Atomic bool troubled;
+	_Atomic bool silent;    /* it gave no sign of life when asked for one (probe.h) */
 	struct trouble trouble; /* guarded by the targets' lock */
 };
 
@@ -79,7 +80,7 @@ struct target_state *targets_state(struct targets *targets, enum role role, uint
 
 /* A request for it that began at began_ns failed or waits: logs what the operator should know. */
 void targets_trouble(struct targets *targets, struct target_state *state, uint64_t began_ns, const char *reason);
-/* How many are in trouble now. */
+/* How many are in trouble or silent now. */
 unsigned int targets_troubled(struct targets *targets);
 /* It answered. Cheap when there was no trouble. */
 void targets_well(struct targets *targets, struct target_state *state);

@@ -252,8 +252,20 @@ static int wait_patiently(const char *path, const struct process *daemon, char *
 /* The daemon takes the first signal as the wish to end, the second, of another kind to be told apart, as an order. */
 static int wait_impatiently(const char *path, const struct process *daemon, char *error, size_t error_size)
 {
-	if (process_wait(daemon, UNMOUNT_FORCE_MS) == 0)
-		return 0;
+	struct progress progress = { .began_ns = clock_ns() };
+	bool vain = false;
+
+	progress.moved_ns = progress.began_ns;
+	while (!vain) {
+		uint64_t now_ns;
+
+		if (process_wait(daemon, LOOK_MS) == 0)
+			return 0;
+		now_ns = clock_ns();
+		progress_look(&progress, daemon, now_ns);
+		vain = now_ns - progress.began_ns > UNMOUNT_FORCE_MS * NSEC_PER_MSEC ||
+		       (progress.silent > 0 && now_ns - progress.moved_ns > UNMOUNT_VAIN_MS * NSEC_PER_MSEC);
+	}
 	(void)process_signal(daemon, SIGTERM);
 	(void)process_signal(daemon, SIGINT);
 	if (process_wait(daemon, UNMOUNT_FORCE_MS) < 0)

@@ -1,4 +1,5 @@
 /* How libstrake sees operations through: slots, resends, EAGAIN, lost sessions, interrupts, patience. */
+#include "client/probe.h"
 #include "client/tell.h"
 #include "tests/unit/client_fake.h"
 
@@ -423,8 +424,46 @@ START_TEST(the_roots_attributes_are_told_without_the_mdt)
 }
 END_TEST
 
+/* --- signs of life ------------------------------------------------------------------------------------------------------ */
+
+static void await_troubled(struct fs *fs, unsigned int count)
+{
+	uint64_t began = clock_ns();
+	struct fs_stats stats;
+
+	do {
+		fiber_sleep_ms(10);
+		fs_stats(fs, &stats);
+		assert(clock_ns() - began < 20 * NSEC_PER_SEC);
+	} while (stats.targets_troubled != count);
+}
+
+static void probe_body(struct fake *fake)
+{
+	struct fs_config config;
+	struct fake_mount mount;
+	struct probe probe;
+
+	fake_config(fake, &config);
+	fake_mount(fake, &config, &mount);
+	service_free(fake->osts[1]);
+	probe_begin(&probe, mount.worker);
+	await_troubled(mount.fs, 1);
+	fake->osts[1] = fake_service(fake, ROLE_OST, fake->ost_uuids[1], fake_ost_handle, &fake->ost_ports[1]);
+	await_troubled(mount.fs, 0);
+	probe_end(&probe);
+	fake_unmount(&mount);
+}
+
+START_TEST(who_gives_no_sign_of_life_is_told)
+{
+	fake_run(probe_body);
+}
+END_TEST
+
 UNIT_MAIN("client_calls", mount_opens_one_session_and_closes_it, nothing_is_asked_in_a_session_that_was_closed,
-	  a_subdirectory_is_the_root_and_errors_have_words, a_lost_answer_is_asked_for_again_in_the_same_slot,
-	  eagain_is_asked_again_as_a_new_request, a_lost_session_is_joined_again_once_and_open_files_reclaimed,
-	  no_more_requests_than_slots_are_under_way, an_interrupted_call_returns_and_its_slot_goes_on,
-	  a_soft_mount_gives_up_after_its_time, the_roots_attributes_are_told_without_the_mdt)
+	  who_gives_no_sign_of_life_is_told, a_subdirectory_is_the_root_and_errors_have_words,
+	  a_lost_answer_is_asked_for_again_in_the_same_slot, eagain_is_asked_again_as_a_new_request,
+	  a_lost_session_is_joined_again_once_and_open_files_reclaimed, no_more_requests_than_slots_are_under_way,
+	  an_interrupted_call_returns_and_its_slot_goes_on, a_soft_mount_gives_up_after_its_time,
+	  the_roots_attributes_are_told_without_the_mdt)

@@ -464,6 +464,7 @@ static void fake_ost_handle(void *owner, struct request *request)
 
 /* --- life ------------------------------------------------------------------------------------------------------------ */
 
+/* Listens at *ret_port, or at any that is free where that is 0. */
 static struct service *fake_service(struct fake *fake, enum role role, struct uuid target,
 				    void (*handle)(void *, struct request *), uint16_t *ret_port)
 {
@@ -476,9 +477,11 @@ static struct service *fake_service(struct fake *fake, enum role role, struct uu
 		.handle = handle,
 	};
 	struct service *service;
+	char address[32];
 
+	snprintf(address, sizeof(address), "127.0.0.1:%u", *ret_port);
 	assert(service_new(fake->loop, &config, &service) == 0);
-	assert(service_listen(service, "127.0.0.1:0", ret_port) == 0);
+	assert(service_listen(service, address, ret_port) == 0);
 	return service;
 }
 
