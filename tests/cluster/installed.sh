@@ -44,11 +44,3 @@ leave() {
 	! is_shown "$left" || fail "$left is still mounted"
 	! grep -qs "TARGET=$left " /run/mount/utab || fail "umount(8)'s table still has $left: $(cat /run/mount/utab)"
 }
-
-# all_servers: the pids of all servers of the cluster in $T/c
-all_servers() {
-	strake cluster status "$T/c" --json | python3 -c '
-import json, sys
-status = json.load(sys.stdin)
-print(*(e["pid"] for role in ("mgs", "mds", "oss") for e in status[role]))'
-}
