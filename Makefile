@@ -20,7 +20,7 @@ DESTDIR ?=
 
 # What is missing for building is installed first: whatever is made from nothing asks for $(NEED_DEPS), which is mostly empty.
 PKGS    := liburing lmdb libprotobuf-c libcrypto libsystemd libisal inih
-ifneq ($(filter-out deps help clean stop format lint,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out deps help clean stop format lint check-fresh,$(or $(MAKECMDGOALS),all)),)
 ifneq ($(shell pkg-config --exists $(PKGS) fuse3 check 2>/dev/null && command -v protoc-c >/dev/null && \
                command -v $(firstword $(CC)) >/dev/null && echo yes),yes)
 NEED_DEPS := deps
@@ -80,7 +80,7 @@ PROGRAMS   := $(patsubst %,$(B)/bin/%,$(if $(wildcard mgs/main.c),strake-mgs) $(
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/*_test.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
 
-.PHONY: all build tests-build deps run stop check check-unit check-cluster install clean format help lint force
+.PHONY: all build tests-build deps run stop check check-unit check-cluster check-fresh install clean format help lint force
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -171,6 +171,9 @@ check-unit: tests-build
 check-cluster: tests-build
 	$(Q)tests/run.sh --only cluster --build $(B)
 
+check-fresh:
+	$(Q)scripts/check-fresh.sh
+
 install: all
 	$(Q)scripts/install.sh '$(B)' '$(DESTDIR)' '$(PREFIX)'
 
@@ -190,6 +193,7 @@ help:
 	@echo '  make run        set up, build, start a cluster, import a dataset, read it as a training job does'
 	@echo '  make stop       end what make run started'
 	@echo '  make check      all tests, plain and with sanitizers'
+	@echo '  make check-fresh  make run, stop and check in a bare Debian, which it makes and removes'
 	@echo '  make install    DESTDIR= PREFIX=$(PREFIX)'
 
 -include $(shell find $(B)/obj $(B)/tests -name '*.d' 2>/dev/null)
