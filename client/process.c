@@ -58,6 +58,23 @@ bool process_is_alive(const struct process *process)
 	return process_identify(process->pid, &now) == 0 && now.starttime == process->starttime;
 }
 
+bool process_is_doomed(const struct process *process)
+{
+	unsigned long long pending = 0;
+	char path[64], line[256];
+	FILE *file;
+
+	/* A signal for the whole process stays in that set until it is taken, and SIGKILL is never taken. */
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)process->pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file) && sscanf(line, "ShdPnd: %llx", &pending) != 1)
+		;
+	fclose(file);
+	return (pending >> (SIGKILL - 1) & 1) != 0 && process_is_alive(process);
+}
+
 /* The descriptor first, then the question who it is: in between the pid cannot change hands any more. */
 static int process_open(const struct process *process, int *ret_pidfd)
 {

@@ -18,6 +18,8 @@ struct process {
 /* -ESRCH: there is none, or it has ended. */
 int process_identify(pid_t pid, struct process *ret_process);
 bool process_is_alive(const struct process *process);
+/* Alive, but SIGKILL is on its way: it will not run again, though it may hold what it holds for a while. */
+bool process_is_doomed(const struct process *process);
 
 /* Signal this process and no other. -ESRCH, -EPERM. */
 int process_signal(const struct process *process, int signal);

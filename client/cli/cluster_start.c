@@ -25,6 +25,7 @@
 #define READY_MS 10000 /* for a daemon to come up */
 #define MAP_MS   10000 /* for all of them to be in the map after that */
 #define PORT_MS  5000  /* for a port to be given back by a server that was killed */
+#define END_MS   10000 /* for what was killed to end */
 #define ARGS_MAX 16
 
 #define PORT_TRY_MS 20
@@ -324,6 +325,27 @@ static int launch_report(const struct launch *launch)
 	return 0;
 }
 
+/* A process that was killed just now, until it holds nothing any more. */
+static int wait_for_end(const struct process *process, const char *name)
+{
+	cli_fail("%s (pid %d) was killed and is just ending; waiting for that", name, (int)process->pid);
+	return process_wait(process, END_MS) == 0 ? 0 : cli_fail("%s (pid %d) does not end", name, (int)process->pid);
+}
+
+static int wait_for_killed(struct cluster *cluster)
+{
+	int status = 0;
+
+	for (size_t i = 0; i < cluster->member_count; i++) {
+		const struct cluster_member *member = &cluster->members[i];
+
+		if (member->running && process_is_doomed(&member->process))
+			status |= wait_for_end(&member->process, member->name);
+	}
+	cluster_find_members(cluster);
+	return status;
+}
+
 /* Start those of members[first..end) that do not run, all at once, and wait for them. */
 static int start_members(struct cluster *cluster, size_t first, size_t end, const struct cluster_start_options *options)
 {
@@ -369,7 +391,7 @@ static bool map_is_enough(void *arg, const Strake__MapReply *reply)
 {
 	const struct cluster *cluster = arg;
 
-	for (size_t i = 1; i < cluster->member_count; i++)
+	for (size_t i = 0; i < cluster->member_count; i++)
 		if (!process_is_alive(&cluster->members[i].process))
 			return true;
 	for (size_t i = 1; i < cluster->member_count; i++)
@@ -378,35 +400,70 @@ static bool map_is_enough(void *arg, const Strake__MapReply *reply)
 	return true;
 }
 
+/* How many have ended; each is told. */
+static unsigned int report_ended(const struct cluster *cluster)
+{
+	unsigned int count = 0;
+
+	for (size_t i = 0; i < cluster->member_count; i++) {
+		const struct cluster_member *member = &cluster->members[i];
+		char log[PATH_MAX], line[SPAWN_LINE_SIZE];
+
+		if (process_is_alive(&member->process))
+			continue;
+		cluster_member_path(cluster, member, "log/", ".log", log);
+		cli_fail("%s (pid %d) has ended: %s (see %s)", member->name, (int)member->process.pid,
+			 last_line(log, line), log);
+		count++;
+	}
+	return count;
+}
+
 static int report_unusable(const struct cluster *cluster, const Strake__ClusterMap *map)
 {
 	int status = 0;
 
 	for (size_t i = 1; i < cluster->member_count; i++) {
 		const struct cluster_member *member = &cluster->members[i];
-		char log[PATH_MAX], line[SPAWN_LINE_SIZE];
+		char log[PATH_MAX];
 
 		cluster_member_path(cluster, member, "log/", ".log", log);
-		if (!process_is_alive(&member->process))
-			status = cli_fail("%s has ended: %s (see %s)", member->name, last_line(log, line), log);
-		else if (!member_is_usable(member, map))
+		if (process_is_alive(&member->process) && !member_is_usable(member, map))
 			status = cli_fail("%s (pid %d) runs, but has not registered with the MGS (see %s)",
 					  member->name, (int)member->process.pid, log);
 	}
 	return status;
 }
 
-static int wait_for_map(struct cluster *cluster, const struct key *key)
+static int wait_for_map(struct cluster *cluster, const struct key *key, unsigned int *ret_ended)
 {
 	Strake__MapReply *reply = NULL;
 	char error[512];
 	int status, err = map_fetch(&cluster->mgs, key, MAP_MS, map_is_enough, cluster, &reply, error, sizeof(error));
 
+	*ret_ended = report_ended(cluster);
 	if (err && err != -EAGAIN)
 		return cli_fail("%s", error);
-	status = report_unusable(cluster, reply->map);
+	status = *ret_ended > 0 ? CLI_FAILED : report_unusable(cluster, reply->map);
 	strake__map_reply__free_unpacked(reply, NULL);
 	return status;
+}
+
+static int start_servers(struct cluster *cluster, const struct key *key, const struct cluster_start_options *options)
+{
+	unsigned int ended = 0;
+	int status = start_members(cluster, 1, cluster->member_count, options);
+
+	if (status == 0)
+		status = wait_for_map(cluster, key, &ended);
+	if (ended == 0)
+		return status;
+	/* They ran when we looked, and were perhaps about to end. Once more; then it is their own fault. */
+	cli_fail("starting again what has ended");
+	status = start_members(cluster, 0, 1, options);
+	if (status == 0)
+		status = start_members(cluster, 1, cluster->member_count, options);
+	return status == 0 ? wait_for_map(cluster, key, &ended) : status;
 }
 
 /* --- the mount -------------------------------------------------------------------------------------------------- */
@@ -460,6 +517,8 @@ static int start_mount(const struct cluster *cluster, const char *key_path, cons
 	for (size_t i = 0; i < count; i++) {
 		if (strcmp(mounts[i].path, path) != 0)
 			continue;
+		if (process_is_doomed(&mounts[i].daemon) && wait_for_end(&mounts[i].daemon, path) == 0)
+			mounts[i].daemon.pid = 0;
 		is_there = mounts[i].daemon.pid != 0;
 		/* Its daemon was killed: what it left in the tree answers nobody any more. */
 		if (!is_there && umount2(path, MNT_DETACH) < 0)
@@ -497,6 +556,8 @@ static int start_all(struct cluster *cluster, const struct cluster_start_options
 	if (status == 0)
 		status = make_data_dirs(cluster, &fs, &key);
 	if (status == 0)
+		status = wait_for_killed(cluster);
+	if (status == 0)
 		status = start_members(cluster, 0, 1, options);
 	if (status)
 		return status;
@@ -506,9 +567,7 @@ static int start_all(struct cluster *cluster, const struct cluster_start_options
 	if (err)
 		cli_fail("the key of this cluster will not be found by itself, use --key %s: %s", key_path,
 			 strerror(-err));
-	status = start_members(cluster, 1, cluster->member_count, options);
-	if (status == 0)
-		status = wait_for_map(cluster, &key);
+	status = start_servers(cluster, &key, options);
 	explicit_bzero(&key, sizeof(key));
 	if (status == 0 && options->mount)
 		status = start_mount(cluster, key_path, options);

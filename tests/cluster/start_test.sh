@@ -32,3 +32,49 @@ expect "content" "first words" "$(cat "$T/m/file")"
 crash oss 1
 strake cluster start "$T/c" >/dev/null || fail "starting what is missing"
 expect "content after a lost OSS" "first words" "$(cat "$T/m/file")"
+
+# Killed a moment ago and not yet gone: seen, waited for, and started again. A tracer makes that moment as long as we like.
+hold() { # PID: kills it and holds it in its last moment until there is a line to read
+	python3 -c '
+import ctypes, os, signal, sys
+SEIZE, TRACE_EXIT, EVENT_EXIT, WALL = 0x4206, 0x40, 6, 0x40000000
+pid = int(sys.argv[1])
+ptrace = ctypes.CDLL(None).ptrace
+ptrace.argtypes = [ctypes.c_long] * 4
+assert ptrace(SEIZE, pid, 0, TRACE_EXIT) == 0
+os.kill(pid, signal.SIGKILL)
+assert os.waitpid(pid, WALL)[1] >> 8 == signal.SIGTRAP | EVENT_EXIT << 8
+print("held", flush=True)
+sys.stdin.readline()' "$1"
+}
+mkfifo "$T/go"
+for victim in mgs mds oss mounts; do
+	pid=$(field "$T/c" $victim 0 pid)
+	hold "$pid" <"$T/go" >"$T/held" &
+	holder=$!
+	PIDS="$PIDS $holder"
+	exec 3>"$T/go"
+	await "process $pid to be held" grep -qs held "$T/held"
+	strake cluster start "$T/c" --mount "$T/m" >"$T/start.out" 2>&1 3>&- &
+	starter=$!
+	await "start to wait for the end of $victim" grep -q "(pid $pid) was killed and is just ending" "$T/start.out"
+	exec 3>&-
+	wait "$holder" || fail "the holder of $victim"
+	wait "$starter" || { cat "$T/start.out"; fail "start after $victim was killed"; }
+	[ "$(field "$T/c" $victim 0 pid)" != "$pid" ] || fail "start took a dying process for $victim"
+	expect "content after $victim was killed" "first words" "$(cat "$T/m/file")"
+done
+
+# One that runs when start looks, and ends while start waits for it to be usable.
+pid=$(field "$T/c" oss 0 pid)
+kill -STOP "$pid"
+has_connection() { ss -Htnp state established dst "$MGS" | grep -q "pid=$1,"; }
+down() { strake -m "$MGS" status --json | python3 -c 'import json, sys; sys.exit(json.load(sys.stdin)["oss"][0]["state"] != "down")'; }
+await "OST 0 to be counted as down" down
+strake cluster start "$T/c" >"$T/start.out" 2>&1 &
+starter=$!
+await "start to ask the MGS" has_connection "$starter"
+kill -9 "$pid"
+wait "$starter" || { cat "$T/start.out"; fail "start while OST 0 ended"; }
+grep -q "ost0 (pid $pid) has ended" "$T/start.out" || fail "start did not see OST 0 end: $(cat "$T/start.out")"
+expect "content after OST 0 ended" "first words" "$(cat "$T/m/file")"
