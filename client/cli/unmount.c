@@ -16,16 +16,46 @@
 #define LEAVE_MS    50
 #define LOOK_MS     100 /* between two looks at how far the daemon is */
 
+#define IDLE_LOOK_MS 500 /* between two looks whether the kernel gets on */
+
+/* The time it has run, in ns: it grows while the kernel works for it, however slowly. 0 where that is not told. */
+static unsigned long long run_time(const struct process *process)
+{
+	unsigned long long time_ns = 0;
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)process->pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%llu", &time_ns) != 1)
+		time_ns = 0;
+	fclose(file);
+	return time_ns;
+}
+
 /*
- * Wait for a child, at most so long (< 0: for ever). Its exit status, -errno; -EINPROGRESS: it goes on without us.
+ * Wait for a child, at most until it has not run for so long (< 0: for ever). Its exit status, -errno; -EINPROGRESS: it
+ * waits for something, and is left to that.
  */
-static int child_wait(pid_t pid, int timeout_ms)
+static int child_wait(pid_t pid, int idle_max_ms)
 {
 	struct process child;
 	int status;
 
-	if (timeout_ms >= 0 && process_identify(pid, &child) == 0 && process_wait(&child, timeout_ms) == -ETIMEDOUT)
-		return -EINPROGRESS;
+	if (idle_max_ms >= 0 && process_identify(pid, &child) == 0) {
+		unsigned long long ran = 0, before;
+		int idle_ms = 0;
+
+		while (process_wait(&child, IDLE_LOOK_MS) == -ETIMEDOUT) {
+			before = ran;
+			ran = run_time(&child);
+			idle_ms = ran == before ? idle_ms + IDLE_LOOK_MS : 0;
+			if (idle_ms >= idle_max_ms)
+				return -EINPROGRESS;
+		}
+	}
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
@@ -33,7 +63,7 @@ static int child_wait(pid_t pid, int timeout_ms)
 }
 
 /* Its exit status, or as child_wait(). */
-static int run(const char *const argv[], int timeout_ms)
+static int run(const char *const argv[], int idle_max_ms)
 {
 	pid_t pid = fork();
 
@@ -44,7 +74,7 @@ static int run(const char *const argv[], int timeout_ms)
 		fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
 		_exit(127);
 	}
-	return child_wait(pid, timeout_ms);
+	return child_wait(pid, idle_max_ms);
 }
 
 /* Others than root let fusermount3 do it, which says itself what is wrong. */

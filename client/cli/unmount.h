@@ -16,7 +16,7 @@ enum unmount_flags {
 	UNMOUNT_LAZY = 1 << 1,  /* -l: detach now, even when it is in use */
 };
 
-#define UNMOUNT_KERNEL_MS 5000  /* so long the kernel has to let go */
+#define UNMOUNT_KERNEL_MS 5000  /* so long the kernel may wait for servers; its own work takes what it takes */
 #define UNMOUNT_FORCE_MS  5000  /* with -f, so long the servers have to take what is left */
 #define UNMOUNT_VAIN_MS   2000  /* likewise, where they do not answer and nothing moves */
 #define UNMOUNT_SAY_MS    2000  /* so long nothing is said about waiting for the daemon */
