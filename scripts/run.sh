@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 strake=$PWD/build/bin/strake
-scratch=$PWD/scratch
+scratch=$(realpath -m scratch) # perhaps a link to a larger disk
 cluster=$scratch/cluster
 mount=$scratch/mnt
 source=$scratch/dataset
@@ -15,16 +15,22 @@ disk_min=$((7 << 30)) # the dataset and its copy in the cluster, a checkpoint, a
 
 die() { echo "run: $*" >&2; exit 1; }
 
+exec 9<.
+flock --nonblock 9 || die "another make run or make stop is at work here"
+cluster_do() { "$strake" cluster "$1" "$cluster" "${@:2}" 9<&-; } # no daemon keeps the lock
+
 stop() {
-	[ -d "$cluster" ] || return 0
+	[ -f "$cluster/cluster.conf" ] || return 0
 	[ -x "$strake" ] || make -s build || die "without build/bin/strake the cluster cannot be stopped" # after a make clean
-	"$strake" cluster stop "$cluster"
+	# What had to be killed has failed the first time.
+	cluster_do stop || cluster_do stop || die "the cluster does not stop; $scratch is left as it is"
 }
 
 if [ "${1:-}" = --stop ]; then
-	stop || stop || die "the cluster does not stop; $scratch is left as it is" # what had to be killed has failed the first time
+	stop
 	! grep -qF " $scratch/" /proc/mounts || die "something is still mounted below $scratch, which is left as it is"
-	rm -rf --one-file-system "$scratch"
+	rm -rf --one-file-system "$scratch"/*
+	rmdir "$scratch" 2>/dev/null || : # a disk of its own stays, empty
 	exit
 fi
 
@@ -56,8 +62,8 @@ fi
 
 # --- the cluster -----------------------------------------------------------------------------------------------------
 mkdir -p "$mount"
-"$strake" cluster start "$cluster" --osts 4 --mount "$mount"
-mgs=$("$strake" cluster status "$cluster" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["mgs"][0]["address"])')
+cluster_do start --osts 4 --mount "$mount"
+mgs=$(cluster_do status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["mgs"][0]["address"])')
 
 # --- import ----------------------------------------------------------------------------------------------------------
 rm -rf "$mount/dataset" "$mount/checkpoint" "$mount/checkpoint.tmp"
@@ -68,7 +74,7 @@ import_end=$(date +%s.%N)
 
 # --- the job, on a fresh mount, so that nothing is in its caches -----------------------------------------------------
 "$strake" umount "$mount"
-"$strake" cluster start "$cluster" --mount "$mount" >/dev/null
+cluster_do start --mount "$mount" >/dev/null
 echo "run: reading two epochs, shuffled, 4 workers"
 python3 scripts/loader.py read "$mount/dataset" "$scratch/dataset.sums" 4 2 >"$scratch/result"
 echo "run: a checkpoint of 1 GiB"
