@@ -11,14 +11,19 @@ TREE=$(cd "$(dirname "$0")/../.." && pwd)
 STOPPED= # processes that a test has stopped
 trap 'status=$?; kill -CONT $STOPPED 2>/dev/null; (exit $status); cleanup' EXIT
 
-grep -q overlay /proc/filesystems || skip "needs overlayfs to install without touching the machine"
+mkdir "$T/root" # a module that is not loaded yet is loaded by this
+mount -t overlay overlay -o lowerdir=/usr/sbin:/usr/bin "$T/root" 2>/dev/null && umount "$T/root" ||
+	skip "needs overlayfs to install without touching the machine"
 [ -x /sbin/mount.fuse3 ] || skip "needs the package fuse3"
 make -s -o all -C "$TREE" B="$BUILD" DESTDIR="$T/root" PREFIX=/usr/local install || fail "make install"
+
+SBIN=/usr/sbin # where mount(8) finds its helpers: /sbin, which mostly is a link there
+[ -L /sbin ] || SBIN=/sbin
 
 lay_over() {
 	chmod 755 "$T"
 	mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/log &&
-		mount -t overlay overlay -o "lowerdir=$T/root/sbin:/usr/sbin" /usr/sbin &&
+		mount -t overlay overlay -o "lowerdir=$T/root$SBIN:$SBIN" $SBIN &&
 		mount -t overlay overlay -o "lowerdir=$T/root/usr/local/bin:/usr/local/bin" /usr/local/bin ||
 		fail "laying over"
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

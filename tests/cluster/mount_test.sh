@@ -10,8 +10,12 @@ for file in bin/strake bin/mount.strake bin/strake-mgs bin/strake-mds bin/strake
 	[ -s "$T/root/usr/local/$file" ] || fail "make install left out $file"
 done
 for helper in mount.strake mount.fuse.strake umount.strake umount.fuse.strake; do
-	target=$(readlink "$T/root/sbin/$helper") || fail "make install left out /sbin/$helper"
-	[ -x "$T/root$target" ] || fail "/sbin/$helper points to $target, which was not installed"
+	target=$(readlink "$T/root$SBIN/$helper") || fail "make install left out $SBIN/$helper"
+	[ -x "$T/root$target" ] || fail "$SBIN/$helper points to $target, which was not installed"
+done
+# Nowhere else: unpacked over a system, a folder would take the place of its link.
+for folder in $(cd "$T/root" && find . ! -type d -printf '%h\n' | sort -u); do
+	case ${folder#.} in "$SBIN" | /usr/local/bin | /usr/local/share/man/man8) ;; *) fail "make install uses $folder" ;; esac
 done
 
 lay_over
