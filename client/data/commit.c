@@ -26,6 +26,7 @@ static void data_make_dirty(struct inode_data *data, struct extent *extent)
 
 	data->resends++;
 	extents_remove(&data->uncommitted, extent);
+	extent->first_stamp = 0; /* due at once */
 	if (extent->doubtful) {
 		/* Sending it could bring back what was cut away: better an error than that. */
 		extent_free(extent);
@@ -41,17 +42,7 @@ static void data_make_dirty(struct inode_data *data, struct extent *extent)
 	}
 	if (failed)
 		extents_clear(&only); /* part of it may be older than what is in flight */
-	while (only.count > 0) {
-		struct extent *part = only.items[0];
-
-		extents_remove(&only, part);
-		part->first_stamp = 0; /* due at once */
-		if (extents_insert_under(&data->dirty, part) < 0) {
-			extent_free(part);
-			failed = true;
-		}
-	}
-	if (failed)
+	if (!data_put_under(data, &only) || failed)
 		data_note_error(data, -ENOMEM);
 	atomic_fetch_sub(&data->data_fs->held, had - (data->dirty.bytes - before));
 	if (data->oldest_dirty_ns == 0)

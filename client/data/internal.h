@@ -82,6 +82,8 @@ int data_take_own_change(struct inode *inode, uint64_t asked_ns, const Strake__A
 void data_kick(struct inode_data *data);
 /* Everything that overlaps [start, end) is on the OSTs. inode->lock is held; let go meanwhile. */
 int data_write_out_range(struct inode *inode, struct fs_ctx *ctx, uint64_t start, uint64_t end);
+/* Older bytes become dirty, under what is newer; empties the set. False: no memory for some. inode->lock is held. */
+bool data_put_under(struct inode_data *data, struct extent_set *older);
 /* Uncommitted extents of an OST that a new instance may have lost become dirty again. inode->lock is held. */
 void data_resend(struct inode_data *data, uint32_t ost, uint64_t instance);
 

@@ -123,15 +123,58 @@ static void data_answered(struct inode_data *data, struct extent *extent, uint32
 	}
 }
 
+bool data_put_under(struct inode_data *data, struct extent_set *older)
+{
+	bool whole = true;
+
+	while (older->count > 0) {
+		struct extent *part = older->items[0];
+
+		extents_remove(older, part);
+		if (extents_insert_under(&data->dirty, part) < 0) {
+			extent_free(part);
+			whole = false;
+		}
+	}
+	return whole;
+}
+
+/*
+ * Bytes that were answered once and were being sent again, as `sent` was: a cut that was heard of meanwhile is newer, and
+ * could not reach them on their way. What it took goes now.
+ */
+static void data_cut_resent(struct inode_data *data, struct extent_set *resent, const struct attr *sent,
+			    bool *ret_failed)
+{
+	const struct attr *now = &data->inode->attr;
+
+	if (now->gen != sent->gen) {
+		extents_clear(resent);
+	} else if (now->cut > sent->cut + 1) {
+		extents_clear(resent);
+		data_note_error(data, -EIO); /* as in data_doubt() */
+	} else if (now->cut != sent->cut) {
+		extents_cut(resent, now->cut_start, now->cut_end, false, ret_failed);
+	}
+}
+
 /* Put a sent extent back among the dirty ones, under what is newer. */
-static void data_unsend(struct inode_data *data, struct extent *extent)
+static void data_unsend(struct inode_data *data, struct extent *extent, const struct attr *sent)
 {
 	uint64_t before = data->dirty.bytes, length = extent->length;
+	bool resent = extent->resend, failed = false;
+	struct extent_set only = { 0 };
 
-	if (extents_insert_under(&data->dirty, extent) < 0) {
+	if (extents_insert(&only, extent) < 0) {
 		extent_free(extent);
-		data_note_error(data, -ENOMEM);
+		failed = true;
+	} else if (resent) {
+		data_cut_resent(data, &only, sent, &failed);
 	}
+	if (failed)
+		extents_clear(&only);
+	if (!data_put_under(data, &only) || failed)
+		data_note_error(data, -ENOMEM);
 	atomic_fetch_sub(&data->data_fs->held, before + length - data->dirty.bytes);
 }
 
@@ -179,7 +222,7 @@ static bool data_send_next(struct inode_data *data)
 		extent_free(extent);
 	} else if (err == 0 || err == -ESTALE || err == -ECANCELED) {
 		/* A cut came between: this OST may not have met it yet, so send again with it. */
-		data_unsend(data, extent);
+		data_unsend(data, extent, &attr);
 		pthread_mutex_unlock(&inode->lock);
 		if (err == -ESTALE)
 			err = inode_fetch_attr(inode, ctx, true, &attr);

@@ -33,11 +33,17 @@ struct fake;
 
 struct fake_inode {
 	uint64_t ino, gen, size, version, data_version;
+	uint64_t cut, cut_start, cut_end; /* cut 0: none */
 	int64_t mtime_ns;
 	uint32_t mode;
 	bool unsure, fixed, written;
 	char name[32];       /* in the root */
 	unsigned int opened; /* modes the MDT was told of */
+};
+
+struct fake_ost {
+	struct fake *fake;
+	uint32_t index;
 };
 
 struct fake_slot {
@@ -69,6 +75,8 @@ struct fake {
 	unsigned int inode_count;
 	uint64_t version;
 	uint64_t ost_end[FAKE_OSTS], ost_instance;
+	struct fake_ost ost_owners[FAKE_OSTS];
+	uint32_t ost; /* the one that is asked */
 
 	void (*body)(struct fake *fake);
 };
@@ -118,6 +126,7 @@ static void fake_changed(struct fake *fake, struct fake_inode *inode)
 struct fake_attr {
 	Strake__Attr attr;
 	Strake__Layout layout;
+	Strake__Cut cut;
 	uint32_t indices[FAKE_OSTS];
 };
 
@@ -142,6 +151,12 @@ static Strake__Attr *fake_attr_fill(const struct fake_inode *inode, struct fake_
 	out->layout.ost_indices = out->indices;
 	out->layout.n_ost_indices = inode->fixed ? FAKE_OSTS : 0;
 	out->attr.layout = &out->layout;
+	strake__cut__init(&out->cut);
+	out->cut.number = inode->cut;
+	out->cut.has_start = out->cut.has_end = true;
+	out->cut.start = inode->cut_start;
+	out->cut.end = inode->cut_end;
+	out->attr.cut = inode->cut != 0 ? &out->cut : NULL;
 	return &out->attr;
 }
 
@@ -445,9 +460,11 @@ static __attribute__((unused)) void fake_break_connections(struct fake *fake)
 
 static void fake_ost_handle(void *owner, struct request *request)
 {
-	struct fake *fake = owner;
+	const struct fake_ost *ost = owner;
+	struct fake *fake = ost->fake;
 	Strake__GlimpseReply reply = STRAKE__GLIMPSE_REPLY__INIT;
 
+	fake->ost = ost->index;
 	fake->asked[request->header.opcode]++;
 	if (fake->hook != NULL && fake->hook(fake, request))
 		return;
@@ -466,14 +483,14 @@ static void fake_ost_handle(void *owner, struct request *request)
 
 /* Listens at *ret_port, or at any that is free where that is 0. */
 static struct service *fake_service(struct fake *fake, enum role role, struct uuid target,
-				    void (*handle)(void *, struct request *), uint16_t *ret_port)
+				    void (*handle)(void *, struct request *), void *owner, uint16_t *ret_port)
 {
 	struct service_config config = {
 		.fs = fake->fs_uuid,
 		.target = target,
 		.role = role,
 		.key = &fake->key,
-		.owner = fake,
+		.owner = owner,
 		.handle = handle,
 	};
 	struct service *service;
@@ -540,11 +557,13 @@ static void fake_run(void (*body)(struct fake *fake))
 	uuid_make(&fake.mdt_uuid);
 	fake_make(&fake, "", S_IFDIR | 0755);
 	assert(loop_new(&fake.loop) == 0);
-	fake.mgs = fake_service(&fake, ROLE_MGS, none, fake_mgs_handle, &fake.mgs_port);
-	fake.mdt = fake_service(&fake, ROLE_MDT, fake.mdt_uuid, fake_mdt_handle, &fake.mdt_port);
-	for (int i = 0; i < FAKE_OSTS; i++) {
+	fake.mgs = fake_service(&fake, ROLE_MGS, none, fake_mgs_handle, &fake, &fake.mgs_port);
+	fake.mdt = fake_service(&fake, ROLE_MDT, fake.mdt_uuid, fake_mdt_handle, &fake, &fake.mdt_port);
+	for (uint32_t i = 0; i < FAKE_OSTS; i++) {
 		uuid_make(&fake.ost_uuids[i]);
-		fake.osts[i] = fake_service(&fake, ROLE_OST, fake.ost_uuids[i], fake_ost_handle, &fake.ost_ports[i]);
+		fake.ost_owners[i] = (struct fake_ost){ .fake = &fake, .index = i };
+		fake.osts[i] = fake_service(&fake, ROLE_OST, fake.ost_uuids[i], fake_ost_handle, &fake.ost_owners[i],
+					    &fake.ost_ports[i]);
 	}
 	assert(fiber_start(fake.loop, fake_body, &fake) == 0);
 	assert(loop_run(fake.loop) == 0);

@@ -1,0 +1,985 @@
+/*
+ * The client's data path beside OSTs that forget at a restart what was not committed, and an MDT that cuts and replaces
+ * files for others: what is sent again and what never, in which order, and what is read meanwhile.
+ */
+#include "client/data/internal.h"
+#include "client/worker.h"
+#include "common/bulk_sums.h"
+#include "tests/unit/client_fake.h"
+
+#include <fcntl.h>
+
+#define STRIPE LAYOUT_STRIPE_SIZE_DEFAULT
+#define ROOM   (2u * STRIPE) /* of the one file: a stripe on each OST */
+#define END    UINT64_MAX
+
+static struct {
+	uint8_t bytes[ROOM], stable[ROOM];
+	uint32_t length[FAKE_OSTS]; /* of the objects */
+	uint64_t instance[FAKE_OSTS];
+	uint64_t cut;                 /* that they have heard of */
+	int refuse;                   /* WRITEs, with this error */
+	bool lags;                    /* they have not heard of new content */
+	uint16_t hold;                /* keep requests of this opcode */
+	bool commit_held;             /* it is made, and not answered */
+	unsigned int bad_sums;        /* so many READs more come broken */
+	char order[256];              /* Write, Commit, Size, sTable size, Log */
+	uint64_t end, blocks, age_ns; /* of the last SIZE */
+	bool kill_suid;
+} osts;
+
+static struct fake *cluster;
+static struct fake_mount mount;
+static struct file *file, *direct; /* the same */
+
+static struct fs_ctx root_ctx(void)
+{
+	return (struct fs_ctx){ .trusted = true };
+}
+
+/* --- the OSTs ----------------------------------------------------------------------------------------------------------- */
+
+static void note(char what)
+{
+	size_t length = strlen(osts.order);
+
+	if (length + 1 < sizeof(osts.order))
+		osts.order[length] = what;
+}
+
+static void osts_cut(uint64_t number, uint64_t start, uint64_t end)
+{
+	if (end > ROOM)
+		end = ROOM;
+	memset(osts.bytes + start, 0, end - start);
+	memset(osts.stable + start, 0, end - start);
+	osts.cut = number;
+}
+
+/* It has been killed and is back: what was not committed is gone. */
+static void lose(uint32_t ost)
+{
+	memcpy(osts.bytes + ost * STRIPE, osts.stable + ost * STRIPE, STRIPE);
+	osts.instance[ost]++;
+}
+
+static void answer_write(struct request *request)
+{
+	const Strake__WriteRequest *write = (const Strake__WriteRequest *)request->body;
+	const Strake__Cut *cut = write->object->cut;
+	uint32_t ost = (uint32_t)write->object->seq;
+	Strake__WriteReply reply = STRAKE__WRITE_REPLY__INIT;
+
+	assert(ost < FAKE_OSTS && write->offset + request->bulk->size <= STRIPE);
+	assert(bulk_sums_check(write->offset, request->bulk->data, request->header.bulk_len, write->sums, write->n_sums,
+			       NULL) == 0);
+	if (osts.refuse < 0) {
+		service_reply_error(request, osts.refuse);
+		return;
+	}
+	if (cut && cut->number > osts.cut)
+		osts_cut(cut->number, cut->start, cut->end);
+	reply.instance = osts.instance[ost];
+	if (write->object->gen != cluster->inodes[1].gen && osts.lags) {
+		fake_reply(request, &reply.base); /* into objects that nobody reads any more */
+		return;
+	}
+	if (write->object->gen != cluster->inodes[1].gen || (cut ? cut->number : 0) < osts.cut) {
+		service_reply_error(request, -ESTALE);
+		return;
+	}
+	memcpy(osts.bytes + ost * STRIPE + write->offset, request->bulk->data, request->header.bulk_len);
+	if (osts.length[ost] < write->offset + request->header.bulk_len)
+		osts.length[ost] = write->offset + request->header.bulk_len;
+	fake_reply(request, &reply.base);
+}
+
+static void bulk_free(struct bulk *bulk)
+{
+	free(bulk);
+}
+
+static void answer_read(struct request *request)
+{
+	const Strake__ReadRequest *read = (const Strake__ReadRequest *)request->body;
+	uint32_t ost = (uint32_t)read->object->seq, length = 0, sums[300];
+	Strake__ReadReply body = STRAKE__READ_REPLY__INIT;
+	struct reply reply = { .body = &body.base };
+
+	if (read->object->gen != cluster->inodes[1].gen) {
+		service_reply_error(request, -ESTALE);
+		return;
+	}
+	if (read->offset < osts.length[ost])
+		length = osts.length[ost] - read->offset;
+	if (length > read->length)
+		length = read->length;
+	body.length = length;
+	body.instance = osts.instance[ost];
+	if (length > 0) {
+		struct bulk *bulk = malloc(sizeof(*bulk) + length);
+
+		*bulk = (struct bulk){ .data = bulk + 1, .size = length, .release = bulk_free };
+		memcpy(bulk->data, osts.bytes + ost * STRIPE + read->offset, length);
+		reply.bulk[0] = (struct iovec){ .iov_base = bulk->data, .iov_len = length };
+		reply.bulk_count = 1;
+		reply.owner = bulk;
+		body.n_sums = bulk_sums_count(read->offset, length);
+		assert(body.n_sums <= 300);
+		body.sums = sums;
+		bulk_sums_make(read->offset, reply.bulk, 1, sums);
+		if (osts.bad_sums > 0) {
+			osts.bad_sums--;
+			sums[0] ^= 1;
+		}
+	}
+	service_reply(request, &reply);
+}
+
+static void answer_commit(struct request *request, uint32_t ost)
+{
+	Strake__CommitReply reply = STRAKE__COMMIT_REPLY__INIT;
+
+	reply.instance = osts.instance[ost];
+	fake_reply(request, &reply.base);
+}
+
+static void note_size(const struct request *request)
+{
+	const Strake__SizeRequest *size = (const Strake__SizeRequest *)request->body;
+
+	note(request->header.flags & FRAME_SYNC ? 'T' : 'S');
+	osts.end = size->end;
+	osts.blocks = size->blocks;
+	osts.age_ns = size->age_ns;
+	osts.kill_suid = size->has_kill_suid && size->kill_suid;
+}
+
+static bool serve(struct fake *fake, struct request *request)
+{
+	switch (request->header.opcode) {
+	case OP_WRITE:
+		note('W');
+		if (osts.hold == OP_WRITE)
+			return fake_hold(fake, request);
+		answer_write(request);
+		return true;
+	case OP_READ:
+		answer_read(request);
+		return true;
+	case OP_COMMIT:
+		note('C');
+		memcpy(osts.stable + fake->ost * STRIPE, osts.bytes + fake->ost * STRIPE, STRIPE);
+		if (osts.hold == OP_COMMIT)
+			return fake_hold(fake, request);
+		answer_commit(request, fake->ost);
+		return true;
+	case OP_SIZE:
+		note_size(request);
+		return false;
+	case OP_SYNC:
+		note('L');
+		return false;
+	default:
+		return false;
+	}
+}
+
+/* --- the file ----------------------------------------------------------------------------------------------------------- */
+
+static struct file *open_file(int flags)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct file *opened;
+	bool keep;
+
+	assert(fs_open_file(mount.fs, &ctx, 2, flags, &opened, &keep) == 0);
+	return opened;
+}
+
+static void begin(struct fake *fake)
+{
+	struct fs_config config;
+
+	memset(&osts, 0, sizeof(osts));
+	osts.instance[0] = osts.instance[1] = 7;
+	cluster = fake;
+	fake_make(fake, "f", S_IFREG | 0644);
+	fake->inodes[1].fixed = true;
+	fake->hook = serve;
+	fake_config(fake, &config);
+	fake_mount(fake, &config, &mount);
+	file = open_file(O_RDWR);
+	direct = open_file(O_RDWR | O_DIRECT);
+}
+
+static void end(void)
+{
+	fs_release(direct);
+	fs_release(file);
+	fake_unmount(&mount);
+}
+
+static void put(struct file *to, uint64_t offset, const void *data, size_t size)
+{
+	struct fs_ctx ctx = root_ctx();
+
+	assert(fs_write(to, &ctx, offset, data, size, NULL) == 0);
+}
+
+static void put_text(uint64_t offset, const char *text)
+{
+	put(file, offset, text, strlen(text));
+}
+
+static void put_letters(uint64_t offset, char letter, size_t size)
+{
+	char letters[8192];
+
+	assert(size <= sizeof(letters));
+	memset(letters, letter, size);
+	put(file, offset, letters, size);
+}
+
+static int flush(void)
+{
+	struct fs_ctx ctx = root_ctx();
+
+	return fs_flush(file, &ctx);
+}
+
+static int fsync_file(void)
+{
+	struct fs_ctx ctx = root_ctx();
+
+	return fs_fsync(file, &ctx, false);
+}
+
+/* On the OSTs, written but not committed. */
+static void put_out(uint64_t offset, const char *text)
+{
+	put_text(offset, text);
+	assert(flush() == 0);
+}
+
+static bool is_at(const uint8_t *where, uint64_t offset, const char *text)
+{
+	return memcmp(where + offset, text, strlen(text)) == 0;
+}
+
+static bool all_are(uint64_t start, uint64_t until, uint8_t letter)
+{
+	for (uint64_t at = start; at < until; at++)
+		if (osts.bytes[at] != letter)
+			return false;
+	return true;
+}
+
+static size_t get(struct file *from, uint64_t offset, char *out, size_t size)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct read_result result;
+	char *buffer = malloc(size);
+	size_t length = 0;
+
+	memset(buffer, 'U', size);
+	assert(fs_read(from, &ctx, offset, size, buffer, &result) == 0);
+	for (int i = 0; i < result.iov_count; length += result.iov[i++].iov_len)
+		memcpy(out + length, result.iov[i].iov_base, result.iov[i].iov_len);
+	assert(length == result.len);
+	read_release(&result);
+	free(buffer);
+	return length;
+}
+
+static bool reads(struct file *from, uint64_t offset, const char *text)
+{
+	char got[64];
+
+	return get(from, offset, got, strlen(text)) == strlen(text) && memcmp(got, text, strlen(text)) == 0;
+}
+
+/* Another client's truncate or punch, as the MDT has it. */
+static void cut_elsewhere(uint64_t number, uint64_t start, uint64_t until)
+{
+	struct fake_inode *inode = &cluster->inodes[1];
+
+	inode->cut = number;
+	inode->cut_start = start;
+	inode->cut_end = until;
+	if (until == END)
+		inode->size = start;
+	fake_changed(cluster, inode);
+}
+
+static void replace_elsewhere(void)
+{
+	cluster->inodes[1].gen++;
+	cluster->inodes[1].size = 0;
+	osts.length[0] = osts.length[1] = 0;
+	memset(osts.bytes, 0, sizeof(osts.bytes));
+	memset(osts.stable, 0, sizeof(osts.stable));
+	fake_changed(cluster, &cluster->inodes[1]);
+}
+
+/* The client hears of it; nothing is written out for that. */
+static void learn(void)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr;
+
+	assert(inode_fetch_attr(file->inode, &ctx, true, &attr) == 0);
+}
+
+static uint64_t known_size(void)
+{
+	uint64_t size;
+
+	pthread_mutex_lock(&file->inode->lock);
+	size = data_size(file->inode);
+	pthread_mutex_unlock(&file->inode->lock);
+	return size;
+}
+
+static bool nothing_held(void)
+{
+	struct fs_stats stats;
+
+	fs_stats(mount.fs, &stats);
+	return stats.bytes_held == 0 && stats.files_held == 0;
+}
+
+/* A flush or fsync in a fiber of its own. */
+static int background_result;
+static bool background_over;
+
+static void flush_fiber(void *arg)
+{
+	(void)arg;
+	background_result = flush();
+	background_over = true;
+}
+
+static void fsync_fiber(void *arg)
+{
+	(void)arg;
+	background_result = fsync_file();
+	background_over = true;
+}
+
+static void start(void (*fn)(void *arg))
+{
+	background_over = false;
+	assert(fiber_start(cluster->loop, fn, NULL) == 0);
+	while (cluster->held_count == 0)
+		fiber_sleep_ms(1);
+}
+
+static int finish(void)
+{
+	while (!background_over)
+		fiber_sleep_ms(1);
+	return background_result;
+}
+
+/* Answer the WRITE that is kept. */
+static void let_write_go(void)
+{
+	assert(cluster->held_count == 1);
+	osts.hold = 0;
+	cluster->held_count = 0;
+	answer_write(cluster->held[0]);
+}
+
+/* --- a restarted OST ---------------------------------------------------------------------------------------------------- */
+
+static void lost_body(struct fake *fake)
+{
+	unsigned int commits;
+
+	begin(fake);
+	/* Found out by the COMMIT. */
+	put_out(0, "one");
+	assert(is_at(osts.bytes, 0, "one"));
+	lose(0);
+	assert(!is_at(osts.bytes, 0, "one"));
+	assert(fsync_file() == 0 && is_at(osts.stable, 0, "one") && nothing_held());
+
+	/* By a READ, which brings it all the same. */
+	put_out(0, "two");
+	put_out(8000, "end");
+	lose(0);
+	assert(reads(direct, 0, "two"));
+	assert(fsync_file() == 0 && is_at(osts.stable, 0, "two") && is_at(osts.stable, 8000, "end"));
+
+	/* By a WRITE elsewhere. */
+	put_out(0, "three");
+	lose(0);
+	commits = fake->asked[OP_COMMIT];
+	put(direct, 100, "x", 1);
+	while (!is_at(osts.bytes, 0, "three"))
+		fiber_sleep_ms(1);
+	assert(fake->asked[OP_COMMIT] == commits);
+
+	/* It concerns what that OST has, and only that. */
+	put_out(STRIPE, "other");
+	assert(fsync_file() == 0 && is_at(osts.stable, 0, "three") && is_at(osts.stable, STRIPE, "other"));
+	put_out(0, "four");
+	put_out(STRIPE, "OTHER");
+	lose(1);
+	assert(fsync_file() == 0 && is_at(osts.stable, 0, "four") && is_at(osts.stable, STRIPE, "OTHER"));
+	assert(nothing_held());
+	end();
+}
+
+START_TEST(what_an_ost_has_lost_is_sent_again)
+{
+	fake_run(lost_body);
+}
+END_TEST
+
+/* Newer bytes for the same place are on their way: only the rest is sent again. */
+static void newer_body(struct fake *fake)
+{
+	begin(fake);
+	put_out(0, "oldold");
+	osts.hold = OP_WRITE;
+	put_text(0, "new");
+	start(flush_fiber);
+	osts.hold = 0;
+	lose(0);
+	put(direct, 100, "x", 1);
+	let_write_go();
+	assert(finish() == 0);
+	assert(fsync_file() == 0 && is_at(osts.stable, 0, "newold"));
+	end();
+}
+
+START_TEST(what_is_sent_again_does_not_cover_what_is_newer)
+{
+	fake_run(newer_body);
+}
+END_TEST
+
+/* What is answered while a COMMIT runs is not covered by it. */
+static void commit_body(struct fake *fake)
+{
+	begin(fake);
+	put_out(0, "before");
+	osts.hold = OP_COMMIT;
+	start(fsync_fiber);
+	osts.hold = 0;
+	put(direct, 100, "meanwhile", 9);
+	fake->held_count = 0;
+	answer_commit(fake->held[0], 0);
+	assert(finish() == 0);
+	lose(0);
+	assert(is_at(osts.bytes, 0, "before") && !is_at(osts.bytes, 100, "meanwhile"));
+	assert(fsync_file() == 0 && is_at(osts.stable, 100, "meanwhile"));
+	end();
+}
+
+START_TEST(a_commit_covers_what_was_answered_before_it)
+{
+	fake_run(commit_body);
+}
+END_TEST
+
+/* --- cuts by others ----------------------------------------------------------------------------------------------------- */
+
+/* What was written before it stays cut away, whatever the OST lost. */
+static void cut_body(struct fake *fake)
+{
+	char got[8192];
+
+	begin(fake);
+	put_letters(0, 'a', 8000);
+	assert(flush() == 0);
+	cut_elsewhere(1, 1000, END);
+	osts_cut(1, 1000, END);
+	learn();
+	assert(known_size() == 1000 && get(direct, 0, got, 8000) == 1000);
+	lose(0);
+	assert(fsync_file() == 0 && all_are(0, 1000, 'a') && all_are(1000, 8000, 0));
+
+	/* Lost first, and dirty again when the cut comes. */
+	for (unsigned int i = 0; i < 10; i++)
+		put_letters(i * 8192, 'b', 100);
+	assert(flush() == 0);
+	lose(0);
+	assert(get(direct, 20000, got, 10) == 10);
+	cut_elsewhere(2, 50, END);
+	osts_cut(2, 50, END);
+	learn();
+	assert(fsync_file() == 0 && all_are(0, 50, 'b') && all_are(50, 100000, 0));
+
+	/* A punch takes its range only. */
+	put_letters(0, 'c', 8000);
+	assert(flush() == 0);
+	cut_elsewhere(3, 2000, 3000);
+	osts_cut(3, 2000, 3000);
+	learn();
+	lose(0);
+	assert(fsync_file() == 0 && all_are(0, 2000, 'c') && all_are(2000, 3000, 0) && all_are(3000, 8000, 'c'));
+
+	/* New content. */
+	put_letters(0, 'd', 100);
+	assert(flush() == 0);
+	replace_elsewhere();
+	learn();
+	assert(known_size() == 0);
+	lose(0);
+	assert(fsync_file() == 0 && all_are(0, 8000, 0) && nothing_held());
+	end();
+}
+
+START_TEST(what_others_cut_away_is_not_sent_again)
+{
+	fake_run(cut_body);
+}
+END_TEST
+
+/* Another client's cut comes while what was lost is being sent again. heard: by the OST before the WRITE. */
+static int cut_while_resent(uint64_t number, bool heard)
+{
+	put_letters(0, 'a', 8000);
+	assert(flush() == 0);
+	lose(0);
+	osts.hold = OP_WRITE;
+	start(fsync_fiber);
+	if (number == 0)
+		replace_elsewhere();
+	else
+		cut_elsewhere(number, 1000, END);
+	if (heard)
+		osts_cut(number, 1000, END);
+	learn();
+	let_write_go();
+	return finish();
+}
+
+/* ... nor where it is being sent again when the cut is heard of. */
+static void cut_in_flight_body(struct fake *fake)
+{
+	begin(fake);
+	assert(cut_while_resent(1, true) == 0 && all_are(0, 1000, 'a') && all_are(1000, 8000, 0));
+	assert(cut_while_resent(2, false) == 0 && all_are(0, 1000, 'a') && all_are(1000, 8000, 0));
+	assert(cut_while_resent(4, true) == -EIO && all_are(1000, 8000, 0)); /* it has missed one */
+	assert(cut_while_resent(0, false) == 0 && all_are(0, 8000, 0));
+	assert(fsync_file() == 0 && nothing_held());
+	end();
+}
+
+START_TEST(what_is_sent_again_while_it_is_cut_stays_cut)
+{
+	fake_run(cut_in_flight_body);
+}
+END_TEST
+
+/* What was never answered may be newer than the cut: it is written, also over what is older and goes. */
+static void newer_than_cut_body(struct fake *fake)
+{
+	char got[8];
+
+	begin(fake);
+	put_letters(0, 'a', 8000);
+	assert(flush() == 0);
+	put_letters(20000, 'n', 3);
+	cut_elsewhere(1, 1000, END);
+	osts_cut(1, 1000, END);
+	learn();
+	assert(known_size() == 20003);
+	assert(flush() == 0 && all_are(20000, 20003, 'n') && osts.end == 20003 && all_are(1000, 20000, 0));
+
+	/* Written and not reported: the MDT did not know of it when it cut. */
+	put_letters(0, 'b', 8000);
+	assert(data_write_out(file->inode, &(struct fs_ctx){ .trusted = true }) == 0);
+	cut_elsewhere(2, 1000, END);
+	osts_cut(2, 1000, END);
+	learn();
+	assert(known_size() == 1000);
+	assert(flush() == 0 && osts.end == 1000);
+
+	put_letters(0, 'a', 8000);
+	put_text(100000, "end");
+	assert(flush() == 0);
+	lose(0);
+	assert(get(direct, 50000, got, 1) == 1); /* dirty again */
+	put_letters(2000, 'b', 100);
+	cut_elsewhere(3, 1000, END);
+	osts_cut(3, 1000, END);
+	learn();
+	assert(flush() == 0 && all_are(0, 1000, 'a') && all_are(1000, 2000, 0) && all_are(2000, 2100, 'b'));
+	assert(all_are(2100, 8000, 0));
+	end();
+}
+
+START_TEST(what_was_not_answered_is_newer_than_a_cut)
+{
+	fake_run(newer_than_cut_body);
+}
+END_TEST
+
+/* Of several cuts only the last is told: what the others took is not known, and an error better than its return. */
+static void doubt_body(struct fake *fake)
+{
+	begin(fake);
+	put_out(0, "doubtful");
+	cut_elsewhere(2, 50000, 60000);
+	osts_cut(2, 50000, 60000);
+	learn();
+	lose(0);
+	assert(fsync_file() == -EIO && all_are(0, 100, 0));
+	assert(fsync_file() == 0 && nothing_held());
+	/* Had it not been lost, nobody would have noticed. */
+	put_out(0, "doubtful");
+	cut_elsewhere(4, 50000, 60000);
+	osts_cut(4, 50000, 60000);
+	learn();
+	assert(fsync_file() == 0 && is_at(osts.stable, 0, "doubtful"));
+	end();
+}
+
+START_TEST(what_cuts_unheard_of_may_have_taken_is_an_error)
+{
+	fake_run(doubt_body);
+}
+END_TEST
+
+/* An answer counts only for the gen and cut that are still in force. */
+static void stale_body(struct fake *fake)
+{
+	unsigned int writes;
+
+	begin(fake);
+	/* The OST knows of it before the client does. */
+	cut_elsewhere(1, 50000, 60000);
+	osts_cut(1, 50000, 60000);
+	put_out(0, "one");
+	assert(strcmp(osts.order, "WWS") == 0 && is_at(osts.bytes, 0, "one"));
+
+	/* The other way round: this OST may cut it away yet. */
+	osts.hold = OP_WRITE;
+	put_text(0, "two");
+	start(flush_fiber);
+	cut_elsewhere(2, 0, 100);
+	learn();
+	let_write_go();
+	assert(finish() == 0 && osts.cut == 2 && is_at(osts.bytes, 0, "two"));
+
+	/* Replaced: it was written before. */
+	osts.hold = OP_WRITE;
+	put_text(0, "three");
+	start(flush_fiber);
+	writes = fake->asked[OP_WRITE];
+	replace_elsewhere();
+	learn();
+	osts.lags = true;
+	let_write_go();
+	assert(finish() == 0 && fsync_file() == 0 && nothing_held());
+	assert(fake->asked[OP_WRITE] == writes && all_are(0, 100, 0));
+	end();
+}
+
+START_TEST(an_answer_counts_only_for_the_gen_and_cut_in_force)
+{
+	fake_run(stale_body);
+}
+END_TEST
+
+/* --- errors ------------------------------------------------------------------------------------------------------------- */
+
+/* What an OST refuses is told by the next close or fsync of each handle, once, and does not come later. */
+static void refused_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct fs_stats stats;
+
+	begin(fake);
+	osts.refuse = -ENOSPC;
+	put_text(0, "x");
+	assert(flush() == -ENOSPC && flush() == 0);
+	osts.refuse = -EIO;
+	put_text(0, "y");
+	assert(fsync_file() == -EIO && fsync_file() == 0);
+	osts.refuse = 0;
+	assert(fs_flush(direct, &ctx) == -EIO && fs_flush(direct, &ctx) == 0);
+	fs_stats(mount.fs, &stats);
+	assert(stats.bytes_lost == 2 && nothing_held() && all_are(0, 10, 0));
+	end();
+}
+
+START_TEST(what_an_ost_refuses_is_told_once)
+{
+	fake_run(refused_body);
+}
+END_TEST
+
+/* What was answered in a session that was lost is not sent in the next one, though the OST forgets it. */
+static void session_body(struct fake *fake)
+{
+	unsigned int writes;
+
+	begin(fake);
+	put_out(0, "early");
+	fake->session += 100;
+	learn();
+	lose(0);
+	writes = fake->asked[OP_WRITE];
+	assert(fsync_file() == -EIO && fsync_file() == 0 && nothing_held());
+	assert(fake->asked[OP_WRITE] == writes && all_are(0, 10, 0));
+	end();
+}
+
+START_TEST(a_lost_session_takes_what_was_answered)
+{
+	fake_run(session_body);
+}
+END_TEST
+
+/* --- what is promised when ---------------------------------------------------------------------------------------------- */
+
+static void order_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct file *sync;
+
+	begin(fake);
+	put_text(0, "x");
+	assert(fsync_file() == 0 && strcmp(osts.order, "WCTL") == 0);
+	memset(osts.order, 0, sizeof(osts.order));
+	put_text(0, "x");
+	assert(flush() == 0 && strcmp(osts.order, "WS") == 0);
+	memset(osts.order, 0, sizeof(osts.order));
+	put(direct, 0, "x", 1);
+	assert(strcmp(osts.order, "W") == 0);
+	assert(fs_flush(direct, &ctx) == 0);
+	memset(osts.order, 0, sizeof(osts.order));
+	sync = open_file(O_RDWR | O_DSYNC);
+	put(sync, 0, "x", 1);
+	assert(strcmp(osts.order, "WCTL") == 0);
+	fs_release(sync);
+
+	/* sync(2) of all. */
+	memset(osts.order, 0, sizeof(osts.order));
+	put_text(STRIPE, "x");
+	assert(fs_sync(mount.fs, &ctx) == 0 && strcmp(osts.order, "WSCL") == 0);
+	end();
+}
+
+START_TEST(fsync_is_write_commit_size_and_log)
+{
+	fake_run(order_body);
+}
+END_TEST
+
+static void report_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx(), writer = { .uid = 1, .kill_suid = true };
+
+	begin(fake);
+	/* What is dirty yet is the next report's business. */
+	put_text(0, "12345");
+	assert(data_write_out(file->inode, &ctx) == 0);
+	put_text(8192, "more");
+	assert(data_report_size(file->inode, &ctx, false) == 0 && osts.end == 5);
+	assert(flush() == 0 && osts.end == 8196 && !osts.kill_suid);
+
+	/* Blocks are no more than the file can have; the time is the write's, not the report's. */
+	put_letters(0, 'x', 8192);
+	assert(data_write_out(file->inode, &ctx) == 0);
+	fiber_sleep_ms(20);
+	assert(flush() == 0 && osts.blocks == 16 && osts.age_ns >= 20 * NSEC_PER_MSEC);
+	put_letters(0, 'x', 8192);
+	put_letters(0, 'x', 8192);
+	assert(flush() == 0 && osts.blocks == 17);
+
+	assert(fs_write(file, &writer, 0, "x", 1, NULL) == 0);
+	assert(flush() == 0 && osts.kill_suid);
+	put_text(0, "x");
+	assert(flush() == 0 && !osts.kill_suid);
+	end();
+}
+
+START_TEST(a_report_tells_what_is_on_the_osts)
+{
+	fake_run(report_body);
+}
+END_TEST
+
+/* Nobody asks for it: it goes out, is reported and committed all the same. */
+static void flusher_body(struct fake *fake)
+{
+	begin(fake);
+	put_text(0, "x");
+	while (osts.end != 1)
+		fiber_sleep_ms(5);
+	while (!nothing_held())
+		fiber_sleep_ms(5);
+	assert(is_at(osts.stable, 0, "x"));
+	put_text(0, "y");
+	end();
+	assert(is_at(osts.stable, 0, "y"));
+}
+
+START_TEST(nothing_is_held_for_long)
+{
+	fake_run(flusher_body);
+}
+END_TEST
+
+static bool writer_over;
+
+static void many_writes(void *arg)
+{
+	(void)arg;
+	for (unsigned int i = 0; i < 300; i++)
+		put_letters(i * 8192, (char)i, 8192);
+	writer_over = true;
+}
+
+/* With OSTs that commit nothing, writers wait. */
+static void memory_body(struct fake *fake)
+{
+	struct fs_config config;
+	struct fs_stats stats;
+	uint64_t most = 0;
+
+	begin(fake);
+	end();
+	fake_config(fake, &config);
+	config.memory_max = 1 << 20;
+	fake_mount(fake, &config, &mount);
+	file = open_file(O_RDWR);
+	direct = open_file(O_RDWR | O_DIRECT);
+	osts.hold = OP_COMMIT;
+	assert(fiber_start(fake->loop, many_writes, NULL) == 0);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	for (int i = 0; i < 20; i++)
+		fiber_sleep_ms(5);
+	fs_stats(mount.fs, &stats);
+	assert(!writer_over && stats.bytes_held <= config.memory_max / 4 * 3);
+	osts.hold = 0;
+	fake->held_count = 0;
+	answer_commit(fake->held[0], 0);
+	while (!writer_over) {
+		fs_stats(mount.fs, &stats);
+		most = stats.bytes_held > most ? stats.bytes_held : most;
+		fiber_sleep_ms(1);
+	}
+	assert(most <= config.memory_max / 4 * 3);
+	assert(fsync_file() == 0 && nothing_held());
+	for (unsigned int i = 0; i < 300; i++)
+		assert(all_are(i * 8192, (i + 1) * 8192, (uint8_t)i));
+	end();
+}
+
+START_TEST(writers_wait_for_memory)
+{
+	fake_run(memory_body);
+}
+END_TEST
+
+/* --- reading ------------------------------------------------------------------------------------------------------------ */
+
+static void sums_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct read_result result;
+	char got[16];
+
+	begin(fake);
+	put_out(0, "hello");
+	osts.bad_sums = 2;
+	assert(reads(direct, 0, "hello") && fake->asked[OP_READ] == 3);
+	osts.bad_sums = 1000;
+	assert(fs_read(direct, &ctx, 0, 5, got, &result) == -EIO);
+	osts.bad_sums = 0;
+	assert(reads(direct, 0, "hello"));
+
+	/* Where the object ends before the file does, there are zeros. */
+	put_out(STRIPE, "x");
+	assert(get(direct, 3, got, 4) == 4 && memcmp(got, "lo\0\0", 4) == 0);
+
+	/* Replaced by others meanwhile: the new content. */
+	replace_elsewhere();
+	memcpy(osts.bytes, "HELLO", 5);
+	osts.length[0] = 5;
+	cluster->inodes[1].size = 5;
+	assert(reads(direct, 0, "HELLO"));
+	end();
+}
+
+START_TEST(what_is_read_is_whole)
+{
+	fake_run(sums_body);
+}
+END_TEST
+
+#define PIECE (128u * 1024)
+
+static char pieces[PIECE];
+
+/* The piece at that offset is all that letter. */
+static bool piece_is(uint64_t offset, char letter)
+{
+	if (get(file, offset, pieces, PIECE) != PIECE)
+		return false;
+	for (size_t i = 0; i < PIECE; i++)
+		if (pieces[i] != letter)
+			return false;
+	return true;
+}
+
+static void fill_stripe(char letter)
+{
+	memset(osts.bytes, letter, STRIPE);
+	osts.length[0] = STRIPE;
+	cluster->inodes[1].size = STRIPE;
+	fake_changed(cluster, &cluster->inodes[1]);
+	learn();
+}
+
+/* What was read ahead is void when the content changes, by whomever. */
+static void ahead_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr = { .size = 5 * PIECE }, now;
+	unsigned int before;
+
+	begin(fake);
+	fill_stripe('a');
+	for (unsigned int i = 0; i < 4; i++)
+		assert(piece_is(i * PIECE, 'a'));
+	before = fake->asked[OP_READ];
+	assert(piece_is(4 * PIECE, 'a') && fake->asked[OP_READ] <= before + 1); /* it was there before */
+	fill_stripe('b');
+	assert(piece_is(5 * PIECE, 'b'));
+	memset(pieces, 'c', PIECE);
+	put(file, 6 * PIECE, pieces, PIECE);
+	assert(piece_is(6 * PIECE, 'c') && piece_is(7 * PIECE, 'b'));
+
+	/* A truncate, and longer again. */
+	assert(fs_setattr(mount.fs, &ctx, 2, SETATTR_SIZE, &attr, &now) == 0);
+	memset(osts.bytes + 5 * PIECE, 0, STRIPE - 5 * PIECE);
+	cluster->inodes[1].size = STRIPE;
+	fake_changed(fake, &fake->inodes[1]);
+	learn();
+	assert(piece_is(8 * PIECE, 0) && piece_is(9 * PIECE, 0) && piece_is(7 * PIECE, 0));
+	end();
+}
+
+START_TEST(read_ahead_never_gives_old_bytes)
+{
+	fake_run(ahead_body);
+}
+END_TEST
+
+UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_does_not_cover_what_is_newer,
+	  a_commit_covers_what_was_answered_before_it, what_others_cut_away_is_not_sent_again,
+	  what_is_sent_again_while_it_is_cut_stays_cut, what_was_not_answered_is_newer_than_a_cut,
+	  what_cuts_unheard_of_may_have_taken_is_an_error, an_answer_counts_only_for_the_gen_and_cut_in_force,
+	  what_an_ost_refuses_is_told_once, a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
+	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole,
+	  read_ahead_never_gives_old_bytes)
