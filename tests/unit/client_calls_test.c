@@ -449,7 +449,8 @@ static void probe_body(struct fake *fake)
 	service_free(fake->osts[1]);
 	probe_begin(&probe, mount.worker);
 	await_troubled(mount.fs, 1);
-	fake->osts[1] = fake_service(fake, ROLE_OST, fake->ost_uuids[1], fake_ost_handle, &fake->ost_ports[1]);
+	fake->osts[1] = fake_service(fake, ROLE_OST, fake->ost_uuids[1], fake_ost_handle, &fake->ost_owners[1],
+				     &fake->ost_ports[1]);
 	await_troubled(mount.fs, 0);
 	probe_end(&probe);
 	fake_unmount(&mount);
