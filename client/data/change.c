@@ -71,6 +71,14 @@ void data_attr_changed(struct inode *inode, const struct attr *before, const str
 	fiber_wake_all(&inode->changed);
 }
 
+/* --- other writers ----------------------------------------------------------------------------------------------- */
+
+void data_others_write(struct inode *inode)
+{
+	if (inode->data != NULL)
+		inode->data->shared = true;
+}
+
 /* --- a lost session ---------------------------------------------------------------------------------------------- */
 
 /* Returns the bytes. */

@@ -55,6 +55,7 @@ struct inode_data {
 	uint64_t sent_end;  /* likewise of what is on the OSTs: what may be reported */
 	uint64_t own_bytes; /* written since the last report */
 	bool report, reporting, kill_suid, flushing;
+	bool shared; /* others may have written since the oldest of what is held: it is not sent again blindly */
 	uint64_t oldest_dirty_ns, last_write_ns;
 	uint64_t oldest_answer_ns;
 	uint64_t version; /* grows with each change of the content as seen here: read-ahead of an older one is void */
@@ -101,6 +102,10 @@ struct object_name {
 	Strake__Cut cut;
 };
 void object_name_init(struct object_name *name, const struct attr *attr, uint64_t seq);
+
+/* One piece as the OST has it, whatever waits here to be sent: zeros behind its end. */
+int data_read_piece(struct inode *inode, struct fs_ctx *ctx, const struct attr *attr, const struct layout_piece *piece,
+		    uint8_t *buffer, uint64_t *ret_instance);
 
 /* [offset, offset+length) of the file into buffer: zeros where nothing is. Any number of objects. */
 int data_fetch(struct inode *inode, struct fs_ctx *ctx, uint64_t offset, size_t length, uint8_t *buffer);

@@ -23,8 +23,8 @@ struct fetch {
 };
 
 /* One READ into buffer; the rest of the piece is zeros. */
-static int fetch_call(struct worker *worker, struct fetch *fetch, const struct layout_piece *piece, uint8_t *buffer,
-		      uint64_t *ret_instance)
+static int read_call(struct inode *inode, struct fs_ctx *ctx, const struct attr *attr, const struct layout_piece *piece,
+		     uint8_t *buffer, uint64_t *ret_instance)
 {
 	Strake__ReadRequest request = STRAKE__READ_REQUEST__INIT;
 	struct call call = {
@@ -33,12 +33,12 @@ static int fetch_call(struct worker *worker, struct fetch *fetch, const struct l
 	struct object_name name;
 	int err;
 
-	object_name_init(&name, &fetch->attr, piece->seq);
+	object_name_init(&name, attr, piece->seq);
 	request.object = &name.object;
 	request.offset = piece->offset;
 	request.length = piece->length;
-	request.has_no_sums = request.no_sums = fetch->inode->fs->config.no_sums;
-	err = worker_ost_call(worker, fetch->ctx, piece->ost, &call);
+	request.has_no_sums = request.no_sums = inode->fs->config.no_sums;
+	err = worker_ost_call(fs_worker(inode->fs), ctx, piece->ost, &call);
 	if (err == 0) {
 		const Strake__ReadReply *reply = (const Strake__ReadReply *)call.reply;
 
@@ -52,14 +52,23 @@ static int fetch_call(struct worker *worker, struct fetch *fetch, const struct l
 	return err == -EINVAL ? -EIO : err;
 }
 
-static int fetch_piece(struct worker *worker, struct fetch *fetch, const struct layout_piece *piece)
+int data_read_piece(struct inode *inode, struct fs_ctx *ctx, const struct attr *attr, const struct layout_piece *piece,
+		    uint8_t *buffer, uint64_t *ret_instance)
 {
-	struct inode *inode = fetch->inode;
-	uint64_t instance = 0;
 	int err = -EBADMSG;
 
 	for (unsigned int tries = 0; err == -EBADMSG && tries < BAD_SUM_RETRIES; tries++)
-		err = fetch_call(worker, fetch, piece, fetch->buffer + (piece->file_offset - fetch->offset), &instance);
+		err = read_call(inode, ctx, attr, piece, buffer, ret_instance);
+	return err == -EBADMSG ? -EIO : err;
+}
+
+static int fetch_piece(struct fetch *fetch, const struct layout_piece *piece)
+{
+	struct inode *inode = fetch->inode;
+	uint64_t instance = 0;
+	int err = data_read_piece(inode, fetch->ctx, &fetch->attr, piece,
+				  fetch->buffer + (piece->file_offset - fetch->offset), &instance);
+
 	if (err == 0) {
 		/* Writes of ours that another instance answered may not be in what came. */
 		pthread_mutex_lock(&inode->lock);
@@ -67,7 +76,7 @@ static int fetch_piece(struct worker *worker, struct fetch *fetch, const struct 
 			data_resend(inode->data, piece->ost, instance);
 		pthread_mutex_unlock(&inode->lock);
 	}
-	return err == -EBADMSG ? -EIO : err;
+	return err;
 }
 
 static int fetch_nth(struct worker *worker, void *arg, unsigned int n)
@@ -80,7 +89,8 @@ static int fetch_nth(struct worker *worker, void *arg, unsigned int n)
 		offset += piece.length;
 		piece = layout_piece_at(&fetch->attr.layout, offset, end - offset);
 	}
-	return fetch_piece(worker, fetch, &piece);
+	(void)worker;
+	return fetch_piece(fetch, &piece);
 }
 
 /* Grows when an OST may have lost writes of ours: then what was read of it meanwhile may lack them. */

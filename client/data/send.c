@@ -12,6 +12,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define SUM_TRIES 3 /* of a WRITE whose bytes arrive broken */
 
@@ -96,6 +98,37 @@ static int data_send(struct inode *inode, struct fs_ctx *ctx, struct extent *ext
 		call_release(&call);
 	}
 	return err == -EBADMSG ? -EIO : err;
+}
+
+/*
+ * Bytes that the OST had answered before it became another instance, which may have lost them. Where nobody else can have
+ * written since they are sent again. Else that could cover what is newer: they count as written if they are still there,
+ * and as lost if they are not.
+ */
+static int data_send_again(struct inode *inode, struct fs_ctx *ctx, struct extent *extent, const struct attr *attr,
+			   struct layout_piece piece, uint64_t *ret_instance)
+{
+	struct attr now;
+	uint8_t *there;
+	bool shared;
+	int err = inode_fetch_attr(inode, ctx, true, &now);
+
+	if (err < 0)
+		return err;
+	pthread_mutex_lock(&inode->lock);
+	shared = inode->data->shared;
+	pthread_mutex_unlock(&inode->lock);
+	if (!shared)
+		return data_send(inode, ctx, extent, attr, piece, ret_instance);
+
+	there = malloc(extent->length);
+	if (there == NULL)
+		return -ENOMEM;
+	err = data_read_piece(inode, ctx, attr, &piece, there, ret_instance);
+	if (err == 0 && memcmp(there, extent_data(extent), extent->length) != 0)
+		err = -EIO;
+	free(there);
+	return err;
 }
 
 /* It is on the OST: keep it until it is committed; what it covers is superseded. */
@@ -205,7 +238,7 @@ static bool data_send_next(struct inode_data *data)
 	}
 	pthread_mutex_unlock(&inode->lock);
 
-	err = data_send(inode, ctx, extent, &attr, piece, &instance);
+	err = (extent->resend ? data_send_again : data_send)(inode, ctx, extent, &attr, piece, &instance);
 
 	pthread_mutex_lock(&inode->lock);
 	extents_remove(&data->flight, extent);

@@ -235,6 +235,8 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 		return err;
 	}
 	was_clean = path->dirty.count == 0 && !path->report;
+	if (path->dirty.count + path->flight.count + path->uncommitted.count == 0)
+		path->shared = false;
 	path->stamp++;
 	path->version++;
 	err = data_accept(path, offset, data, size, owner);

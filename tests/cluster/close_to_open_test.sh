@@ -76,3 +76,22 @@ for i in range(rounds):
     os.close(held)
 PY
 
+
+# Written here, and kept until it is on stable storage; overwritten there, and synced. An OST that comes back may have lost
+# what was written here, but that is not sent again over what is newer.
+old=$(printf 'o%.0s' {1..5000}) new=$(printf 'n%.0s' {1..3000})
+for when in "still open" closed; do
+	printf %s "$old" >"$T/m/kept"
+	exec 5<>"$T/m2/kept"
+	printf %s "$new" >&5
+	sync "$T/m2/kept" || fail "sync"
+	[ "$when" != closed ] || exec 5>&-
+	for i in 0 1; do crash oss $i; done
+	strake cluster start "$T/c" >"$T/start.out" 2>&1 || { cat "$T/start.out"; fail "restart"; }
+	sync "$T/m/kept" 2>/dev/null # EIO: nobody can tell whether all of what was written here is there
+	for m in m m2; do
+		expect "what was written last, $when there, by $m" "$new" "$(head -c 3000 "$T/$m/kept")"
+		expect "the rest, by $m" "${old:3000}" "$(tail -c +3001 "$T/$m/kept")"
+	done
+	exec 5>&-
+done

@@ -299,10 +299,14 @@ static bool reads(struct file *from, uint64_t offset, const char *text)
 	return get(from, offset, got, strlen(text)) == strlen(text) && memcmp(got, text, strlen(text)) == 0;
 }
 
-/* Another client's truncate or punch, as the MDT has it. */
+/*
+ * Another client's truncate or punch, as the MDT has it; but with the old data_version, so that what becomes of the bytes
+ * is the cut's doing, and not that others write.
+ */
 static void cut_elsewhere(uint64_t number, uint64_t start, uint64_t until)
 {
 	struct fake_inode *inode = &cluster->inodes[1];
+	uint64_t data_version = inode->data_version;
 
 	inode->cut = number;
 	inode->cut_start = start;
@@ -310,6 +314,15 @@ static void cut_elsewhere(uint64_t number, uint64_t start, uint64_t until)
 	if (until == END)
 		inode->size = start;
 	fake_changed(cluster, inode);
+	inode->data_version = data_version;
+}
+
+/* Another client's bytes, committed and reported. */
+static void write_elsewhere(uint64_t offset, const char *text)
+{
+	memcpy(osts.bytes + offset, text, strlen(text));
+	memcpy(osts.stable + offset, text, strlen(text));
+	fake_changed(cluster, &cluster->inodes[1]);
 }
 
 static void replace_elsewhere(void)
@@ -687,6 +700,53 @@ START_TEST(an_answer_counts_only_for_the_gen_and_cut_in_force)
 }
 END_TEST
 
+/* --- others write ------------------------------------------------------------------------------------------------------- */
+
+/* What they have written since is newer than what an OST may have lost: that is not sent again over it. */
+static void shared_body(struct fake *fake)
+{
+	unsigned int writes;
+
+	begin(fake);
+	/* It has lost nothing: there is nothing to send. */
+	put_out(0, "ours ours");
+	write_elsewhere(100, "theirs");
+	osts.instance[0]++;
+	writes = fake->asked[OP_WRITE];
+	assert(fsync_file() == 0 && fake->asked[OP_WRITE] == writes && nothing_held());
+	assert(is_at(osts.stable, 0, "ours ours") && is_at(osts.stable, 100, "theirs"));
+
+	/* It has what they wrote over ours, and nobody can tell what else it has lost. */
+	put_out(0, "OURS OURS");
+	write_elsewhere(0, "THEIRS");
+	osts.instance[0]++;
+	assert(fsync_file() == -EIO && fsync_file() == 0 && nothing_held());
+	assert(is_at(osts.bytes, 0, "THEIRSURS"));
+
+	/* They have it open for writing, and may have written what they have not told of. */
+	put_out(200, "again");
+	fake->inodes[1].unsure = true;
+	fake->inodes[1].version = ++fake->version;
+	memcpy(osts.bytes + 200, "THEIR", 5);
+	osts.instance[0]++;
+	assert(fsync_file() == -EIO && is_at(osts.bytes, 200, "THEIR"));
+
+	/* When nothing is held any more it begins anew. */
+	fake->inodes[1].unsure = false;
+	fake_changed(fake, &fake->inodes[1]);
+	learn();
+	put_out(300, "alone");
+	lose(0);
+	assert(fsync_file() == 0 && is_at(osts.stable, 300, "alone"));
+	end();
+}
+
+START_TEST(what_others_have_written_since_is_not_covered)
+{
+	fake_run(shared_body);
+}
+END_TEST
+
 /* --- errors ------------------------------------------------------------------------------------------------------------- */
 
 /* What an OST refuses is told by the next close or fsync of each handle, once, and does not come later. */
@@ -980,6 +1040,7 @@ UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_
 	  a_commit_covers_what_was_answered_before_it, what_others_cut_away_is_not_sent_again,
 	  what_is_sent_again_while_it_is_cut_stays_cut, what_was_not_answered_is_newer_than_a_cut,
 	  what_cuts_unheard_of_may_have_taken_is_an_error, an_answer_counts_only_for_the_gen_and_cut_in_force,
-	  what_an_ost_refuses_is_told_once, a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
+	  what_others_have_written_since_is_not_covered, what_an_ost_refuses_is_told_once,
+	  a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
 	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole,
 	  read_ahead_never_gives_old_bytes)

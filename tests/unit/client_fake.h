@@ -350,6 +350,7 @@ static void fake_setattr(struct fake *fake, struct request *request)
 static void fake_mdt_answer(struct fake *fake, struct request *request)
 {
 	struct fake_inode *inode = NULL;
+	uint64_t data_before = 0;
 
 	switch (request->header.opcode) {
 	case OP_SESSION_OPEN:
@@ -399,6 +400,10 @@ static void fake_mdt_answer(struct fake *fake, struct request *request)
 		inode->size = asked->end;
 		inode->unsure = inode->written;
 		inode->version = ++fake->version;
+		if (!asked->wrote)
+			break;
+		data_before = inode->data_version;
+		inode->data_version = inode->version;
 		break;
 	}
 	case OP_SETATTR:
@@ -418,7 +423,7 @@ static void fake_mdt_answer(struct fake *fake, struct request *request)
 		return;
 	}
 	if (inode != NULL)
-		fake_reply_attr(request, inode, 0);
+		fake_reply_attr(request, inode, data_before);
 	else
 		service_reply_error(request, -ESTALE);
 }
