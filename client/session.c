@@ -347,7 +347,7 @@ static int reclaim(struct fs_session *session, uint64_t number)
 {
 	Strake__ReclaimRequest request = STRAKE__RECLAIM_REQUEST__INIT;
 	struct call call = { .opcode = OP_RECLAIM, .request = &request.base, .session = number };
-	struct reclaim open;
+	struct reclaim open = { 0 };
 	size_t told = 0;
 	int err;
 
@@ -362,13 +362,11 @@ static int reclaim(struct fs_session *session, uint64_t number)
 		call_release(&call);
 	}
 	reclaims_step(session);
-	if (err < 0)
-		return err;
-	for (size_t i = told; i < open.count; i++)
+	for (size_t i = told; i < open.count && err == 0; i++)
 		if (worker_spawn(session->fs->control, tell_again, inode_ref(open.inodes[i])) < 0)
 			inode_put(open.inodes[i]);
 	reclaim_clear(&open);
-	return 0;
+	return err;
 }
 
 /* --- the keeper -------------------------------------------------------------------------------------------------- */
