@@ -132,13 +132,6 @@ static unsigned int worker_count(const struct mount_options *options)
 	return count > FUSE_WORKERS_MAX ? FUSE_WORKERS_MAX : (unsigned int)count;
 }
 
-static void stop_workers(struct mount_daemon *d)
-{
-	for (unsigned int i = d->server.worker_count; i-- > 0;)
-		if (d->server.workers[i] != NULL)
-			fuse_worker_stop(d->server.workers[i]);
-}
-
 /* Mount and serve. */
 static int attach(struct mount_daemon *d, char *error, size_t error_size)
 {
@@ -160,7 +153,7 @@ static int attach(struct mount_daemon *d, char *error, size_t error_size)
 			snprintf(error, error_size, "cannot start a worker: %s", strerror(-err));
 	}
 	if (err < 0) {
-		stop_workers(d);
+		fuse_workers_stop(server);
 		d->mount = fuse_mount_detach(d->mount);
 	}
 	return err;
@@ -246,7 +239,7 @@ static void finish(void *arg)
 	tell_registry(d);
 	fs_stats(d->server.fs, &stats);
 	lost = stats.bytes_lost;
-	stop_workers(d);
+	fuse_workers_stop(&d->server);
 	fuse_mount_renounce(d->mount);
 	d->mount = fuse_mount_detach(d->mount);
 	if (fs_drain(d->server.fs, &ctx) < 0)

@@ -29,14 +29,14 @@ struct fuse_server {
 	unsigned int entry_timeout_ms;
 
 	unsigned int worker_count;
-	struct fuse_worker *workers[FUSE_WORKERS_MAX];
+	struct fuse_worker *_Atomic workers[FUSE_WORKERS_MAX]; /* NULL: being started, or ended */
 	/* Called once, on a worker, when the kernel has ended the connection (unmount). */
 	void (*ended)(struct fuse_server *server);
 	_Atomic bool over;
 
 	/* INTERRUPTs, by the unique id of the request they mean, that may have come before it was entered anywhere. */
-	pthread_mutex_t early_lock; /* guards the two below */
-	uint64_t early[FUSE_EARLY_MAX];
+	pthread_mutex_t early_lock;     /* guards the two below */
+	uint64_t early[FUSE_EARLY_MAX]; /* 0: free */
 	unsigned int early_next;
 	_Atomic bool early_any; /* there was one */
 };
@@ -52,7 +52,7 @@ int fuse_server_init(int fd, char *error, size_t error_size);
  * requests. 0 when it runs.
  */
 int fuse_worker_start(struct fuse_server *server, int fd, unsigned int index);
-/* Stop serving when the last request has been answered, give the fs worker back, join the thread. */
-void fuse_worker_stop(struct fuse_worker *worker);
+/* Stop serving, all of them: when the last request has been answered, the fs workers are given back, the threads joined. */
+void fuse_workers_stop(struct fuse_server *server);
 
 #endif

@@ -58,13 +58,20 @@ static struct fuse_request **table_slot(struct fuse_worker *worker, uint64_t uni
 
 /*
  * Any worker may read an INTERRUPT, also before the one that reads its request has entered that. So it is noted first
- * and looked for then; whoever enters a request looks at the notes after. Most notes are of requests that were found or
- * have been answered: the next ones take their place.
+ * and looked for then; whoever enters a request looks at the notes after. A note is dropped when its request was found,
+ * so that many signals at once push out none that is needed; those that stay are of requests that have been answered,
+ * and the next ones take their place.
  */
 static void early_note(struct fuse_server *server, uint64_t unique)
 {
+	unsigned int at = 0;
+
 	pthread_mutex_lock(&server->early_lock);
-	server->early[server->early_next++ % FUSE_EARLY_MAX] = unique;
+	while (at < FUSE_EARLY_MAX && server->early[at] != 0)
+		at++;
+	if (at == FUSE_EARLY_MAX)
+		at = server->early_next++ % FUSE_EARLY_MAX;
+	server->early[at] = unique;
 	pthread_mutex_unlock(&server->early_lock);
 	atomic_store(&server->early_any, true);
 }
@@ -211,6 +218,7 @@ static void interrupt(struct fuse_server *server, uint64_t unique)
 				.unique = unique,
 			};
 			loop_post(worker->loop, &interruption->post);
+			early_take(server, unique);
 			return;
 		}
 	}
@@ -523,11 +531,21 @@ static void worker_end_posted(struct loop_post *post)
 		logger_die("no memory to stop a worker");
 }
 
-void fuse_worker_stop(struct fuse_worker *worker)
+void fuse_workers_stop(struct fuse_server *server)
 {
-	worker->stop_post.run = worker_end_posted;
-	loop_post(worker->loop, &worker->stop_post);
-	pthread_join(worker->thread, NULL);
-	worker->server->workers[worker->index] = NULL;
-	fuse_worker_free(worker);
+	for (unsigned int i = 0; i < server->worker_count; i++) {
+		struct fuse_worker *worker = server->workers[i];
+
+		if (worker == NULL)
+			continue;
+		worker->stop_post.run = worker_end_posted;
+		loop_post(worker->loop, &worker->stop_post);
+	}
+	/* Each may look into the tables of the others as long as it runs. */
+	for (unsigned int i = 0; i < server->worker_count; i++)
+		if (server->workers[i] != NULL)
+			pthread_join(server->workers[i]->thread, NULL);
+	for (unsigned int i = 0; i < server->worker_count; i++)
+		if (server->workers[i] != NULL)
+			server->workers[i] = fuse_worker_free(server->workers[i]);
 }
