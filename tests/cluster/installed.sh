@@ -1,11 +1,8 @@
 # For tests of what is installed; before anything else:  . "$(dirname "$0")/installed.sh"
 #
-# Such a test runs in a mount namespace of its own. `make install` puts everything into $T/root; lay_over() then lays it
-# over /sbin and /usr/local/bin, over an empty /run and /var/log, so that mount(8), umount(8) and the programs find each
-# other as on a machine that has it installed, while the machine stays as it is.
-if [ "$(id -u)" = 0 ] && [ -z "${OWN_NAMESPACE:-}" ]; then
-	exec env OWN_NAMESPACE=1 unshare -m --propagation private bash "$0" "$@"
-fi
+# `make install` puts everything into $T/root; lay_over() then lays it, in the test's mount namespace, over /sbin and
+# /usr/local/bin, over an empty /run and /var/log, so that mount(8), umount(8) and the programs find each other as on a
+# machine that has it installed, while the machine stays as it is.
 . "$(dirname "$0")/lib.sh"
 TREE=$(cd "$(dirname "$0")/../.." && pwd)
 STOPPED= # processes that a test has stopped

@@ -2,9 +2,16 @@
 #
 # A test is a short script: start, act, check. It gets a folder of its own ($T) and everything it starts through these
 # functions is ended and removed when it exits, also when it fails. Needs root. Waits for events, never for time to pass.
+# It runs in a mount namespace of its own, and has no mounts of others there: a copy of a mount keeps it alive when it is
+# unmounted elsewhere, so tests that run at the same time would hold up each other's ends.
 # $BUILD is what is tested, $SCALE (percent) how much work is done; of a failed test the logs are kept in $LOGS, and
 # everything in $T if $KEEP is set.
 # shellcheck shell=bash
+
+if [ "$(id -u)" = 0 ] && [ -z "${OWN_NAMESPACE:-}" ]; then
+	exec env OWN_NAMESPACE=1 unshare -m --propagation private bash "$0" "$@"
+fi
+[ "$(id -u)" != 0 ] || awk '$3 ~ /^fuse(\.|$)/ { print $2 }' /proc/mounts | tac | while read -r m; do umount -i -l "$(printf %b "$m")"; done
 
 set -u
 BUILD=${BUILD:-$(cd "$(dirname "$0")/../.." && pwd)/build}
