@@ -1,13 +1,29 @@
 #!/bin/bash
-# A mount that was evicted with bytes it had not sent yet: they never land on what others have written since, whoever had
-# the file open is told, and the mount goes on. Waits for a lease to run out.
+# What a session's end does whose lease has run out, after 30 s of silence. A mount that was evicted with bytes it had not
+# sent yet: they never land on what others have written since, whoever had the file open is told, and the mount goes on.
+# One that has died: what it had open of unlinked files is given back.
 . "$(dirname "$0")/lib.sh"
 
 start --osts 3
 mount_more "$T/n"
-daemon=$(strake cluster status "$T/c" --json | python3 -c '
+mount_more "$T/dies"
+daemon_of() {
+	strake cluster status "$T/c" --json | python3 -c '
 import json, sys
-print([m["pid"] for m in json.load(sys.stdin)["mounts"] if m["path"] == sys.argv[1]][0])' "$T/n")
+print([m["pid"] for m in json.load(sys.stdin)["mounts"] if m["path"] == sys.argv[1]][0])' "$1"
+}
+daemon=$(daemon_of "$T/n")
+
+head -c 3000000 /dev/urandom >"$T/dies/doomed"
+sync "$T/dies/doomed"
+doomed=$(printf %016x "$(stat -c %i "$T/dies/doomed")")
+objects() { find "$T"/c/ost?/objects -name "$doomed.*"; }
+[ -n "$(objects)" ] || fail "no objects of inode $doomed"
+exec 4<"$T/dies/doomed"
+rm "$T/dies/doomed"
+kill -9 "$(daemon_of "$T/dies")" || fail "no daemon to kill"
+exec 4<&-
+umount -l "$T/dies"
 
 # A process that has the file open there: says "dirty" when it has stopped its mount, ends when its fsync is answered.
 cat >"$T/holder" <<'PY'
@@ -52,7 +68,9 @@ print(page[:4].decode())' "$1/x"
 }
 
 put NEW1
-await "the eviction" grep -qs "not heard of .* evicted" "$T"/c/log/mds*.log
+[ -n "$(objects)" ] || fail "the dead client's open file was destroyed before its lease had run out"
+evictions() { [ "$(grep -s "not heard of .* evicted" "$T"/c/log/mds*.log | wc -l)" = "$1" ]; }
+await "both evictions" evictions 2
 put NEW2
 kill -CONT "$daemon" || fail "no daemon to go on"
 echo >&3
@@ -60,6 +78,9 @@ wait "$holder" || fail "the holder of the file"
 exec 3>&-
 expect "after the eviction" NEW2 "$(seen "$T/m")"
 expect "after the eviction, there" NEW2 "$(seen "$T/n")"
+
+gone() { [ -z "$(objects)" ]; }
+await "the dead client's orphan destroyed" gone
 
 # It goes on.
 echo again >"$T/n/y" && sync -f "$T/n/y" || fail "writing after the eviction"

@@ -24,16 +24,3 @@ objects() { find "$T"/c/ost?/objects -type f | wc -l; }
 exec 3<&-
 gone() { [ "$(objects)" = 0 ]; }
 await "its space given back" gone
-
-# A client that dies takes its orphans with it when its lease ends.
-mount_more "$T/m2"
-mount_pid=$(strake cluster status "$T/c" --json | python3 -c '
-import json, sys
-print([m["pid"] for m in json.load(sys.stdin)["mounts"] if m["path"] == sys.argv[1]][0])' "$T/m2")
-cp "$T/data" "$T/m2/doomed"
-exec 4<"$T/m2/doomed"
-rm "$T/m2/doomed"
-kill -9 "$mount_pid"
-exec 4<&-
-umount -l "$T/m2"
-await "the dead client's orphan destroyed" gone
