@@ -10,8 +10,7 @@
 
 #define LOOK_MS   20
 #define NOTICE_MS 1000  /* a daemon whom the kernel has let go mostly says so in less */
-#define STILL_MS  12000 /* nothing moved for longer than an attempt takes: the servers may be away */
-#define SILENT_MS 2000  /* likewise, and they are away */
+#define STILL_MS  12000 /* nothing moved for longer than an attempt takes, or a server to be started again */
 
 /* Do both lists name one MGS? */
 static bool same_filesystem(const struct mount_entry *entry, const struct address_list *mgs)
@@ -54,8 +53,6 @@ static bool wait_for(const struct mount_entry *earlier)
 	bool leaving = false, seen, held; /* seen: whether the kernel holds it can be told */
 
 	while (mount_registry_find_by_daemon(&earlier->daemon, &entry) == 0) {
-		unsigned int patience_ms = entry.silent > 0 ? SILENT_MS : STILL_MS;
-
 		if (entry.leaving != leaving || entry.bytes != bytes || entry.files != files)
 			moved_ns = clock_ns();
 		leaving = entry.leaving;
@@ -66,7 +63,7 @@ static bool wait_for(const struct mount_entry *earlier)
 		mount_entry_release(&entry);
 		if (!leaving && (held || (!seen && clock_ns() - began_ns > NOTICE_MS * NSEC_PER_MSEC)))
 			return true;
-		if (clock_ns() - moved_ns > patience_ms * NSEC_PER_MSEC)
+		if (clock_ns() - moved_ns > STILL_MS * NSEC_PER_MSEC)
 			return false;
 		fiber_sleep_ms(LOOK_MS);
 	}

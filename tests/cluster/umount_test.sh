@@ -35,18 +35,20 @@ for how in umount umount:fuse "umount -i" "strake umount"; do
 	do_act writer exit
 	if [ "$how" = "umount -i" ]; then
 		umount -i "$M" || fail "umount -i"
-		mount -t strake "$MGS:/" "$N" &
+		mount -t strake "$MGS:/" "$N" 2>"$T/said" &
 		waiter=$!
 	else
-		${how%:fuse} "$M" &
+		${how%:fuse} "$M" 2>"$T/said" &
 		waiter=$!
 	fi
 	await "the daemon to know that it is unmounted, by $how" is_leaving "$daemon"
 	alive "$daemon" || fail "the daemon ended with unwritten bytes"
-	alive "$waiter" || fail "$how did not wait for the daemon"
 	! is_shown "$N" || fail "mounted beside the daemon that still wrote"
 	thaw
-	wait "$waiter" || fail "$how, or the mount after it, failed when the OSTs were back"
+	if ! wait "$waiter"; then # a machine so busy that umount's patience with silent servers ended before they were back
+		grep -q "are not yet written" "$T/said" || fail "$how, or the mount after it, failed: $(cat "$T/said")"
+		await "the daemon to end" ended "$daemon"
+	fi
 	! alive "$daemon" || fail "$how, or the mount after it, did not wait for the daemon's end"
 	is_shown "$N" || elsewhere
 	has_text "$N/slow" "slow $how"
