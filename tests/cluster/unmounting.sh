@@ -60,7 +60,8 @@ if sys.argv[2] == "map": # not by the module mmap: it keeps the file open
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
     pages = libc.mmap(None, size, 3, 1, fd, 0)
-    ctypes.memset(pages, 49, size) # they are all there, and dirty
+    assert libc.mlock(ctypes.c_void_p(pages), ctypes.c_size_t(size)) == 0 # they are all there, and stay: no READ later
+    ctypes.memset(pages, 49, size) # dirty
     os.close(fd)
 print("begun")
 while True:
