@@ -22,8 +22,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define READY_MS 10000 /* for a daemon to come up */
-#define MAP_MS   10000 /* for all of them to be in the map after that */
+#define READY_MS 60000 /* for a daemon to come up: what cannot says so before, and a log may be long, a machine busy */
+#define MAP_MS   20000 /* for all of them to be in the map after that */
 #define PORT_MS  5000  /* for a port to be given back by a server that was killed */
 #define END_MS   10000 /* for what was killed to end */
 #define ARGS_MAX 16
