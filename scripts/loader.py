@@ -46,15 +46,16 @@ def sums(source, list_path):
     print(f"dataset {len(paths)} {total}")
 
 
-def worker(mount, part, wrong):
+def worker(mount, part, results):
+    wrong = []
     for digest, size, path in part:
         try:
             got = digest_of(os.path.join(mount, path))
+            if got != (digest, size):
+                wrong.append(f"{path}: {got[1]} bytes with checksum {got[0]}, not {size} with {digest}")
         except OSError as error:
-            wrong.put(f"{path}: {error}")
-            continue
-        if got != (digest, size):
-            wrong.put(f"{path}: {got[1]} bytes with checksum {got[0]}, not {size} with {digest}")
+            wrong.append(str(error))
+    results.put((len(wrong), wrong[:10]))  # little: nobody reads until all have ended
 
 
 def read(mount, list_path, workers=4, epochs=2):
@@ -63,22 +64,20 @@ def read(mount, list_path, workers=4, epochs=2):
     total = sum(size for _, size, _ in entries)
     for epoch in range(1, epochs + 1):
         random.Random(epoch).shuffle(entries)
-        wrong = multiprocessing.SimpleQueue()
+        results = multiprocessing.SimpleQueue()
         start = time.monotonic()
-        processes = [multiprocessing.Process(target=worker, args=(mount, entries[i::workers], wrong)) for i in range(workers)]
+        processes = [multiprocessing.Process(target=worker, args=(mount, entries[i::workers], results)) for i in range(workers)]
         for process in processes:
             process.start()
         for process in processes:
             process.join()
         seconds = time.monotonic() - start
-        if not wrong.empty() or any(p.exitcode for p in processes):
-            count = 0
-            while not wrong.empty():
-                count += 1
-                line = wrong.get()
-                if count <= 10:
-                    print(f"wrong: {line}", file=sys.stderr)
-            sys.exit(f"epoch {epoch}: {count} of {len(entries)} files are not as the source has them")
+        if any(process.exitcode for process in processes):
+            sys.exit(f"epoch {epoch}: a worker has died")
+        counts, wrong = zip(*(results.get() for _ in processes))
+        if sum(counts):
+            print(*(line for lines in wrong for line in lines), sep="\n", file=sys.stderr)
+            sys.exit(f"epoch {epoch}: {sum(counts)} of {len(entries)} files are not as the source has them")
         print(f"epoch {epoch} {len(entries)} {total} {seconds:.2f}")
 
 
