@@ -501,6 +501,14 @@ static int run_mount(const struct cluster *cluster, const char *mountpoint, cons
 	return 0;
 }
 
+/* Ours, and seen from here: its daemon may also go on for another mount namespace only, or write out what it holds. */
+static bool mount_is_seen(const struct cluster_mount *mount)
+{
+	struct mountinfo info;
+
+	return mountinfo_find(0, mount->path, &info) == 0 && strcmp(info.source, mount->source) == 0;
+}
+
 static int start_mount(const struct cluster *cluster, const char *key_path, const struct cluster_start_options *options)
 {
 	struct cluster_mount *mounts;
@@ -515,13 +523,13 @@ static int start_mount(const struct cluster *cluster, const char *key_path, cons
 	if (err)
 		return cli_fail("cannot see what is mounted: %s", strerror(-err));
 	for (size_t i = 0; i < count; i++) {
-		if (strcmp(mounts[i].path, path) != 0)
+		if (strcmp(mounts[i].path, path) != 0 || !mount_is_seen(&mounts[i]))
 			continue;
 		if (process_is_doomed(&mounts[i].daemon) && wait_for_end(&mounts[i].daemon, path) == 0)
 			mounts[i].daemon.pid = 0;
-		is_there = mounts[i].daemon.pid != 0;
+		is_there |= mounts[i].daemon.pid != 0;
 		/* Its daemon was killed: what it left in the tree answers nobody any more. */
-		if (!is_there && umount2(path, MNT_DETACH) < 0)
+		if (mounts[i].daemon.pid == 0 && umount2(path, MNT_DETACH) < 0)
 			cli_fail("%s: the remains of a dead mount: %s", path, strerror(errno));
 	}
 	free(mounts);

@@ -33,6 +33,16 @@ crash oss 1
 strake cluster start "$T/c" >/dev/null || fail "starting what is missing"
 expect "content after a lost OSS" "first words" "$(cat "$T/m/file")"
 
+# A mount that lives on in another namespace only is none here.
+unshare -m sleep 1000 &
+other=$!
+PIDS="$PIDS $other"
+await "another namespace" grep -qs " $T/m " "/proc/$other/mounts"
+strake umount "$T/m" 2>"$T/said" || fail "umount: $(cat "$T/said")"
+strake cluster start "$T/c" --mount "$T/m" >/dev/null || fail "start beside a mount elsewhere"
+expect "content beside a mount elsewhere" "first words" "$(cat "$T/m/file")"
+kill "$other"
+
 # Killed a moment ago and not yet gone: seen, waited for, and started again. A tracer makes that moment as long as we like.
 hold() { # PID: kills it and holds it in its last moment until there is a line to read
 	python3 -c '
