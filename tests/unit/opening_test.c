@@ -306,6 +306,61 @@ START_TEST(nothing_can_be_reflected)
 }
 END_TEST
 
+/* The macs as opening.h writes them down: programs of different age make the same ones. */
+static void mac_by_the_book(const struct key *key, const char *label, const struct talk *talk, size_t welcome_size,
+			    uint8_t ret_mac[MAC_SIZE])
+{
+	const struct key_part parts[] = {
+		{ label, strlen(label) },
+		{ talk->hello, OPENING_HELLO_SIZE },
+		{ talk->welcome, welcome_size },
+	};
+
+	key_mac(key, parts, 3, ret_mac);
+}
+
+START_TEST(macs_are_those_of_the_header_file)
+{
+	struct talk talk = talk_good();
+	uint8_t mac[MAC_SIZE];
+
+	talk_all(&talk);
+	ck_assert_int_eq(talk.accepted, 0);
+	mac_by_the_book(&cluster, "strake server", &talk, OPENING_WELCOME_SIZE - MAC_SIZE, mac);
+	ck_assert_mem_eq(talk.welcome + OPENING_WELCOME_SIZE - MAC_SIZE, mac, MAC_SIZE);
+	mac_by_the_book(&cluster, "strake client", &talk, OPENING_WELCOME_SIZE, mac);
+	ck_assert_mem_eq(talk.proof, mac, MAC_SIZE);
+}
+END_TEST
+
+/* A server that has the key and does not heed the HELLO: the client looks for itself whom it has met. */
+START_TEST(a_client_believes_its_own_eyes)
+{
+	static const struct {
+		size_t offset; /* in WELCOME */
+		int result;
+	} lies[] = {
+		{ 4, -EPROTO },  /* version */
+		{ 6, -ESTALE },  /* role */
+		{ 16, -ESTALE }, /* filesystem */
+		{ 32, -ESTALE }, /* target */
+	};
+
+	for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
+		struct talk talk = talk_good();
+
+		opening_hello_encode(&talk.wants, talk.hello);
+		talk_welcome(&talk);
+		talk.welcome[lies[i].offset]++;
+		mac_by_the_book(&cluster, "strake server", &talk, OPENING_WELCOME_SIZE - MAC_SIZE,
+				talk.welcome + OPENING_WELCOME_SIZE - MAC_SIZE);
+		talk_prove(&talk);
+		ck_assert_msg(talk.proven == lies[i].result, "lie %zu: %d", i, talk.proven);
+		ck_assert_str_ne(talk.client_text, "");
+	}
+}
+END_TEST
+
 START_TEST(the_beginning_of_a_hello_is_enough_to_refuse)
 {
 	struct talk talk = talk_good();
@@ -344,5 +399,5 @@ START_TEST(words_are_made_harmless)
 END_TEST
 
 UNIT_MAIN("opening", the_right_client_is_let_in, the_wrong_client_is_told_why, every_bit_counts,
-	  nothing_can_be_replayed, nothing_can_be_reflected, the_beginning_of_a_hello_is_enough_to_refuse,
-	  words_are_made_harmless)
+	  nothing_can_be_replayed, nothing_can_be_reflected, macs_are_those_of_the_header_file,
+	  a_client_believes_its_own_eyes, the_beginning_of_a_hello_is_enough_to_refuse, words_are_made_harmless)
