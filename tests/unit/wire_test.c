@@ -24,6 +24,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -35,7 +36,8 @@
 #define SLOWER 1
 #endif
 
-#define HELD_MAX 256
+#define HELD_MAX         256
+#define WELCOME_NONCE_AT 48
 
 static struct key cluster_key, admin_key, foreign_key;
 static struct uuid fs_uuid, target_uuid, own_uuid;
@@ -1265,10 +1267,14 @@ static void raw_send(int fd, const void *data, size_t size)
 	}
 }
 
+/* In a fiber the loop goes on meanwhile: the other end may be on it. */
 static void raw_receive(int fd, void *data, size_t size)
 {
-	ssize_t received = recv(fd, data, size, MSG_WAITALL);
+	ssize_t received;
 
+	if (fiber_self() != NULL)
+		WAIT_FOR(recv(fd, data, size, MSG_PEEK | MSG_DONTWAIT) == (ssize_t)size);
+	received = recv(fd, data, size, MSG_WAITALL);
 	assert(received == (ssize_t)size);
 }
 
@@ -1301,7 +1307,7 @@ static int raw_open(const struct server *server)
 	assert(opening_prove(&cluster_key, hello_bytes, welcome, &is, proof, text) == 0);
 	raw_send(fd, proof, sizeof(proof));
 	raw_receive(fd, accept, sizeof(accept));
-	assert(opening_accepted(accept, &credits, text) == 0 && credits == SERVICE_CREDITS_DEFAULT);
+	assert(opening_accepted(accept, &credits, text) == 0 && credits > 0);
 	return fd;
 }
 
@@ -1349,14 +1355,17 @@ START_TEST(garbage_is_cut_off)
 	uint8_t *data = malloc(4 * 1024 * 1024);
 	struct frame_header header;
 	size_t size;
+	uint64_t began_ns;
 	int fd;
 
 	server_thread_start(&server);
 
-	/* Before the opening: another protocol, and noise, long and short. */
+	/* Before the opening: another protocol, and noise, long and short. At once, whatever would have followed. */
+	began_ns = clock_ns();
 	fd = raw_connect(&server);
 	raw_send(fd, "GET / HTTP/1.1\r\n\r\n", 18);
 	raw_expect_end(fd);
+	assert(clock_ns() - began_ns < OPENING_DEADLINE_MS * NSEC_PER_MSEC);
 	for (unsigned int i = 0; i < 20; i++) {
 		uint8_t *noise = pattern(300, i + 1);
 
@@ -1538,17 +1547,421 @@ START_TEST(a_peer_that_does_not_read_is_cut_off)
 	struct server server = { .config = { .stall_ms = 600 } };
 	uint8_t *data = malloc(2 * 1024 * 1024);
 	size_t size = raw_request(data, 1, 1024 * 1024);
+	uint64_t began_ns = clock_ns();
 	int fd;
 
 	server_thread_start(&server);
 	fd = raw_open(&server);
 	for (unsigned int i = 0; i < 64; i++)
 		raw_send(fd, data, size);
-	/* What the kernel had taken still comes. */
+	/* What the kernel had taken still comes. By itself the kernel would give it up after 30 s. */
 	raw_expect_end(fd);
+	assert(clock_ns() - began_ns < 20 * NSEC_PER_SEC);
 	server_is_well(&server);
 	server_thread_stop(&server);
 	free(data);
+}
+END_TEST
+
+/* It sends more than it was granted: what is above waits on its side of the wire. */
+static void body_greedy(struct world *world)
+{
+	Strake__GlimpseRequest request = STRAKE__GLIMPSE_REQUEST__INIT;
+	struct frame_header header = { .version = FRAME_VERSION, .kind = FRAME_REQUEST, .opcode = OP_GLIMPSE };
+	uint8_t data[FRAME_HEADER_SIZE + 64];
+	unsigned int left = 40;
+	int fd = raw_open(&world->server);
+
+	request.stripe_size = 65536;
+	header.body_len = (uint32_t)strake__glimpse_request__pack(&request, data + FRAME_HEADER_SIZE);
+	header.body_sum = crc32c(data + FRAME_HEADER_SIZE, header.body_len);
+	for (header.xid = 1; header.xid <= left; header.xid++) {
+		frame_encode(&header, data);
+		raw_send(fd, data, FRAME_HEADER_SIZE + header.body_len);
+	}
+	for (; left > 0; left -= 4) {
+		WAIT_FOR(world->server.held_count >= 4);
+		server_release(&world->server);
+	}
+	assert(world->server.held_most == 4);
+	close(fd);
+}
+
+START_TEST(nobody_takes_more_than_he_was_granted)
+{
+	on_one_loop((struct service_config){ .credits = 4 }, body_greedy);
+}
+END_TEST
+
+/* Each greeting has nonces of its own, so what was said to one server or client is worth nothing to the next. */
+static void body_greetings(struct world *world)
+{
+	const struct opening_hello hello = { .own_role = ROLE_CLIENT };
+	uint8_t greeting[OPENING_HELLO_SIZE], first[OPENING_WELCOME_SIZE], second[OPENING_WELCOME_SIZE];
+	int fd;
+
+	opening_hello_encode(&hello, greeting);
+	fd = raw_connect(&world->server);
+	raw_send(fd, greeting, sizeof(greeting));
+	raw_receive(fd, first, sizeof(first));
+	close(fd);
+	fd = raw_connect(&world->server);
+	raw_send(fd, greeting, sizeof(greeting));
+	raw_receive(fd, second, sizeof(second));
+	close(fd);
+	assert(memcmp(first, second, WELCOME_NONCE_AT) == 0);
+	assert(memcmp(first + WELCOME_NONCE_AT, second + WELCOME_NONCE_AT, OPENING_NONCE_SIZE) != 0);
+}
+
+START_TEST(greetings_have_nonces_of_their_own)
+{
+	on_one_loop((struct service_config){ 0 }, body_greetings);
+}
+END_TEST
+
+static void raw_skip(int fd, size_t size)
+{
+	static uint8_t data[65536];
+	ssize_t received;
+
+	for (; size > 0; size -= (size_t)received)
+		WAIT_FOR((received = recv(fd, data, size < sizeof(data) ? size : sizeof(data), MSG_DONTWAIT)) > 0);
+}
+
+/* It asks for much and reads late: meanwhile it is not read either, so what waits for it is bounded. */
+static void body_late(struct world *world)
+{
+	const unsigned int asked = 100; /* several times SERVICE_QUEUE_MAX, and more than the kernel takes besides */
+	const size_t answer_size = 800 * 1024;
+	Strake__ReadRequest request = STRAKE__READ_REQUEST__INIT;
+	struct frame_header header = { .version = FRAME_VERSION, .kind = FRAME_REQUEST, .opcode = OP_READ };
+	uint8_t data[FRAME_HEADER_SIZE + 64];
+	int fd = raw_open(&world->server);
+
+	request.object = OBJECT(1);
+	request.offset = answer_size / sizeof(uint32_t);
+	header.body_len = (uint32_t)strake__read_request__pack(&request, data + FRAME_HEADER_SIZE);
+	header.body_sum = crc32c(data + FRAME_HEADER_SIZE, header.body_len);
+	frame_encode(&header, data);
+	for (unsigned int i = 0; i < asked; i++)
+		raw_send(fd, data, FRAME_HEADER_SIZE + header.body_len);
+	WAIT_FOR(world->server.handled * answer_size >= SERVICE_QUEUE_MAX);
+	assert(world->server.handled < asked);
+	for (unsigned int i = 0; i < asked; i++) {
+		raw_receive(fd, data, FRAME_HEADER_SIZE);
+		assert(frame_decode(data, &header) == 0 && header.body_len > answer_size);
+		raw_skip(fd, header.body_len);
+	}
+	assert(world->server.handled == asked);
+	close(fd);
+}
+
+START_TEST(a_peer_that_reads_late_is_read_late)
+{
+	on_one_loop((struct service_config){ 0 }, body_late);
+}
+END_TEST
+
+/* It subscribes, and does not read what it is told. */
+static void body_deaf(struct world *world)
+{
+	Strake__ClusterMap map = STRAKE__CLUSTER_MAP__INIT;
+	char *name = malloc(FRAME_BODY_MAX / 2);
+	int fd = raw_open(&world->server);
+
+	memset(name, 'x', FRAME_BODY_MAX / 2 - 1);
+	name[FRAME_BODY_MAX / 2 - 1] = 0;
+	map.fs_name = name;
+	map.fs_uuid = (ProtobufCBinaryData){ sizeof(fs_uuid), fs_uuid.bytes };
+	for (size_t told = 0; world->server.closed == 0; told += FRAME_BODY_MAX / 2) {
+		assert(told <= 2 * SERVICE_QUEUE_MAX);
+		service_each_conn(world->server.service, push_map, &map.base);
+		/* Now and then the kernel takes what it can. */
+		if (told % (4 * FRAME_BODY_MAX) == 0)
+			fiber_sleep_ms(1);
+	}
+	free(name);
+	close(fd);
+}
+
+START_TEST(who_does_not_listen_is_told_no_more)
+{
+	on_one_loop((struct service_config){ 0 }, body_deaf);
+}
+END_TEST
+
+/* --- servers that do not keep to it ------------------------------------------------------------------------------- */
+
+/* A server made by hand, on the loop of its client. */
+struct liar {
+	int listener;
+	char address[32];
+};
+
+static struct liar liar_start(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	socklen_t len = sizeof(address);
+	struct liar liar = { .listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert(liar.listener >= 0 && bind(liar.listener, (struct sockaddr *)&address, sizeof(address)) == 0);
+	assert(listen(liar.listener, 16) == 0);
+	assert(getsockname(liar.listener, (struct sockaddr *)&address, &len) == 0);
+	snprintf(liar.address, sizeof(liar.address), "127.0.0.1:%u", ntohs(address.sin_port));
+	return liar;
+}
+
+/* The next connection, with the opening done as it should be. */
+static int liar_accept(const struct liar *liar, uint16_t credits, uint8_t ret_hello[OPENING_HELLO_SIZE])
+{
+	const struct opening_server self = {
+		.fs = fs_uuid, .target = target_uuid, .role = ROLE_OST, .key = &cluster_key, .credits = credits
+	};
+	uint8_t welcome[OPENING_WELCOME_SIZE], proof[OPENING_PROOF_SIZE], accepted[OPENING_ACCEPT_SIZE];
+	const uint8_t nonce[OPENING_NONCE_SIZE] = { 1 };
+	struct opening_hello hello;
+	char text[OPENING_TEXT_SIZE];
+	int fd;
+
+	WAIT_FOR((fd = accept4(liar->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
+	raw_receive(fd, ret_hello, OPENING_HELLO_SIZE);
+	assert(opening_welcome(&self, ret_hello, nonce, &hello, welcome, text) == 0);
+	raw_send(fd, welcome, sizeof(welcome));
+	raw_receive(fd, proof, sizeof(proof));
+	assert(opening_accept(&self, ret_hello, welcome, proof, accepted, text) == 0);
+	raw_send(fd, accepted, sizeof(accepted));
+	return fd;
+}
+
+static struct frame_header liar_hear(int fd)
+{
+	uint8_t data[FRAME_HEADER_SIZE], body[256];
+	struct frame_header header;
+
+	raw_receive(fd, data, sizeof(data));
+	assert(frame_decode(data, &header) == 0 && header.body_len <= sizeof(body));
+	if (header.body_len > 0)
+		raw_receive(fd, body, header.body_len);
+	return header;
+}
+
+/* An answer to what was heard: an error, which needs no body. */
+static struct frame_header liar_answer(const struct frame_header *heard)
+{
+	return (struct frame_header){
+		.version = FRAME_VERSION,
+		.kind = FRAME_REPLY,
+		.opcode = heard->opcode,
+		.xid = heard->xid,
+		.status = ENXIO,
+	};
+}
+
+static void liar_say(int fd, const struct frame_header *header)
+{
+	uint8_t data[FRAME_HEADER_SIZE];
+
+	frame_encode(header, data);
+	raw_send(fd, data, sizeof(data));
+}
+
+/* Answers to something else than was asked: none of them is taken for one, and the connection is given up. */
+static void body_lies(struct world *world)
+{
+	const struct liar liar = liar_start();
+	struct peer *peer = peer_to(world->loop, liar.address);
+	uint8_t greetings[2][OPENING_HELLO_SIZE];
+
+	for (unsigned int lie = 0; lie < 4; lie++) {
+		struct hold hold = { 0 };
+		struct frame_header heard, answer;
+		int fd;
+
+		hold_start(&hold, world->loop, peer);
+		fd = liar_accept(&liar, 4, greetings[lie % 2]);
+		heard = liar_hear(fd);
+		answer = liar_answer(&heard);
+		switch (lie) {
+		case 0: /* a call of long ago, in the same place of the table */
+			answer.xid += 1 << 16;
+			break;
+		case 1: /* a place that is not used */
+			answer.xid++;
+			break;
+		case 2:
+			answer.opcode = OP_READ;
+			break;
+		default:
+			answer.kind = FRAME_REQUEST;
+			break;
+		}
+		liar_say(fd, &answer);
+		hold_wait(&hold);
+		assert(!hold.call.answered && (hold.result == -EPROTO || hold.result == -ECONNRESET));
+		close(fd);
+	}
+	assert(memcmp(greetings[0], greetings[1], OPENING_HELLO_SIZE) != 0); /* the nonce */
+	close(liar.listener);
+	peer_free(peer);
+}
+
+START_TEST(an_answer_to_something_else_is_none)
+{
+	on_one_loop((struct service_config){ 0 }, body_lies);
+}
+END_TEST
+
+/* An answer to a request that has not left yet: were it believed, its bulk would be sent out of memory handed back. */
+static void body_early(struct world *world)
+{
+	const struct liar liar = liar_start();
+	struct peer *peer = peer_to(world->loop, liar.address);
+	uint8_t *out = pattern(FRAME_BULK_MAX, 1), hello[OPENING_HELLO_SIZE];
+	struct iovec iov = { out, FRAME_BULK_MAX };
+	struct hold holds[16] = { 0 };
+	struct frame_header heard, answer;
+	int fd;
+
+	for (size_t i = 0; i < 16; i++) {
+		holds[i].call.bulk_out = &iov;
+		holds[i].call.bulk_out_count = 1;
+		hold_start(&holds[i], world->loop, peer);
+	}
+	fd = liar_accept(&liar, 16, hello);
+	heard = liar_hear(fd);
+	WAIT_FOR(holds[15].call.sending);
+	answer = liar_answer(&heard);
+	answer.xid += 15 * (1 << 16) + 15; /* the sixteenth call, in the sixteenth place */
+	liar_say(fd, &answer);
+	for (size_t i = 0; i < 16; i++) {
+		hold_wait(&holds[i]);
+		assert(!holds[i].call.answered);
+	}
+	close(fd);
+	close(liar.listener);
+	peer_free(peer);
+	free(out);
+}
+
+START_TEST(an_answer_before_the_question_is_none)
+{
+	on_one_loop((struct service_config){ 0 }, body_early);
+}
+END_TEST
+
+/* A client keeps to what the server grants, also when it takes some back. */
+static void body_granted(struct world *world)
+{
+	const struct liar liar = liar_start();
+	struct peer *peer = peer_to(world->loop, liar.address);
+	struct hold holds[12] = { 0 };
+	struct frame_header heard[12], answer;
+	unsigned int asked = 0, answered = 0, granted = 4;
+	uint8_t hello[OPENING_HELLO_SIZE];
+	int fd, waiting = 0;
+
+	for (size_t i = 0; i < 12; i++)
+		hold_start(&holds[i], world->loop, peer);
+	fd = liar_accept(&liar, (uint16_t)granted, hello);
+	while (answered < 12) {
+		while (asked < 12 && asked - answered < granted)
+			heard[asked++] = liar_hear(fd);
+		if (answered == 4)
+			granted = 2;
+		answer = liar_answer(&heard[answered]);
+		answer.credits = (uint16_t)granted;
+		/* What it sends, it sends before it has this answer. */
+		fiber_sleep_ms(1);
+		assert(ioctl(fd, FIONREAD, &waiting) == 0 && waiting == 0);
+		liar_say(fd, &answer);
+		hold_wait(&holds[answered++]);
+	}
+	close(fd);
+	close(liar.listener);
+	peer_free(peer);
+}
+
+START_TEST(what_is_granted_can_be_taken_back)
+{
+	on_one_loop((struct service_config){ 0 }, body_granted);
+}
+END_TEST
+
+/* Whoever is not there is asked more and more seldom. */
+static void body_backoff(struct world *world)
+{
+	const struct liar liar = liar_start();
+	struct peer *peer = peer_to(world->loop, liar.address);
+	struct hold hold = { 0 };
+	uint64_t began_ns = clock_ns();
+
+	hold_start(&hold, world->loop, peer);
+	for (unsigned int i = 0; i < 7; i++) {
+		int fd;
+
+		WAIT_FOR((fd = accept4(liar.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
+		close(fd);
+	}
+	/* Half of 20, 40, 80, 160, 320 and 640 ms, at least. */
+	assert(clock_ns() - began_ns >= 630 * NSEC_PER_MSEC);
+	close(liar.listener);
+	peer_free(peer);
+	hold_wait(&hold);
+}
+
+START_TEST(attempts_become_rare)
+{
+	on_one_loop((struct service_config){ 0 }, body_backoff);
+}
+END_TEST
+
+/* --- silence ------------------------------------------------------------------------------------------------------ */
+
+/* Who says nothing: in the opening, on either side of it, and on a connection that is idle. All at once: it takes time. */
+static void body_silence(struct world *world)
+{
+	const struct liar mute = liar_start(), idle = liar_start();
+	const char *address = idle.address;
+	struct client client = client_of(world->loop, &address, 1);
+	struct peer *peer = peer_to(world->loop, mute.address);
+	uint8_t hello[OPENING_HELLO_SIZE];
+	struct frame_header heard, answer;
+	struct hold first = { 0 }, unheard = { 0 };
+	int fd = raw_connect(&world->server), idle_fd;
+
+	peer_free(client.peer);
+	client.config.owner = &client;
+	client.config.lost = client_lost;
+	assert(peer_new(world->loop, &client.config, &client.peer) == 0);
+	hold_start(&unheard, world->loop, peer);
+	hold_start(&first, world->loop, client.peer);
+	idle_fd = liar_accept(&idle, 4, hello);
+	heard = liar_hear(idle_fd);
+	answer = liar_answer(&heard);
+	liar_say(idle_fd, &answer);
+	hold_wait(&first);
+	assert(first.result == -ENXIO);
+
+	/* It asks by itself whether somebody is there, and there is none. */
+	heard = liar_hear(idle_fd);
+	assert(heard.opcode == OP_PING && client.lost == 0);
+	WAIT_FOR(client.lost == 1);
+
+	assert(strstr(peer_last_error(peer), "no complete greeting in time") != NULL);
+	assert(recv(fd, hello, 1, MSG_DONTWAIT) == 0); /* the server's end */
+	close(fd);
+	close(idle_fd);
+	close(mute.listener);
+	close(idle.listener);
+	peer_free(client.peer);
+	peer_free(peer);
+	hold_wait(&unheard);
+}
+
+START_TEST(silence_is_noticed)
+{
+	on_one_loop((struct service_config){ 0 }, body_silence);
 }
 END_TEST
 
@@ -1621,4 +2034,7 @@ UNIT_MAIN("wire", bulk_and_bodies_of_all_sizes_go_both_ways, long_bodies_arrive_
 	  requests_wait_for_bulk_memory, refusals_and_errors_reach_the_caller, bulk_leaves_from_files,
 	  the_hook_has_the_connection_first, the_hook_may_wait, pushes_arrive, addresses_are_tried_in_turn,
 	  refusals_are_told_in_words, garbage_is_cut_off, noise_in_right_frames_is_survived, frames_may_be_cut_anywhere,
-	  a_peer_that_does_not_read_is_cut_off, two_thousand_idle_connections_are_cheap, connections_are_bounded)
+	  a_peer_that_does_not_read_is_cut_off, nobody_takes_more_than_he_was_granted,
+	  greetings_have_nonces_of_their_own, a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more,
+	  an_answer_to_something_else_is_none, an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back,
+	  attempts_become_rare, silence_is_noticed, two_thousand_idle_connections_are_cheap, connections_are_bounded)
