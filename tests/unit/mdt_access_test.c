@@ -2,6 +2,7 @@
 #include "mdt_driver.h"
 #include "unit.h"
 
+#include <stdio.h> /* RENAME_EXCHANGE */
 #include <sys/xattr.h>
 
 #define OWNER  1000
@@ -112,6 +113,35 @@ START_TEST(directories_want_search_and_write)
 	ck_assert_int_eq(driver_make(driver, OP_MKDIR, dir, "newer", 0755, NULL), -EACCES);
 	ck_assert_int_eq(driver_link(driver, file, dir, "newer"), -EACCES);
 	ck_assert_int_eq(driver_rename(driver, dir, "file", dir, "newer", 0), -EACCES);
+	driver_free(driver);
+}
+END_TEST
+
+/* Two directories that anybody may write, one that only root may, and a directory and a file of root's to move. */
+START_TEST(renames_want_both_directories)
+{
+	struct driver *driver = driver_new();
+	uint64_t open, other, closed, moved;
+
+	ck_assert_int_eq(driver_make(driver, OP_MKDIR, DRIVER_ROOT, "open", 0777, &open), 0);
+	ck_assert_int_eq(driver_make(driver, OP_MKDIR, DRIVER_ROOT, "other", 0777, &other), 0);
+	closed = driver_mkdir(driver, DRIVER_ROOT, "closed");
+	moved = driver_mkdir(driver, open, "moved");
+	driver_create(driver, open, "file");
+	driver_create(driver, closed, "there");
+	become(driver, OTHER);
+	ck_assert_int_eq(driver_rename(driver, open, "file", closed, "new", 0), -EACCES);
+	ck_assert_int_eq(driver_rename(driver, open, "file", closed, "there", 0), -EACCES);
+	ck_assert_int_eq(driver_rename(driver, closed, "there", open, "new", 0), -EACCES);
+	ck_assert_int_eq(driver_rename(driver, open, "file", other, "file", 0), 0);
+	/* A directory that changes its parent is written to. */
+	ck_assert_int_eq(driver_rename(driver, open, "moved", other, "moved", 0), -EACCES);
+	ck_assert_int_eq(driver_rename(driver, other, "file", open, "moved", RENAME_EXCHANGE), -EACCES);
+	ck_assert_int_eq(driver_rename(driver, open, "moved", open, "renamed", 0), 0);
+	ck_assert_int_eq(chmod_as(driver, 0, moved, 0777), 0);
+	become(driver, OTHER);
+	ck_assert_int_eq(driver_rename(driver, open, "renamed", other, "moved", 0), 0);
+	driver_check(driver);
 	driver_free(driver);
 }
 END_TEST
@@ -336,5 +366,5 @@ START_TEST(xattr_namespaces)
 }
 END_TEST
 
-UNIT_MAIN("mdt_access", mode_bits, directories_want_search_and_write, sticky, chmod_and_chown, writers_lose_suid, times,
-	  set_group_directories, umask_and_kinds, xattr_namespaces)
+UNIT_MAIN("mdt_access", mode_bits, directories_want_search_and_write, renames_want_both_directories, sticky,
+	  chmod_and_chown, writers_lose_suid, times, set_group_directories, umask_and_kinds, xattr_namespaces)

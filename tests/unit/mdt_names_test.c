@@ -165,6 +165,36 @@ START_TEST(rename_onto_itself_keeps_both_names)
 }
 END_TEST
 
+/* As if it had so many already. */
+static void set_links(struct driver *driver, uint64_t ino, uint32_t nlink)
+{
+	struct inode inode = driver_inode(driver, ino);
+
+	inode.nlink = nlink;
+	inode_store(driver->state.view, &inode);
+}
+
+START_TEST(links_are_bounded)
+{
+	struct driver *driver = driver_new();
+	uint64_t file = driver_create(driver, DRIVER_ROOT, "file"), full = driver_mkdir(driver, DRIVER_ROOT, "full");
+
+	driver_mkdir(driver, DRIVER_ROOT, "dir");
+	driver_mkdir(driver, full, "sub");
+	set_links(driver, file, INODE_LINKS_MAX - 1);
+	ck_assert_int_eq(driver_link(driver, file, DRIVER_ROOT, "last"), 0);
+	ck_assert_int_eq(driver_link(driver, file, DRIVER_ROOT, "more"), -EMLINK);
+	set_links(driver, full, INODE_LINKS_MAX);
+	ck_assert_int_eq(driver_make(driver, OP_MKDIR, full, "more", 0755, NULL), -EMLINK);
+	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "dir", full, "more", 0), -EMLINK);
+	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "dir", full, "sub", 0), 0);
+	driver_create(driver, full, "file");
+	ck_assert_int_eq(driver_rmdir(driver, full, "sub"), 0);
+	ck_assert_int_eq(driver_make(driver, OP_MKDIR, full, "more", 0755, NULL), 0);
+	driver_free(driver);
+}
+END_TEST
+
 START_TEST(times_and_versions)
 {
 	struct driver *driver = driver_new();
@@ -256,4 +286,4 @@ START_TEST(no_space_leaves_room_to_remove)
 END_TEST
 
 UNIT_MAIN("mdt_names", forms, targets_come_back, not_what_it_seems, rename_cases, rename_onto_itself_keeps_both_names,
-	  times_and_versions, create_opens_what_is_there, no_space_leaves_room_to_remove)
+	  links_are_bounded, times_and_versions, create_opens_what_is_there, no_space_leaves_room_to_remove)
