@@ -2,6 +2,8 @@
 #include "mdt_driver.h"
 #include "unit.h"
 
+#include "mds/xattr.h"
+
 #include <stdio.h> /* RENAME_EXCHANGE */
 #include <sys/xattr.h>
 
@@ -236,6 +238,57 @@ START_TEST(writers_lose_suid)
 }
 END_TEST
 
+static int truncate_as(struct driver *driver, uint32_t uid, uint64_t ino, uint64_t size, bool open_handle)
+{
+	Strake__SetattrRequest request = STRAKE__SETATTR_REQUEST__INIT;
+
+	become(driver, uid);
+	request.cred = &driver->cred;
+	request.ino = ino;
+	request.has_size = 1;
+	request.size = size;
+	request.has_open_handle = request.open_handle = open_handle;
+	return driver_change(driver, OP_SETATTR, &request.base);
+}
+
+static int punch_as(struct driver *driver, uint32_t uid, uint64_t ino)
+{
+	Strake__PunchRequest request = STRAKE__PUNCH_REQUEST__INIT;
+
+	become(driver, uid);
+	request.cred = &driver->cred;
+	request.ino = ino;
+	request.end = 4096;
+	return driver_change(driver, OP_PUNCH, &request.base);
+}
+
+/* Permission is looked at when a file is opened: who has it open for writing may go on, whatever the mode is now. */
+START_TEST(content_is_the_writers)
+{
+	struct driver *driver;
+	uint64_t dir, file;
+
+	driver = with_files(0755, 06744, &dir, &file);
+	ck_assert_int_eq(truncate_as(driver, OTHER, file, 10, false), -EACCES);
+	ck_assert_int_eq(punch_as(driver, OTHER, file), -EACCES);
+	ck_assert_int_eq(truncate_as(driver, OTHER, file, 10, true), 0);
+	ck_assert_int_eq(chmod_as(driver, 0, file, 06744), 0);
+	opens_add(driver->opens, driver->session, file, OPEN_READ);
+	ck_assert_int_eq(truncate_as(driver, OTHER, file, 20, false), -EACCES);
+	ck_assert_int_eq(punch_as(driver, OTHER, file), -EACCES);
+	opens_add(driver->opens, driver->session, file, OPEN_WRITE);
+	ck_assert_int_eq(truncate_as(driver, OTHER, file, 20, false), 0);
+	ck_assert_int_eq(chmod_as(driver, 0, file, 06744), 0);
+
+	/* It loses its privileges by that, but not by root's hand. */
+	ck_assert_int_eq(punch_as(driver, 0, file), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).mode, S_IFREG | 06744);
+	ck_assert_int_eq(punch_as(driver, OTHER, file), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).mode, S_IFREG | 0744);
+	driver_free(driver);
+}
+END_TEST
+
 static int utimes_as(struct driver *driver, uint32_t uid, uint64_t ino, bool now)
 {
 	Strake__SetattrRequest request = STRAKE__SETATTR_REQUEST__INIT;
@@ -366,5 +419,39 @@ START_TEST(xattr_namespaces)
 }
 END_TEST
 
+/* As many names as listxattr(2) can tell, as long as Linux lets them be. */
+START_TEST(xattr_limits)
+{
+	enum { NAMES = XATTR_NAMES_LEN_MAX / (XATTR_NAME_LEN_MAX + 1) };
+	static char value[XATTR_VALUE_LEN_MAX + 2], name[XATTR_NAME_LEN_MAX + 2];
+	Strake__ListxattrRequest list = STRAKE__LISTXATTR_REQUEST__INIT;
+	struct driver *driver = driver_new();
+	uint64_t file = driver_create(driver, DRIVER_ROOT, "file"), other = driver_create(driver, DRIVER_ROOT, "other");
+
+	memset(value, 'v', XATTR_VALUE_LEN_MAX + 1);
+	ck_assert_int_eq(driver_setxattr(driver, other, "user.x", value, 0), -E2BIG);
+	value[XATTR_VALUE_LEN_MAX] = '\0';
+	ck_assert_int_eq(driver_setxattr(driver, other, "user.x", value, 0), 0);
+
+	memset(name, 'n', XATTR_NAME_LEN_MAX + 1);
+	memcpy(name, "user.", 5);
+	ck_assert_int_eq(driver_setxattr(driver, file, name, "", 0), -ERANGE);
+	name[XATTR_NAME_LEN_MAX] = '\0';
+	for (int i = 0; i < NAMES; i++) {
+		snprintf(name + 5, 4, "%03d", i);
+		name[8] = 'n';
+		ck_assert_int_eq(driver_setxattr(driver, file, name, "", 0), 0);
+	}
+	ck_assert_int_eq(driver_setxattr(driver, file, name, "again", 0), 0);
+	ck_assert_int_eq(driver_setxattr(driver, file, "user.x", "", 0), -ENOSPC);
+	list.ino = file;
+	ck_assert_int_eq(driver_query(driver, OP_LISTXATTR, &list.base), 0);
+	ck_assert_uint_eq(driver->answer.as.listxattr.n_name, NAMES);
+	driver_check(driver);
+	driver_free(driver);
+}
+END_TEST
+
 UNIT_MAIN("mdt_access", mode_bits, directories_want_search_and_write, renames_want_both_directories, sticky,
-	  chmod_and_chown, writers_lose_suid, times, set_group_directories, umask_and_kinds, xattr_namespaces)
+	  chmod_and_chown, writers_lose_suid, content_is_the_writers, times, set_group_directories, umask_and_kinds,
+	  xattr_namespaces, xattr_limits)
