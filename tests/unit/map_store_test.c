@@ -1,33 +1,25 @@
 #include "common/uuid.h"
 #include "mgs/map_store.h"
+#include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
+#include <lmdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static char dir[64];
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
+static char dir[PATH_MAX];
 
 static void make_dir(void)
 {
-	strcpy(dir, "/tmp/strake-map-store-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	temp_dir_make(dir);
 }
 
 static void remove_dir(void)
 {
-	ck_assert_int_eq(nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	temp_dir_remove(dir);
 }
 
 struct row {
@@ -127,7 +119,7 @@ END_TEST
 static void damage(void)
 {
 	static const char text[] = "10.0.0.1:9402";
-	char path[128];
+	char path[PATH_MAX + 16];
 	uint8_t page[65536];
 	ssize_t count;
 	unsigned int hits = 0;
@@ -170,6 +162,51 @@ START_TEST(damage_is_seen)
 }
 END_TEST
 
+/* Store a target's row a second time, under the key of another one. */
+static void copy_row(char from, char to)
+{
+	uint8_t from_key[UUID_SIZE], to_key[UUID_SIZE];
+	MDB_val key = { UUID_SIZE, from_key }, value;
+	char path[PATH_MAX + 16];
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+
+	memset(from_key, from, UUID_SIZE);
+	memset(to_key, to, UUID_SIZE);
+	snprintf(path, sizeof(path), "%s/map", dir);
+	ck_assert_int_eq(mdb_env_create(&env), 0);
+	ck_assert_int_eq(mdb_env_set_maxdbs(env, 2), 0);
+	ck_assert_int_eq(mdb_env_open(env, path, 0, 0600), 0);
+	ck_assert_int_eq(mdb_txn_begin(env, NULL, 0, &txn), 0);
+	ck_assert_int_eq(mdb_dbi_open(txn, "target", 0, &dbi), 0);
+	ck_assert_int_eq(mdb_get(txn, dbi, &key, &value), 0);
+	key.mv_data = to_key;
+	ck_assert_int_eq(mdb_put(txn, dbi, &key, &value, 0), 0);
+	ck_assert_int_eq(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+}
+
+START_TEST(a_row_has_its_own_key)
+{
+	struct map_store *store;
+	struct seen seen = { 0 };
+	struct row row;
+	const Strake__Target *target;
+
+	make_dir();
+	ck_assert_int_eq(map_store_open(dir, &store), 0);
+	target = row_is(&row, 'a', 0, STRAKE__TARGET_STATE__TARGET_UP);
+	ck_assert_int_eq(map_store_save(store, 1, &target, 1), 0);
+	map_store_close(store);
+	copy_row('a', 'b');
+	ck_assert_int_eq(map_store_open(dir, &store), 0);
+	ck_assert_int_eq(map_store_load_targets(store, see, &seen), -EBADMSG);
+	map_store_close(store);
+	remove_dir();
+}
+END_TEST
+
 START_TEST(no_folder_is_an_error)
 {
 	struct map_store *store;
@@ -178,4 +215,4 @@ START_TEST(no_folder_is_an_error)
 }
 END_TEST
 
-UNIT_MAIN("map_store", empty_at_first, survives_reopening, damage_is_seen, no_folder_is_an_error)
+UNIT_MAIN("map_store", empty_at_first, survives_reopening, damage_is_seen, a_row_has_its_own_key, no_folder_is_an_error)

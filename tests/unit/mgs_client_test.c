@@ -1,18 +1,20 @@
 /* Servers and clients against a real MGS, all on one loop: what is awaited is awaited by its sign, up to a deadline. */
 #include "common/fiber.h"
 #include "common/mgs_client.h"
+#include "common/peer.h"
+#include "common/service.h"
 #include "mgs/mgs.h"
+#include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define PATIENCE_MS 20000
 
-static char dir[64];
+static char dir[PATH_MAX];
 static struct loop *loop;
 static struct mgs *mgs;
 static struct identity identity;
@@ -20,14 +22,6 @@ static struct key key;
 static struct address_list listen_list, mgs_list;
 
 /* --- an MGS ----------------------------------------------------------------------------------------------------- */
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
 
 static void start_mgs(void)
 {
@@ -48,8 +42,7 @@ static void stop_mgs(void)
 /* Run the test's body as a fiber, with an MGS on a port of its own. */
 static void run(void (*body)(void *arg))
 {
-	strcpy(dir, "/tmp/strake-mgs-client-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	temp_dir_make(dir);
 	key_make(&key);
 	uuid_make(&identity.fs);
 	uuid_make(&identity.target);
@@ -63,7 +56,7 @@ static void run(void (*body)(void *arg))
 	ck_assert_int_eq(loop_run(loop), 0);
 	stop_mgs();
 	loop_free(loop);
-	ck_assert_int_eq(nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	temp_dir_remove(dir);
 }
 
 /* The body's end: what was freed has a moment to end its fibers. */
@@ -203,18 +196,24 @@ END_TEST
 
 static void capacity_body(void *arg)
 {
-	struct uuid one = new_uuid(), two = new_uuid();
-	struct side ost, mdt;
+	struct uuid one = new_uuid(), two = new_uuid(), mount = new_uuid();
+	struct side ost, mdt, client;
 	uint64_t epoch;
 
 	(void)arg;
 	side_start(&mdt, ROLE_MDT, 0, &two, &key);
+	side_start(&client, ROLE_CLIENT, 0, &mount, &key);
 	side_start(&ost, ROLE_OST, 0, &one, &key);
-	AWAIT(ost_of(&mdt, 0));
+	AWAIT(ost_of(&mdt, 0) && ost_of(&client, 0));
 	epoch = mgs_client_map(mdt.client)->epoch;
 	ost.bytes_free = 123;
 	AWAIT(ost_of(&mdt, 0)->bytes_free == 123);
+	/* Nobody else is told: once more, so that it would have come by now. */
+	ost.bytes_free = 124;
+	AWAIT(ost_of(&mdt, 0)->bytes_free == 124);
+	ck_assert_uint_eq(ost_of(&client, 0)->bytes_free, 500);
 	ck_assert_uint_eq(mgs_client_map(mdt.client)->epoch, epoch);
+	side_stop(&client);
 	side_stop(&mdt);
 	side_stop(&ost);
 	finish();
@@ -296,6 +295,31 @@ START_TEST(a_second_instance_waits_for_the_first_to_go)
 }
 END_TEST
 
+static void copy_body(void *arg)
+{
+	struct uuid one = new_uuid();
+	struct side ost, copy;
+
+	(void)arg;
+	side_start(&ost, ROLE_OST, 0, &one, &key);
+	ck_assert_int_eq(mgs_client_wait(ost.client, PATIENCE_MS), 0);
+	side_start(&copy, ROLE_OST, 0, &one, &key);
+	ck_assert_int_eq(mgs_client_wait(copy.client, PATIENCE_MS), -EPERM);
+	ck_assert_int_eq(copy.refused, -EBUSY);
+	ck_assert_ptr_nonnull(strstr(mgs_client_last_error(copy.client), "is alive"));
+	ck_assert_int_eq(ost.refused, 0);
+	side_stop(&ost);
+	side_stop(&copy);
+	finish();
+}
+
+/* Takes its time: 12 s, in which the first one could have been found dead. */
+START_TEST(a_second_instance_is_refused_in_the_end)
+{
+	run(copy_body);
+}
+END_TEST
+
 static void key_body(void *arg)
 {
 	struct uuid mount = new_uuid();
@@ -350,6 +374,207 @@ START_TEST(an_mgs_restart_takes_nobody_away)
 }
 END_TEST
 
+static void stored_body(void *arg)
+{
+	struct uuid one = new_uuid(), mount = new_uuid(), other = new_uuid();
+	struct side ost, client, next;
+	uint64_t epoch;
+
+	(void)arg;
+	side_start(&client, ROLE_CLIENT, 0, &mount, &key);
+	side_start(&ost, ROLE_OST, 0, &one, &key);
+	AWAIT(ost_of(&client, 0));
+	epoch = mgs_client_map(client.client)->epoch;
+
+	/* In the moment it was told, and without the server that could tell it again. */
+	stop_mgs();
+	side_stop(&ost);
+	start_mgs();
+	side_start(&next, ROLE_CLIENT, 0, &other, &key);
+	AWAIT(mgs_client_map(next.client));
+	ck_assert_uint_eq(mgs_client_map(next.client)->epoch, epoch);
+	ck_assert_ptr_nonnull(ost_of(&next, 0));
+	ck_assert_mem_eq(ost_of(&next, 0)->uuid.data, one.bytes, UUID_SIZE);
+	side_stop(&client);
+	side_stop(&next);
+	finish();
+}
+
+START_TEST(what_was_told_is_stored)
+{
+	run(stored_body);
+}
+END_TEST
+
+/* --- by hand ------------------------------------------------------------------------------------------------------ */
+
+static void count_push(void *owner, uint16_t opcode, const ProtobufCMessage *message)
+{
+	(void)opcode;
+	(void)message;
+	++*(unsigned int *)owner;
+}
+
+static struct peer *peer_as(enum role role, const struct uuid *uuid, unsigned int *pushes)
+{
+	const char *addresses[] = { mgs_list.text[0] };
+	struct peer_config config = {
+		.role = ROLE_MGS,
+		.own_role = role,
+		.own_uuid = *uuid,
+		.key = &key,
+		.addresses = addresses,
+		.address_count = 1,
+		.owner = pushes,
+		.push = count_push,
+	};
+	struct peer *peer;
+
+	ck_assert_int_eq(peer_new(loop, &config, &peer), 0);
+	return peer;
+}
+
+static int register_by(struct peer *peer, const struct uuid *uuid, Strake__TargetRole role)
+{
+	Strake__RegisterRequest request = STRAKE__REGISTER_REQUEST__INIT;
+	Strake__Target target = STRAKE__TARGET__INIT;
+	struct call call = { .opcode = OP_REGISTER, .request = &request.base };
+	char *addresses[] = { (char[]){ "127.0.0.1:4711" } };
+	int err;
+
+	target.uuid = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)uuid->bytes, .len = UUID_SIZE };
+	target.role = role;
+	target.n_address = 1;
+	target.address = addresses;
+	target.instance = 1;
+	request.target = &target;
+	err = peer_call(peer, &call);
+	ck_assert(call.answered);
+	call_release(&call);
+	return err;
+}
+
+static int ask_map(struct peer *peer)
+{
+	Strake__MapRequest request = STRAKE__MAP_REQUEST__INIT;
+	struct call call = { .opcode = OP_MAP, .request = &request.base };
+	int err = peer_call(peer, &call);
+
+	call_release(&call);
+	return err;
+}
+
+/* Who registers is who has connected; who has not subscribed is told nothing. */
+static void strangers_body(void *arg)
+{
+	const Strake__TargetRole ost = STRAKE__TARGET_ROLE__TARGET_OST, mdt = STRAKE__TARGET_ROLE__TARGET_MDT;
+	struct uuid one = new_uuid(), two = new_uuid(), mount = new_uuid();
+	unsigned int pushes = 0;
+	struct peer *server = peer_as(ROLE_OST, &one, &pushes), *client = peer_as(ROLE_CLIENT, &one, &pushes);
+	struct side side;
+
+	(void)arg;
+	ck_assert_int_eq(ask_map(client), 0);
+	side_start(&side, ROLE_CLIENT, 0, &mount, &key);
+	AWAIT(mgs_client_map(side.client));
+	ck_assert_int_eq(register_by(client, &one, ost), -EPERM);
+	ck_assert_int_eq(register_by(server, &two, ost), -EPERM);
+	ck_assert_int_eq(register_by(server, &one, mdt), -EPERM);
+	ck_assert_uint_eq(mgs_client_map(side.client)->n_target, 0);
+	ck_assert_int_eq(register_by(server, &one, ost), 0);
+	AWAIT(ost_of(&side, 0));
+	ck_assert_int_eq(ask_map(client), 0);
+	ck_assert_uint_eq(pushes, 0);
+	peer_free(server);
+	peer_free(client);
+	side_stop(&side);
+	finish();
+}
+
+START_TEST(strangers_are_told_and_believed_nothing)
+{
+	run(strangers_body);
+}
+END_TEST
+
+/* An MGS made by hand: it tells the map that the test likes. */
+static Strake__ClusterMap told;
+
+static void tell_map(void *owner, struct request *request)
+{
+	Strake__MapReply reply = STRAKE__MAP_REPLY__INIT;
+
+	(void)owner;
+	ck_assert_uint_eq(request->header.opcode, OP_MAP);
+	reply.map = &told;
+	service_reply(request, &(struct reply){ .body = &reply.base });
+}
+
+static void push_told(struct service_conn *conn, void *arg)
+{
+	(void)arg;
+	service_push(conn, OP_MAP_PUSH, &told.base);
+}
+
+static void maps_body(void *arg)
+{
+	struct uuid fs = new_uuid(), other_fs = new_uuid(), ost_uuid = new_uuid(), mount = new_uuid();
+	Strake__Target target = STRAKE__TARGET__INIT, *targets[] = { &target };
+	char *addresses[] = { (char[]){ "127.0.0.1:4711" } };
+	struct service *service;
+	struct side client;
+	uint16_t port;
+
+	(void)arg;
+	strake__cluster_map__init(&told);
+	told.fs_uuid = (ProtobufCBinaryData){ .data = fs.bytes, .len = UUID_SIZE };
+	told.fs_name = (char[]){ "test" };
+	told.epoch = 7;
+	told.target = targets;
+	told.n_target = 1;
+	target.uuid = (ProtobufCBinaryData){ .data = ost_uuid.bytes, .len = UUID_SIZE };
+	target.role = STRAKE__TARGET_ROLE__TARGET_OST;
+	target.n_address = 1;
+	target.address = addresses;
+	ck_assert_int_eq(
+		service_new(loop,
+			    &(struct service_config){
+				    .fs = fs, .target = new_uuid(), .role = ROLE_MGS, .key = &key, .handle = tell_map },
+			    &service),
+		0);
+	ck_assert_int_eq(service_listen(service, "127.0.0.1:0", &port), 0);
+	snprintf(mgs_list.text[0], sizeof(mgs_list.text[0]), "127.0.0.1:%u", port);
+	side_start(&client, ROLE_CLIENT, 0, &mount, &key);
+	AWAIT(client.maps == 1);
+
+	/* Out of date; another filesystem's; one that makes no sense. Then a good one: so those before have come. */
+	told.epoch = 6;
+	service_each_conn(service, push_told, NULL);
+	told.epoch = 8;
+	told.fs_uuid.data = other_fs.bytes;
+	service_each_conn(service, push_told, NULL);
+	told.fs_uuid.data = fs.bytes;
+	target.uuid.len = 3;
+	service_each_conn(service, push_told, NULL);
+	target.uuid.len = UUID_SIZE;
+	told.epoch = 7;
+	target.bytes_free = 5;
+	service_each_conn(service, push_told, NULL);
+	AWAIT(ost_of(&client, 0)->bytes_free == 5);
+	ck_assert_uint_eq(client.maps, 2);
+	ck_assert_uint_eq(mgs_client_map(client.client)->epoch, 7);
+	ck_assert_mem_eq(mgs_client_map(client.client)->fs_uuid.data, fs.bytes, UUID_SIZE);
+	side_stop(&client);
+	service_free(service);
+	finish();
+}
+
+START_TEST(not_every_map_is_believed)
+{
+	run(maps_body);
+}
+END_TEST
+
 static void late_body(void *arg)
 {
 	struct uuid mount = new_uuid();
@@ -373,5 +598,6 @@ END_TEST
 
 UNIT_MAIN("mgs_client", registers_and_hears_of_changes, free_space_reaches_the_mdt,
 	  a_lost_server_is_down_and_comes_back, a_taken_index_is_refused_for_good,
-	  a_second_instance_waits_for_the_first_to_go, a_wrong_key_is_told_at_once, an_mgs_restart_takes_nobody_away,
-	  waits_for_an_mgs_that_comes_later)
+	  a_second_instance_waits_for_the_first_to_go, a_second_instance_is_refused_in_the_end,
+	  a_wrong_key_is_told_at_once, an_mgs_restart_takes_nobody_away, what_was_told_is_stored,
+	  strangers_are_told_and_believed_nothing, not_every_map_is_believed, waits_for_an_mgs_that_comes_later)
