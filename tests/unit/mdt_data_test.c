@@ -110,6 +110,7 @@ START_TEST(other_truncates_are_cuts)
 	cut_acknowledge(driver->state.view, file, row.gen, row.number, 0);
 	ck_assert_int_eq(driver_truncate(driver, file, 40000), -EAGAIN);
 	cut_acknowledge(driver->state.view, file, row.gen, row.number + 1, 1); /* not this one */
+	cut_acknowledge(driver->state.view, file, row.gen + 1, row.number, 1);
 	ck_assert(cut_is_pending(driver->state.view, file));
 	driver_acknowledge_all(driver);
 	ck_assert(!cut_is_pending(driver->state.view, file));
@@ -220,6 +221,7 @@ START_TEST(reports_merge)
 	inode = driver_inode(driver, file);
 	ck_assert_int_eq(driver_size(driver, &inode, 5000, true), 0);
 	ck_assert_int_eq(driver_size(driver, &inode, 3000, true), 0);
+	ck_assert_int_eq(driver_size(driver, &inode, (uint64_t)LAYOUT_FILE_SIZE_MAX + 1, true), -EFBIG);
 	inode = driver_inode(driver, file);
 	ck_assert_uint_eq(inode.size, 5000);
 	ck_assert_uint_eq(inode.blocks, 10);

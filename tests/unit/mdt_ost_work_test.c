@@ -70,6 +70,31 @@ START_TEST(shares_follow_free_space)
 }
 END_TEST
 
+/* One is much emptier than the others, and can get but one stripe of each file. */
+START_TEST(what_cannot_be_had_is_not_owed)
+{
+	const uint64_t skewed[] = { UINT64_C(100) << 40, UINT64_C(1) << 40, UINT64_C(1) << 40 };
+	const uint64_t even[] = { UINT64_C(1) << 40, UINT64_C(1) << 40, UINT64_C(1) << 40 };
+	unsigned int times[3] = { 0 };
+	uint32_t count;
+
+	chooser.count = 0;
+	set_map(&chooser, skewed, NULL, 3);
+	for (int i = 0; i < 1000; i++) {
+		ck_assert_int_eq(layout_choose(&chooser, 2, chosen, &count), 0);
+		ck_assert_uint_eq(count, 2);
+		ck_assert_uint_ne(chosen[0], chosen[1]);
+	}
+	set_map(&chooser, even, NULL, 3);
+	for (int i = 0; i < 300; i++) {
+		ck_assert_int_eq(layout_choose(&chooser, 1, chosen, &count), 0);
+		times[chosen[0]]++;
+	}
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_ge(times[i], 80);
+}
+END_TEST
+
 START_TEST(only_the_fit_are_chosen)
 {
 	const uint64_t free_bytes[] = { 1 << 30, 1 << 30, 1 << 30, 1 << 30 };
@@ -178,5 +203,5 @@ START_TEST(cuts_too)
 }
 END_TEST
 
-UNIT_MAIN("mdt_ost_work", equals_take_turns, shares_follow_free_space, only_the_fit_are_chosen, backlogs_forget_nothing,
-	  cuts_too)
+UNIT_MAIN("mdt_ost_work", equals_take_turns, shares_follow_free_space, what_cannot_be_had_is_not_owed,
+	  only_the_fit_are_chosen, backlogs_forget_nothing, cuts_too)

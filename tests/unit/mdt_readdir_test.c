@@ -2,6 +2,9 @@
 #include "mdt_driver.h"
 #include "unit.h"
 
+#include "common/frame.h"
+#include "common/siphash.h"
+
 #define FILES 500
 
 static const Strake__ReaddirReply *read_some(struct driver *driver, uint64_t dir, uint64_t cookie, uint32_t max_bytes,
@@ -39,7 +42,7 @@ START_TEST(all_once)
 	const Strake__ReaddirReply *reply;
 	char name[32];
 
-	driver_mkdir(driver, DRIVER_ROOT, "neighbour");
+	driver_create(driver, driver_mkdir(driver, DRIVER_ROOT, "neighbour"), "f0");
 	for (int i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "f%d", i);
 		driver_create(driver, dir, name);
@@ -114,6 +117,53 @@ START_TEST(while_others_come_and_go)
 }
 END_TEST
 
+/* However much is asked for, an answer is one message. */
+START_TEST(an_answer_fits_a_frame)
+{
+	struct driver *driver = driver_new();
+	uint64_t dir = driver_mkdir(driver, DRIVER_ROOT, "dir"), cookie = 0;
+	const unsigned int files = FRAME_BODY_MAX / 250;
+	const Strake__ReaddirReply *reply;
+	char name[NAME_LEN_MAX + 1];
+	unsigned int count = 0, answers = 0;
+
+	memset(name, 'n', NAME_LEN_MAX);
+	name[NAME_LEN_MAX] = '\0';
+	for (unsigned int i = 0; i < files; i++) {
+		snprintf(name, 16, "%08u", i);
+		name[8] = 'n';
+		driver_create(driver, dir, name);
+	}
+	do {
+		reply = read_some(driver, dir, cookie, UINT32_MAX, true);
+		ck_assert_uint_gt(reply->n_entry, 0);
+		ck_assert_uint_le(strake__readdir_reply__get_packed_size(reply), FRAME_BODY_MAX);
+		cookie = reply->entry[reply->n_entry - 1]->cookie;
+		count += (unsigned int)reply->n_entry;
+		answers++;
+	} while (!reply->end);
+	ck_assert_uint_eq(count, files);
+	ck_assert_uint_gt(answers, 1);
+	driver_free(driver);
+}
+END_TEST
+
+/* The filesystem's own key is in them: who does not know it cannot make names that share one. */
+START_TEST(cookies_are_keyed)
+{
+	static const uint8_t key[HASH_KEY_SIZE] = "sixteen bytes..."; /* of mdt_driver.h */
+	struct driver *driver = driver_new();
+	const struct bytes name = { "file", 4 };
+	const Strake__ReaddirReply *reply;
+
+	driver_create(driver, DRIVER_ROOT, "file");
+	reply = read_some(driver, DRIVER_ROOT, 0, 4096, false);
+	ck_assert_uint_eq(reply->n_entry, 1);
+	ck_assert_uint_eq(reply->entry[0]->cookie, siphash(key, name.data, name.size) >> 2);
+	driver_free(driver);
+}
+END_TEST
+
 START_TEST(edges)
 {
 	struct driver *driver = driver_new();
@@ -142,4 +192,4 @@ START_TEST(edges)
 }
 END_TEST
 
-UNIT_MAIN("mdt_readdir", all_once, while_others_come_and_go, edges)
+UNIT_MAIN("mdt_readdir", all_once, while_others_come_and_go, an_answer_fits_a_frame, cookies_are_keyed, edges)

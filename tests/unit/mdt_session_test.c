@@ -45,6 +45,8 @@ START_TEST(a_resend_gets_the_first_answer)
 	ck_assert_int_eq(make_in_slot(restarted, "dir", 3, 11, &resent), -EEXIST);
 	ck_assert(resent);
 	ck_assert_int_eq(make_in_slot(restarted, "dir", 3, 12, &resent), 0);
+	/* Its numbers are above all that could have been given out before. */
+	ck_assert_uint_eq(driver_entry(restarted)->attr->ino, driver->numbers.end);
 	driver_free(restarted);
 
 	/* Numbers wrap. */
