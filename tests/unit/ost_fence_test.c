@@ -103,6 +103,8 @@ START_TEST(whoever_brings_a_newer_cut_has_it_applied)
 }
 END_TEST
 
+static uint64_t punch_blocks; /* what is left of a page that was emptied */
+
 static void punch_body(void)
 {
 	struct where cut1 = with_cut(a, 1, STRIPE + 4, 3 * STRIPE + 4), cut2 = with_cut(a, 2, 0, 4 * STRIPE);
@@ -119,14 +121,56 @@ static void punch_body(void)
 	assert(write_text(a, 0, "x") == -ESTALE);
 	/* All of it: the last object stays, empty, and says how far the file reaches. */
 	assert(cut(cut2) == 0);
-	assert(glimpse(cut2, &totals) == 0 && totals.end == 3 * STRIPE + 10 && totals.blocks == 0);
+	assert(glimpse(cut2, &totals) == 0 && totals.end == 3 * STRIPE + 10 && totals.blocks == punch_blocks);
 	assert(read_at(at_seq(a, 3), 0, got, 16) == 10 && memcmp(got, "\0\0\0\0\0\0\0\0\0\0", 10) == 0);
 	assert(!object_file_exists(a) && !object_file_exists(at_seq(a, 1)));
+}
+
+static int cannot_punch(void *arg, enum disk_op op)
+{
+	(void)arg;
+	return op == DISK_ALLOCATE ? -EOPNOTSUPP : 0;
+}
+
+/* On a filesystem that has no holes. */
+static void written_punch_body(void)
+{
+	disk_set_fault(ost->disk, cannot_punch, NULL);
+	punch_body();
 }
 
 START_TEST(punches_leave_holes)
 {
 	run_bodies(punch_body, NULL);
+	punch_blocks = 8; /* one page of zeros */
+	run_bodies(written_punch_body, NULL);
+}
+END_TEST
+
+static int cannot_unlink(void *arg, enum disk_op op)
+{
+	(void)arg;
+	return op == DISK_UNLINK ? -EIO : 0;
+}
+
+/* A file that could not be unlinked does not come back with its bytes. */
+static void left_body(void)
+{
+	struct where cut1 = with_cut(a, 1, 0, UINT64_MAX);
+	char got[16];
+
+	assert(write_text(a, 0, "old bytes") == 0 && commit(a, NULL) == 0);
+	disk_set_fault(ost->disk, cannot_unlink, NULL);
+	assert(cut(cut1) == -EIO && object_file_exists(a));
+	disk_set_fault(ost->disk, NULL, NULL);
+	assert(text_is(cut1, 0, ""));
+	assert(write_text(cut1, 4, "new") == 0);
+	assert(read_at(cut1, 0, got, sizeof(got)) == 7 && memcmp(got, "\0\0\0\0new", 7) == 0);
+}
+
+START_TEST(what_an_unlink_left_behind_is_empty)
+{
+	run_bodies(left_body, NULL);
 }
 END_TEST
 
@@ -162,9 +206,12 @@ static void killed_cut(void)
 static void after_killed_cut(void)
 {
 	struct where cut1 = with_cut(a, 1, STRIPE + 3, UINT64_MAX);
+	char got[16];
 
 	assert(ost->recovered);
-	assert(cut(cut1) == 0); /* the MDT has no answer yet */
+	for (uint64_t seq = 0; seq < 4; seq++)
+		assert(read_at(at_seq(a, seq), 0, got, sizeof(got)) >= 0); /* all, or cut: nothing looks lost */
+	assert(cut(cut1) == 0);                                            /* the MDT has no answer yet */
 	assert(text_is(a, 0, "0123456789") && text_is(at_seq(a, 1), 0, "012"));
 	assert(text_is(at_seq(a, 2), 0, "") && text_is(at_seq(a, 3), 0, ""));
 	assert(!object_file_exists(at_seq(a, 2)) && !object_file_exists(at_seq(a, 3)));
@@ -290,9 +337,18 @@ static void destroy_body(void)
 	assert(destroy(inos, gens, 3, SESSION) == 0);
 }
 
+static int cannot_sync(void *arg, enum disk_op op)
+{
+	(void)arg;
+	return op == DISK_SYNC ? -EIO : 0;
+}
+
 static void destroy_again(void)
 {
 	const uint64_t others[] = { SESSION + 1 }, both[] = { SESSION, SESSION + 1 };
+	const uint64_t ino = 101, gen = 1;
+	struct index_file row;
+	char got[8];
 
 	assert(write_text(a, 0, "late") == -ESTALE);
 	assert(text_is((struct where){ .ino = 100, .gen = 2 }, 0, "new"));
@@ -300,10 +356,19 @@ static void destroy_again(void)
 	assert(push_sessions(mdt, 2, both, 2, SESSION + 1) == 0);
 	ost_sweep_tombstones(ost);
 	assert(write_text(a, 0, "late") == -ESTALE);
+	/* Told of again in the time of a later session: it stays for that one, too. */
+	assert(destroy(&ino, &gen, 1, SESSION + 1) == 0);
 	assert(push_sessions(mdt, 3, others, 1, SESSION + 1) == 0);
+	/* Not before the folders are synced: what was unlinked must not come back without it. */
+	disk_set_fault(ost->disk, cannot_sync, NULL);
 	ost_sweep_tombstones(ost);
-	assert(index_get_file(ost->index, a.ino, a.gen, &(struct index_file){ 0 }) == -ENOENT);
-	assert(index_get_file(ost->index, 102, 1, &(struct index_file){ 0 }) == -ENOENT);
+	assert(read_at(a, 0, got, sizeof(got)) == -ESTALE);
+	disk_set_fault(ost->disk, NULL, NULL);
+	ost_sweep_tombstones(ost);
+	assert(index_get_file(ost->index, a.ino, a.gen, &row) == -ENOENT);
+	assert(index_get_file(ost->index, 102, 1, &row) == -ENOENT);
+	assert(index_get_file(ost->index, 101, 1, &row) == 0 && row.destroyed);
+	assert(read_at(a, 0, got, sizeof(got)) == 0);
 }
 
 START_TEST(the_destroyed_stay_dead_while_somebody_may_write)
@@ -353,6 +418,7 @@ static int write_as(uint64_t session)
 static void lease_body(void)
 {
 	const uint64_t sessions[] = { SESSION, 9 };
+	struct write_call late = { .where = at_seq(a, 1), .data = "x", .length = 1, .seq = 1 };
 	struct peer *other;
 	char got[8];
 
@@ -360,6 +426,8 @@ static void lease_body(void)
 	assert(write_as(SESSION + 1) == -EAGAIN); /* not heard of yet */
 	assert(write_as(SESSION - 1) == -ENOSESSION);
 	assert(write_as(0) == -ENOSESSION);
+	late.session = SESSION - 1;
+	assert(write_call(&late) == -ENOSESSION && !object_file_exists(late.where));
 	fake_clock_ns += 30 * NSEC_PER_SEC;
 	assert(write_as(SESSION) == -EAGAIN);
 	assert(read_at(a, 0, got, sizeof(got)) == 1);
@@ -591,7 +659,8 @@ START_TEST(a_resend_takes_the_place_of_what_runs)
 END_TEST
 
 UNIT_MAIN("ost_fence", truncates_cut_once, whoever_brings_a_newer_cut_has_it_applied, punches_leave_holes,
-	  a_kill_in_a_cut_or_a_destroy_is_survived, what_was_answered_is_known_after_a_kill,
-	  the_destroyed_stay_dead_while_somebody_may_write, big_files_go_too, sessions_and_leases,
-	  an_eviction_waits_for_what_runs, an_evicted_write_never_lands, a_commit_brings_back_nothing_that_a_cut_takes,
-	  a_resend_gets_the_first_answer, a_resend_takes_the_place_of_what_runs)
+	  what_an_unlink_left_behind_is_empty, a_kill_in_a_cut_or_a_destroy_is_survived,
+	  what_was_answered_is_known_after_a_kill, the_destroyed_stay_dead_while_somebody_may_write, big_files_go_too,
+	  sessions_and_leases, an_eviction_waits_for_what_runs, an_evicted_write_never_lands,
+	  a_commit_brings_back_nothing_that_a_cut_takes, a_resend_gets_the_first_answer,
+	  a_resend_takes_the_place_of_what_runs)

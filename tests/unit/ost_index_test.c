@@ -1,6 +1,5 @@
 /* The OST's index: rows, the three layers, commits, crashes, damage. Fibers check with assert(). */
-#include "oss/index.h"
-#include "oss/index_changes.h"
+#include "oss/index_internal.h"
 #include "oss/object_path.h"
 
 #include "common/fiber.h"
@@ -325,6 +324,10 @@ static int crash_body(void)
 {
 	put(1, 0);
 	assert(index_sync(idx, index_last_change(idx)) == 0);
+	/* Nobody waits for this one: after a while. */
+	put(1, 2);
+	while (idx->durable_last < index_last_change(idx))
+		fiber_sleep_ms(5);
 	put(1, 1);
 
 	return crash();
@@ -333,7 +336,7 @@ static int crash_body(void)
 static int after_crash(void)
 {
 	assert(!was_clean);
-	assert(has(1, 0) && !has(1, 1));
+	assert(has(1, 0) && has(1, 2) && !has(1, 1));
 
 	return 0;
 }
@@ -417,6 +420,50 @@ START_TEST(many_rows)
 {
 	with_index(many_body);
 	with_index(many_after);
+}
+END_TEST
+
+/* Room in LMDB for so many bytes; nobody reads or commits just now. */
+static void set_room(size_t bytes)
+{
+	assert(!idx->committing);
+	mdb_txn_reset(idx->snapshot);
+	assert(mdb_env_set_mapsize(idx->env, bytes) == 0);
+	assert(mdb_txn_renew(idx->snapshot) == 0);
+	for (int kind = 0; kind < INDEX_KINDS; kind++)
+		assert(mdb_cursor_renew(idx->snapshot, idx->cursor[kind]) == 0);
+}
+
+/* Without room who waits is told, nothing is forgotten, and it is tried again unasked. */
+static int full_body(void)
+{
+	set_room(32 * 4096);
+	for (uint64_t i = 0; i < 5000; i++)
+		put(8, i);
+	assert(index_sync(idx, index_last_change(idx)) == -ENOSPC);
+	put(9, 1);
+	assert(has(8, 4999) && has(9, 1));
+	assert(index_sync(idx, index_last_change(idx)) == -ENOSPC);
+	set_room((size_t)1 << 30);
+	while (idx->durable_last < index_last_change(idx))
+		fiber_sleep_ms(5);
+
+	return crash();
+}
+
+static int full_after(void)
+{
+	for (uint64_t i = 0; i < 5000; i++)
+		assert(has(8, i));
+	assert(has(9, 1));
+
+	return 0;
+}
+
+START_TEST(a_full_disk_is_told_and_tried_again)
+{
+	in_child(full_body);
+	with_index(full_after);
 }
 END_TEST
 
@@ -562,6 +609,27 @@ START_TEST(garbage_is_refused)
 }
 END_TEST
 
+static int make_newer(void)
+{
+	char name[] = "format";
+	uint32_t version = 2;
+	MDB_val key = { .mv_size = strlen(name), .mv_data = name };
+	MDB_val value = { .mv_size = sizeof(version), .mv_data = &version };
+	MDB_txn *txn;
+
+	assert(mdb_txn_begin(idx->env, NULL, 0, &txn) == 0);
+	assert(mdb_put(txn, idx->meta, &key, &value, 0) == 0 && mdb_txn_commit(txn) == 0);
+
+	return 0;
+}
+
+START_TEST(a_newer_format_is_refused)
+{
+	with_index(make_newer);
+	ck_assert_int_eq(refused("format 2"), -EINVAL);
+}
+END_TEST
+
 START_TEST(a_short_one_is_refused)
 {
 	int fd;
@@ -586,8 +654,10 @@ int main(void)
 		what_was_synced_survives,
 		commits_are_shared,
 		many_rows,
+		a_full_disk_is_told_and_tried_again,
 		recovery_makes_index_and_folders_agree,
 		foreign_and_missing_are_refused,
+		a_newer_format_is_refused,
 		garbage_is_refused,
 		a_short_one_is_refused,
 	};
