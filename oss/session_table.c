@@ -66,7 +66,7 @@ bool session_table_has(const struct session_table *table, uint64_t session)
 
 int session_table_check(const struct session_table *table, uint64_t session, uint64_t now_ns)
 {
-	if (!table->known || now_ns >= table->lease_end_ns)
+	if (now_ns >= table->lease_end_ns) /* 0 before the first table */
 		return -EAGAIN;
 	if (session_table_has(table, session))
 		return 0;
