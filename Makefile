@@ -148,7 +148,7 @@ $(B)/tests/%: tests/unit/%.c $(ALL_LIBS) | $(GEN_H)
 $(B)/tests/%: tests/tools/%.c $(B)/flags
 	$(call say,TOOL,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< -lpthread
+	$(Q)$(CC) $(CPPFLAGS) $(CF_FUSE) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIBS_FUSE) -lpthread
 
 # --- verbs --------------------------------------------------------------------------------------------------------
 
