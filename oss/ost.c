@@ -9,11 +9,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,14 +63,16 @@ int ost_io_error(struct ost *ost, int err)
 static int open_folders(struct ost *ost)
 {
 	char path[4096], name[3];
+	struct statfs fs;
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/objects", ost->config.dir);
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return -errno;
 	ost->objects_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (ost->objects_dir < 0)
+	if (ost->objects_dir < 0 || fstatfs(ost->objects_dir, &fs) < 0)
 		return -errno;
+	ost->syncfs_works = fs.f_type != FUSE_SUPER_MAGIC;
 	for (unsigned int folder = 0; folder < OBJECT_FOLDERS; folder++) {
 		object_folder_name(folder, name);
 		if (mkdirat(ost->objects_dir, name, 0700) < 0 && errno != EEXIST)
@@ -332,13 +336,23 @@ static int sync_filesystem(void *arg)
 	return syncfs(ost->objects_dir) < 0 ? -errno : 0;
 }
 
+static int sync_folders(struct ost *ost)
+{
+	int err = 0;
+
+	for (unsigned int folder = 0; folder < OBJECT_FOLDERS && err == 0; folder++)
+		err = object_sync_folder(ost, folder);
+
+	return err;
+}
+
 /* Nothing runs any more: all that was written, made or unlinked becomes durable. */
 static int settle(struct ost *ost)
 {
 	int err = object_commit_all(ost);
 
 	if (err == 0)
-		err = helper_run(ost->syncer, sync_filesystem, ost);
+		err = ost->syncfs_works ? helper_run(ost->syncer, sync_filesystem, ost) : sync_folders(ost);
 	if (err == 0)
 		err = index_sync(ost->index, index_last_change(ost->index));
 

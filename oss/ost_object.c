@@ -490,7 +490,7 @@ static int commit_all_round(void *arg)
 	list = collect_dirty(ost, &count);
 	if (!list)
 		return -ENOMEM;
-	if (count <= COMMIT_ONE_BY_ONE)
+	if (count <= COMMIT_ONE_BY_ONE || !ost->syncfs_works)
 		err = fan_out(ost->loop, count, COMMIT_ONE_BY_ONE, commit_one, list);
 	else
 		err = commit_many(ost, list, count);
