@@ -41,9 +41,9 @@ struct index_recovery {
 };
 /*
  * After an unclean stop, before index_start(): read all folders under objects_dir, enter objects the index does not know,
- * unlink those that a tombstone or the last cut of their file had doomed.
+ * unlink those that a tombstone or the last cut of their file had doomed; what is kept is synced.
  */
-int index_recover(struct index *index, int objects_dir, struct index_recovery *ret_recovery);
+int index_recover(struct index *index, int objects_dir, bool syncfs_works, struct index_recovery *ret_recovery);
 
 /* Take the clean mark away and start the index thread. Changes are allowed from now on. */
 int index_start(struct index *index, struct loop *loop);

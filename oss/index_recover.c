@@ -6,6 +6,8 @@
  *                                    files are unlinked, are unlinked now. (Something written there after the cut and
  *                                    not committed may go with them: its client has it still.)
  *   a row whose file is gone         nothing here: it is that object's EIO when somebody asks
+ *   bytes in the page cache only     what kill -9 leaves. An object that nobody has written to since counts as clean, and
+ *                                    an fsync of it would promise what a power failure takes: all of it is synced
  */
 #include "oss/index_internal.h"
 #include "oss/object_path.h"
@@ -23,6 +25,7 @@ struct recovery {
 	struct index *index;
 	MDB_txn *txn;
 	int folder_fd;
+	bool sync_each;
 	struct index_recovery counts;
 };
 
@@ -40,6 +43,19 @@ static bool is_doomed(const struct index_file *file, uint64_t seq)
 	return start == 0 && end == file->stripe_size;
 }
 
+static int sync_object(const struct recovery *recovery, const char *name)
+{
+	int fd = openat(recovery->folder_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fdatasync(fd) < 0)
+		err = -errno;
+	close(fd);
+
+	return err;
+}
+
 static int recover_file(struct recovery *recovery, unsigned int folder, const char *name)
 {
 	struct index_key key, file_key;
@@ -52,6 +68,9 @@ static int recover_file(struct recovery *recovery, unsigned int folder, const ch
 		return 0;
 	}
 	key = index_object_key(ino, gen, seq);
+	err = recovery->sync_each ? sync_object(recovery, name) : 0;
+	if (err < 0)
+		return err;
 	err = index_read(recovery->index, recovery->txn, &key, &object);
 	if (err != -ENOENT) {
 		recovery->counts.known++;
@@ -108,10 +127,10 @@ static int recover_folder(struct recovery *recovery, int objects_dir, unsigned i
 	return err;
 }
 
-int index_recover(struct index *index, int objects_dir, struct index_recovery *ret_recovery)
+int index_recover(struct index *index, int objects_dir, bool syncfs_works, struct index_recovery *ret_recovery)
 {
-	struct recovery recovery = { .index = index };
-	int err = 0;
+	struct recovery recovery = { .index = index, .sync_each = !syncfs_works };
+	int err = syncfs(objects_dir) < 0 ? -errno : 0;
 
 	/* One transaction per folder: LMDB's dirty pages stay few. */
 	for (unsigned int folder = 0; folder < OBJECT_FOLDERS && err == 0; folder++) {

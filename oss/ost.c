@@ -142,7 +142,7 @@ static int open_index(struct ost *ost, char *error, size_t error_size)
 	if (err < 0 || clean)
 		return err;
 	ost->recovered = true;
-	err = index_recover(ost->index, ost->objects_dir, &ost->recovery);
+	err = index_recover(ost->index, ost->objects_dir, ost->syncfs_works, &ost->recovery);
 	if (err < 0)
 		snprintf(error, error_size, "%s: cannot compare index and objects: %s", ost->config.dir,
 			 strerror(-err));

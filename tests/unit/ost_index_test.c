@@ -548,7 +548,7 @@ START_TEST(recovery_makes_index_and_folders_agree)
 	make_file(3, 2); /* cut away */
 	ck_assert_int_eq(index_open(dir, &target, false, &idx, &clean, error, sizeof(error)), 0);
 	ck_assert(!clean);
-	ck_assert_int_eq(index_recover(idx, objects_dir, &counts), 0);
+	ck_assert_int_eq(index_recover(idx, objects_dir, true, &counts), 0);
 	ck_assert_uint_eq(counts.known, 1);
 	ck_assert_uint_eq(counts.entered, 2);
 	ck_assert_uint_eq(counts.removed, 2);
