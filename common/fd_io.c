@@ -1,6 +1,7 @@
 #include "common/fd_io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 int fd_write_all(int fd, const void *data, size_t size)
@@ -37,4 +38,16 @@ ssize_t fd_read_all(int fd, void *out, size_t size)
 		got += (size_t)more;
 	}
 	return (ssize_t)got;
+}
+
+int fd_sync_folder(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fsync(fd) < 0)
+		err = -errno;
+	close(fd);
+	return err;
 }

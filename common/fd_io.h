@@ -12,4 +12,7 @@ int fd_write_all(int fd, const void *data, size_t size);
 /* How many bytes came, fewer than size only at the file's end; or -errno. */
 ssize_t fd_read_all(int fd, void *out, size_t size);
 
+/* Make the names in a folder durable: fsync(2) of what they name does not. 0 or -errno. */
+int fd_sync_folder(const char *path);
+
 #endif

@@ -29,19 +29,12 @@ static int folder_sync(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char folder[PATH_MAX];
-	int fd, err = 0;
 
 	if (!slash)
 		snprintf(folder, sizeof(folder), ".");
 	else
 		snprintf(folder, sizeof(folder), "%.*s", slash == path ? 1 : (int)(slash - path), path);
-	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (fsync(fd) < 0)
-		err = -errno;
-	close(fd);
-	return err;
+	return fd_sync_folder(folder);
 }
 
 int key_write(const char *path, const struct key *key)

@@ -1,5 +1,7 @@
 #include "mds/log_dir.h"
 
+#include "common/fd_io.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -98,18 +100,6 @@ static int allocate(int fd, size_t size)
 
 /* --- the folder ----------------------------------------------------------------------------------------------------- */
 
-static int sync_parent(const char *dir)
-{
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (fsync(fd) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
 int log_dir_open(const char *dir, struct log_dir *ret_log_dir, char *error, size_t error_size)
 {
 	int err = 0;
@@ -117,10 +107,10 @@ int log_dir_open(const char *dir, struct log_dir *ret_log_dir, char *error, size
 	ret_log_dir->fd = -1;
 	if ((size_t)snprintf(ret_log_dir->path, PATH_MAX, "%s/log", dir) >= PATH_MAX)
 		err = -ENAMETOOLONG;
-	else if (mkdir(ret_log_dir->path, 0700) == 0)
-		err = sync_parent(dir);
-	else if (errno != EEXIST)
+	else if (mkdir(ret_log_dir->path, 0700) < 0 && errno != EEXIST)
 		err = -errno;
+	else
+		err = fd_sync_folder(dir);
 	if (err == 0) {
 		ret_log_dir->fd = open(ret_log_dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (ret_log_dir->fd < 0)

@@ -1,6 +1,7 @@
 #include "mds/view.h"
 
 #include "common/bulk_sums.h"
+#include "common/fd_io.h"
 #include "common/logger.h"
 #include "mds/memtable.h"
 
@@ -240,23 +241,9 @@ static int open_tables(struct view *view, uint64_t *ret_version, uint64_t *ret_a
 }
 
 /* LMDB syncs its file, not the folders that lead to it. */
-static int sync_dir(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (fsync(fd) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
 static int make_dir(const char *dir, const char *path)
 {
-	if (mkdir(path, 0700) == 0)
-		return sync_dir(dir);
-	return errno == EEXIST ? 0 : -errno;
+	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : fd_sync_folder(dir);
 }
 
 /* Keep blocks allocated ahead of LMDB's end. Best effort. */
@@ -303,7 +290,7 @@ static int open_state(struct view *view, const char *dir, uint64_t *ret_applied,
 		return -EINVAL;
 	}
 	if (rc == 0)
-		rc = -sync_dir(view->path);
+		rc = -fd_sync_folder(view->path);
 	if (rc == 0)
 		rc = mdb_txn_begin(view->env, NULL, MDB_RDONLY, &view->snapshot);
 	if (rc > 0) {

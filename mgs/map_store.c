@@ -1,5 +1,6 @@
 #include "mgs/map_store.h"
 #include "common/bulk_sums.h"
+#include "common/fd_io.h"
 #include "common/uuid.h"
 
 #include <assert.h>
@@ -81,6 +82,11 @@ int map_store_open(const char *dir, struct map_store **ret_store)
 		err = store_error(mdb_env_open(store->env, path, 0, 0600));
 	if (err == 0)
 		err = store_open_tables(store);
+	/* LMDB syncs its file, not the folders that lead to it. */
+	if (err == 0)
+		err = fd_sync_folder(path);
+	if (err == 0)
+		err = fd_sync_folder(dir);
 	free(path);
 	if (err) {
 		map_store_close(store);

@@ -1,5 +1,6 @@
 #include "oss/index_internal.h"
 
+#include "common/fd_io.h"
 #include "common/fiber.h"
 #include "common/logger.h"
 
@@ -232,8 +233,8 @@ static int check_length(struct index *index)
 	return (uint64_t)st.st_size < (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize ? -EINVAL : 0;
 }
 
-static int open_env(struct index *index, const struct uuid *target, bool make, bool *ret_clean, char *error,
-		    size_t error_size)
+static int open_env(struct index *index, const char *dir, const struct uuid *target, bool make, bool *ret_clean,
+		    char *error, size_t error_size)
 {
 	MDB_txn *txn;
 	int err, rc;
@@ -273,6 +274,11 @@ static int open_env(struct index *index, const struct uuid *target, bool make, b
 		return err;
 	}
 	err = index_errno(mdb_txn_commit(txn));
+	/* LMDB syncs its file, not the folders that lead to it. */
+	if (err == 0)
+		err = fd_sync_folder(index->path);
+	if (err == 0)
+		err = fd_sync_folder(dir);
 	if (err < 0)
 		snprintf(error, error_size, "%s: cannot be written: %s", index->path, strerror(-err));
 
@@ -290,7 +296,7 @@ int index_open(const char *dir, const struct uuid *target, bool make, struct ind
 		return -ENOMEM;
 	}
 	snprintf(index->path, sizeof(index->path), "%s/index", dir);
-	err = open_env(index, target, make, ret_clean, error, error_size);
+	err = open_env(index, dir, target, make, ret_clean, error, error_size);
 	if (err < 0) {
 		mdb_env_close(index->env);
 		free(index);

@@ -1,5 +1,7 @@
 #include "client/cli/data_dir.h"
 
+#include "common/fd_io.h"
+
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -84,6 +86,7 @@ int data_dir_make(const struct data_dir *dir, struct identity *ret_identity, cha
 	struct identity identity = {
 		.fs = dir->fs, .role = dir->role, .index = dir->index, .format_version = IDENTITY_FORMAT_VERSION
 	};
+	char parent[PATH_MAX + 4];
 	int err = data_dir_check(dir->path, error, error_size);
 
 	assert(dir->role == ROLE_MGS || (dir->key && !uuid_is_zero(&dir->fs)));
@@ -101,6 +104,10 @@ int data_dir_make(const struct data_dir *dir, struct identity *ret_identity, cha
 
 	if (mkdir(dir->path, 0700) < 0 && errno != EEXIST)
 		return complain(error, error_size, dir->path, -errno);
+	snprintf(parent, sizeof(parent), "%s/..", dir->path);
+	err = fd_sync_folder(parent);
+	if (err)
+		return complain(error, error_size, parent, err);
 	err = place_key(dir->path, "cluster.key", dir->key, error, error_size);
 	if (err == 0 && dir->role == ROLE_MGS)
 		err = place_key(dir->path, "admin.key", NULL, error, error_size);
