@@ -97,24 +97,49 @@ static int commit_call(struct worker *worker, struct fs_ctx *ctx, uint32_t ost, 
 	return err;
 }
 
-/* Which OSTs have something uncommitted, each once. The answer is malloc'ed. inode->lock is held. */
+/* Each once. The list is malloc'ed. */
+static int add_ost(uint32_t ost, uint32_t **osts, unsigned int *count)
+{
+	uint32_t *more;
+
+	for (unsigned int i = 0; i < *count; i++)
+		if ((*osts)[i] == ost)
+			return 0;
+	more = realloc(*osts, (*count + 1) * sizeof(**osts));
+	if (more == NULL)
+		return -ENOMEM;
+	*osts = more;
+	more[(*count)++] = ost;
+	return 0;
+}
+
+/* Which OSTs have something uncommitted. inode->lock is held. */
 static int data_uncommitted_osts(const struct inode_data *data, uint32_t **osts, unsigned int *count)
 {
-	for (size_t i = 0; i < data->uncommitted.count; i++) {
-		uint32_t ost = data->uncommitted.items[i]->ost, *more;
-		unsigned int j = 0;
+	int err = 0;
 
-		while (j < *count && (*osts)[j] != ost)
-			j++;
-		if (j < *count)
-			continue;
-		more = realloc(*osts, (*count + 1) * sizeof(**osts));
-		if (more == NULL)
-			return -ENOMEM;
-		*osts = more;
-		more[(*count)++] = ost;
-	}
-	return 0;
+	for (size_t i = 0; i < data->uncommitted.count && err == 0; i++)
+		err = add_ost(data->uncommitted.items[i]->ost, osts, count);
+	return err;
+}
+
+/*
+ * Which OSTs may have what others wrote and did not live to commit. None, if we have been there since the content last
+ * changed. inode->lock is held.
+ */
+static int data_others_osts(const struct inode *inode, uint32_t **osts, unsigned int *count)
+{
+	const struct layout *layout = &inode->attr.layout;
+	uint64_t objects;
+	int err = 0;
+
+	if (layout->ost_count == 0 ||
+	    (inode->attr.data_version != 0 && inode->data->committed_version == inode->attr.data_version))
+		return 0;
+	objects = (data_size(inode) + layout->stripe_size - 1) / layout->stripe_size;
+	for (uint32_t i = 0; i < layout->ost_count && (i < objects || inode->attr.size_unsure) && err == 0; i++)
+		err = add_ost(layout->ost_indices[i], osts, count);
+	return err;
 }
 
 struct commit {
@@ -139,34 +164,42 @@ static int commit_one(struct worker *worker, void *arg, unsigned int i)
 	return err;
 }
 
-int data_commit(struct inode *inode, struct fs_ctx *ctx)
+int data_commit(struct inode *inode, struct fs_ctx *ctx, bool others)
 {
-	struct inode_data *data = inode->data;
 	struct commit commit = { .inode = inode, .ctx = ctx };
+	struct inode_data *data;
 	bool again = true;
 	int err = 0;
 
+	pthread_mutex_lock(&inode->lock);
+	data = others ? data_get(inode) : inode->data;
+	pthread_mutex_unlock(&inode->lock);
 	if (data == NULL)
-		return 0;
+		return others ? -ENOMEM : 0;
 	while (err == 0 && again) {
 		unsigned int count = 0;
-		uint64_t resends;
+		uint64_t resends, version;
 
 		commit.osts = NULL;
 		pthread_mutex_lock(&inode->lock);
 		/* What an instance had lost is dirty again, or under way once more. */
 		err = data_write_out_range(inode, ctx, 0, UINT64_MAX);
 		resends = data->resends;
+		version = inode->attr.data_version;
 		commit.gen = inode->attr.gen;
 		commit.answered = atomic_load(&data->data_fs->answered);
 		if (err == 0)
 			err = data_uncommitted_osts(data, &commit.osts, &count);
+		if (err == 0 && others)
+			err = data_others_osts(inode, &commit.osts, &count);
 		pthread_mutex_unlock(&inode->lock);
 		if (err == 0)
 			err = worker_parallel(fs_worker(inode->fs), count, commit_one, &commit);
 		free(commit.osts);
 
 		pthread_mutex_lock(&inode->lock);
+		if (err == 0 && others)
+			data->committed_version = version;
 		again = data->resends != resends;
 		pthread_mutex_unlock(&inode->lock);
 	}

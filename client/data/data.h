@@ -51,8 +51,11 @@ void data_free(struct inode *inode); /* with its last reference */
 int data_write_out(struct inode *inode, struct fs_ctx *ctx);
 /* ... and the MDT knows size and times. stable: and has it on stable storage. */
 int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable);
-/* ... and the OSTs have it on stable storage. */
-int data_commit(struct inode *inode, struct fs_ctx *ctx);
+/*
+ * ... and the OSTs have it on stable storage. others: also what others have written, as far as our attributes tell of it:
+ * they may be gone, and nobody but us would ever commit it.
+ */
+int data_commit(struct inode *inode, struct fs_ctx *ctx, bool others);
 
 /* All of that for all inodes: the first error. */
 int data_sync_all(struct data_fs *data_fs, struct fs_ctx *ctx);

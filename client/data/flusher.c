@@ -106,7 +106,7 @@ int data_sync_all(struct data_fs *data_fs, struct fs_ctx *ctx)
 		if (err == 0)
 			err = data_report_size(inodes[i], ctx, false);
 		if (err == 0)
-			err = data_commit(inodes[i], ctx);
+			err = data_commit(inodes[i], ctx, false);
 		if (err < 0 && first == 0)
 			first = err;
 		inode_put(inodes[i]);

@@ -58,6 +58,7 @@ struct inode_data {
 	bool shared; /* others may have written since the oldest of what is held: it is not sent again blindly */
 	uint64_t oldest_dirty_ns, last_write_ns;
 	uint64_t oldest_answer_ns;
+	uint64_t committed_version; /* data_version that others' bytes were committed of; our own are in the sets */
 	uint64_t version; /* grows with each change of the content as seen here: read-ahead of an older one is void */
 	int error;
 	uint32_t error_count;

@@ -29,6 +29,9 @@ int data_take_own_change(struct inode *inode, uint64_t asked_ns, const Strake__A
 	if (err == 0) {
 		pthread_mutex_lock(&inode->lock);
 		inode_note_own_change(inode, reply->data_version_before, &attr, asked_ns);
+		if (inode->data != NULL && reply->data_version_before != 0 &&
+		    reply->data_version_before == inode->data->committed_version)
+			inode->data->committed_version = attr.data_version;
 		pthread_mutex_unlock(&inode->lock);
 	}
 	return err;
@@ -139,7 +142,7 @@ int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only)
 
 	(void)data_only; /* the size is part of the data; times travel with it */
 	if (err == 0)
-		err = data_commit(inode, ctx);
+		err = data_commit(inode, ctx, true);
 	if (err == 0)
 		err = data_report_size(inode, ctx, true);
 	if (err == 0)
