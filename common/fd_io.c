@@ -2,6 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int fd_write_all(int fd, const void *data, size_t size)
@@ -50,4 +54,43 @@ int fd_sync_folder(const char *path)
 		err = -errno;
 	close(fd);
 	return err;
+}
+
+static int temporary_write(const char *path, const void *data, size_t size, mode_t mode)
+{
+	int err, fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+
+	if (fd < 0)
+		return -errno;
+	err = fd_write_all(fd, data, size);
+	if (err == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0)) /* whatever the umask says */
+		err = -errno;
+	if (close(fd) < 0 && err == 0)
+		err = -errno;
+	return err;
+}
+
+static int sync_folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[PATH_MAX];
+
+	if (!slash)
+		return fd_sync_folder(".");
+	snprintf(folder, sizeof(folder), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	return fd_sync_folder(folder);
+}
+
+int fd_make_file(const char *path, const void *data, size_t size, mode_t mode)
+{
+	char temporary[PATH_MAX];
+	int err;
+
+	if (snprintf(temporary, sizeof(temporary), "%s.new.%d", path, (int)getpid()) >= (int)sizeof(temporary))
+		return -ENAMETOOLONG;
+	err = temporary_write(temporary, data, size, mode);
+	if (err == 0 && link(temporary, path) < 0) /* never over another one */
+		err = -errno;
+	unlink(temporary);
+	return err == 0 ? sync_folder_of(path) : err;
 }

@@ -1,4 +1,6 @@
-/* Whole reads and writes on files, where read(2) and write(2) may do less and be interrupted. They may wait for a disk.
+/*
+ * Files: whole reads and writes, where read(2) and write(2) may do less and be interrupted; and what it takes that they
+ * outlive a power failure. All may wait for a disk.
  */
 #ifndef STRAKE_COMMON_FD_IO_H
 #define STRAKE_COMMON_FD_IO_H
@@ -11,6 +13,12 @@ int fd_write_all(int fd, const void *data, size_t size);
 
 /* How many bytes came, fewer than size only at the file's end; or -errno. */
 ssize_t fd_read_all(int fd, void *out, size_t size);
+
+/*
+ * A new file with these contents, durably and whole or not at all: it gets its name when it is synced. What a crash leaves
+ * is called "PATH.new.PID". -EEXIST, and others of open(2).
+ */
+int fd_make_file(const char *path, const void *data, size_t size, mode_t mode);
 
 /* Make the names in a folder durable: fsync(2) of what they name does not. 0 or -errno. */
 int fd_sync_folder(const char *path);

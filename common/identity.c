@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,50 +192,16 @@ static int text_parse(char *text, size_t size, struct identity *identity)
 
 /* --- making one ------------------------------------------------------------------------------------------------- */
 
-/* The whole file under a name of its own first; what a crash leaves there is written over. */
-static int temporary_write(int dir_fd, const char *name, const char *text, size_t size)
-{
-	int err, fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-
-	if (fd < 0)
-		return -errno;
-	err = fd_write_all(fd, text, size);
-	if (err == 0 && (fchmod(fd, 0644) < 0 || fsync(fd) < 0)) /* readable whatever the umask says */
-		err = -errno;
-	if (close(fd) < 0 && err == 0)
-		err = -errno;
-	return err;
-}
-
-static int identity_write_at(int dir_fd, const struct identity *identity)
-{
-	char text[FILE_MAX], temporary[64];
-	size_t size = text_format(identity, text);
-	int err;
-
-	snprintf(temporary, sizeof(temporary), FILE_NAME ".new.%d", (int)getpid());
-	err = temporary_write(dir_fd, temporary, text, size);
-	if (err == 0 && linkat(dir_fd, temporary, dir_fd, FILE_NAME, 0) < 0) /* never over another one */
-		err = -errno;
-	unlinkat(dir_fd, temporary, 0);
-	if (err == 0 && fsync(dir_fd) < 0)
-		err = -errno;
-	return err;
-}
-
 int identity_write(const char *dir, const struct identity *identity)
 {
-	int dir_fd, err;
+	char text[FILE_MAX], path[PATH_MAX];
 
 	if (!name_is_valid(identity->fs_name) || set_role(&(struct identity){ 0 }, role_name(identity->role)) < 0 ||
 	    identity->format_version != IDENTITY_FORMAT_VERSION)
 		return -EINVAL;
-	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0)
-		return -errno;
-	err = identity_write_at(dir_fd, identity);
-	close(dir_fd);
-	return err;
+	if (snprintf(path, sizeof(path), "%s/" FILE_NAME, dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	return fd_make_file(path, text, text_format(identity, text), 0644);
 }
 
 /* --- reading one ------------------------------------------------------------------------------------------------ */

@@ -24,37 +24,14 @@ void key_make(struct key *ret_key)
 		assert(errno == EINTR);
 }
 
-/* A new file is there after a crash only when its folder is synced too. */
-static int folder_sync(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char folder[PATH_MAX];
-
-	if (!slash)
-		snprintf(folder, sizeof(folder), ".");
-	else
-		snprintf(folder, sizeof(folder), "%.*s", slash == path ? 1 : (int)(slash - path), path);
-	return fd_sync_folder(folder);
-}
-
 int key_write(const char *path, const struct key *key)
 {
 	char text[TEXT_SIZE];
-	int err, fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int err;
 
-	if (fd < 0)
-		return -errno;
 	*hex_format(key->bytes, KEY_SIZE, text) = '\n';
-	err = fd_write_all(fd, text, sizeof(text));
+	err = fd_make_file(path, text, sizeof(text), 0600);
 	explicit_bzero(text, sizeof(text));
-	if (err == 0 && fsync(fd) < 0)
-		err = -errno;
-	if (close(fd) < 0 && err == 0)
-		err = -errno;
-	if (err == 0)
-		err = folder_sync(path);
-	if (err)
-		unlink(path);
 	return err;
 }
 

@@ -22,9 +22,13 @@ static int complain(char *error, size_t error_size, const char *path, int err)
 static bool may_be_there(const char *name)
 {
 	static const char *const names[] = { ".", "..", "lost+found", "cluster.key", "admin.key" };
+	static const char *const halves[] = { "cluster.key.new.", "admin.key.new.", "identity.new." };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		if (strcmp(name, names[i]) == 0)
+			return true;
+	for (size_t i = 0; i < sizeof(halves) / sizeof(*halves); i++)
+		if (strncmp(name, halves[i], strlen(halves[i])) == 0)
 			return true;
 	return false;
 }
