@@ -97,7 +97,7 @@ struct transport_tcp {
 	struct loop_timer resume_timer;
 	struct tcp_conn *all;
 	struct tcp_conn *dirty;
-	struct tcp_conn *resumed;
+	struct tcp_conn *resumed_first, *resumed_last; /* in the order in which they were resumed */
 	struct out_item *spare_items;
 	unsigned int spare_item_count;
 };
@@ -548,8 +548,12 @@ static void resume_later(struct tcp_conn *conn)
 		return;
 	conn->resumed = true;
 	conn_hold(conn);
-	conn->resumed_next = tcp->resumed;
-	tcp->resumed = conn;
+	conn->resumed_next = NULL;
+	if (tcp->resumed_last != NULL)
+		tcp->resumed_last->resumed_next = conn;
+	else
+		tcp->resumed_first = conn;
+	tcp->resumed_last = conn;
 	loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now_ns(tcp->loop));
 }
 
@@ -1024,10 +1028,10 @@ static void tcp_hook(struct loop_hook *hook)
 static void tcp_resume_timer(struct loop_timer *timer)
 {
 	struct transport_tcp *tcp = container_of(timer, struct transport_tcp, resume_timer);
-	struct tcp_conn *resumed = tcp->resumed;
+	struct tcp_conn *resumed = tcp->resumed_first;
 
 	/* Those who are told "not now" again, and want to be resumed again, get into a new list. */
-	tcp->resumed = NULL;
+	tcp->resumed_first = tcp->resumed_last = NULL;
 	while (resumed != NULL) {
 		struct tcp_conn *conn = resumed;
 
@@ -1074,10 +1078,10 @@ struct transport_tcp *transport_tcp_free(struct transport_tcp *tcp)
 		tcp->dirty = conn->dirty_next;
 		conn_drop(conn);
 	}
-	while (tcp->resumed != NULL) {
-		struct tcp_conn *conn = tcp->resumed;
+	while (tcp->resumed_first != NULL) {
+		struct tcp_conn *conn = tcp->resumed_first;
 
-		tcp->resumed = conn->resumed_next;
+		tcp->resumed_first = conn->resumed_next;
 		conn_drop(conn);
 	}
 	while (tcp->spare_items != NULL) {

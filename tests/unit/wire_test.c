@@ -866,6 +866,48 @@ START_TEST(requests_wait_for_bulk_memory)
 }
 END_TEST
 
+/* Memory that comes back goes to who has waited longest, not to who asked last. */
+static void body_fairness(struct world *world)
+{
+	enum { CLIENTS = 3 };
+	struct peer *peers[CLIENTS];
+	struct hold holds[CLIENTS] = { 0 };
+	uint8_t *out = pattern(200000, 9);
+	struct iovec iov = { out, 200000 };
+	struct service_stats before, now;
+
+	world->server.bulk_bounded = true;
+	for (size_t i = 0; i < CLIENTS; i++) {
+		peers[i] = peer_to(world->loop, world->server.address);
+		assert(ping(peers[i]) == 0);
+		service_stats(world->server.service, &before);
+		holds[i].call.bulk_out = &iov;
+		holds[i].call.bulk_out_count = 1;
+		hold_start(&holds[i], world->loop, peers[i]);
+		do {
+			fiber_sleep_ms(1);
+			service_stats(world->server.service, &now);
+		} while (now.bytes_in == before.bytes_in);
+	}
+	world->server.bulks_left = 1;
+	service_bulk_available(world->server.service);
+	for (size_t i = 0; i < CLIENTS; i++) {
+		WAIT_FOR(world->server.held_count == 1);
+		server_release(&world->server);
+		WAIT_FOR(holds[0].over + holds[1].over + holds[2].over == (int)i + 1);
+		assert(holds[i].over && holds[i].result == 0);
+	}
+	for (size_t i = 0; i < CLIENTS; i++)
+		peer_free(peers[i]);
+	free(out);
+}
+
+START_TEST(who_waits_longest_for_bulk_memory_is_first)
+{
+	on_one_loop((struct service_config){ 0 }, body_fairness);
+}
+END_TEST
+
 /* --- what the server says ----------------------------------------------------------------------------------------- */
 
 static void body_errors(struct world *world)
@@ -2072,7 +2114,7 @@ UNIT_MAIN("wire", bulk_and_bodies_of_all_sizes_go_both_ways, long_bodies_arrive_
 	  ten_thousand_calls_leave_in_few_sends, no_more_calls_than_credits_are_under_way, two_threads_agree,
 	  calls_survive_restarts_of_the_server, a_passed_deadline_gives_the_connection_up,
 	  a_call_waits_for_the_server_within_its_deadline, a_cancelled_call_leaves_its_memory_at_once,
-	  requests_wait_for_bulk_memory, refusals_and_errors_reach_the_caller, bulk_leaves_from_files,
+	  requests_wait_for_bulk_memory, who_waits_longest_for_bulk_memory_is_first, refusals_and_errors_reach_the_caller, bulk_leaves_from_files,
 	  the_hook_has_the_connection_first, the_hook_may_wait, pushes_arrive, addresses_are_tried_in_turn,
 	  refusals_are_told_in_words, garbage_is_cut_off, noise_in_right_frames_is_survived, frames_may_be_cut_anywhere,
 	  a_peer_that_does_not_read_is_cut_off, nobody_takes_more_than_he_was_granted,
