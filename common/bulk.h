@@ -8,11 +8,22 @@
 #define STRAKE_COMMON_BULK_H
 
 #include <stddef.h>
+#include <sys/uio.h>
 
 struct bulk {
 	void *data;
 	size_t size; /* room */
 	void (*release)(struct bulk *bulk);
 };
+
+/* Bytes of bulk that lies in parts. */
+static inline size_t bulk_iov_size(const struct iovec *iov, int count)
+{
+	size_t size = 0;
+
+	for (int i = 0; i < count; i++)
+		size += iov[i].iov_len;
+	return size;
+}
 
 #endif

@@ -15,6 +15,7 @@
 
 #include "common/address.h"
 #include "common/arena.h"
+#include "common/container_of.h"
 #include "common/dial.h"
 #include "common/fiber.h"
 #include "common/opening.h"
@@ -92,8 +93,6 @@ struct peer {
 	struct call ping;
 	uint64_t calls, connects;
 };
-
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 /* --- calls -------------------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,304 @@
+#include "common/transport_tcp_queue.h"
+
+#include "common/bulk.h"
+#include "common/transport_frame.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PACK_SIZE       (4 * 1024) /* first size of a pack buffer */
+#define ITEMS_SPARE_MAX 32
+
+/* --- items -------------------------------------------------------------------------------------------------------- */
+
+static struct tcp_item *item_new(struct tcp_item_pool *pool)
+{
+	struct tcp_item *item = pool->first;
+
+	if (item == NULL)
+		return calloc(1, sizeof(*item));
+	pool->first = item->next;
+	pool->count--;
+	memset(item, 0, sizeof(*item));
+	return item;
+}
+
+static void item_free(struct tcp_item_pool *pool, struct tcp_item *item)
+{
+	if (item->iov != item->inline_iov)
+		free(item->iov);
+	if (pool->count < ITEMS_SPARE_MAX) {
+		item->next = pool->first;
+		pool->first = item;
+		pool->count++;
+	} else {
+		free(item);
+	}
+}
+
+void tcp_item_pool_release(struct tcp_item_pool *pool)
+{
+	while (pool->first != NULL) {
+		struct tcp_item *item = pool->first;
+
+		pool->first = item->next;
+		free(item);
+	}
+	pool->count = 0;
+}
+
+/* The first item's bytes have all gone, or never will: out of the queue, and its memory back to whose it is. */
+static void item_pop(struct tcp_queue *queue)
+{
+	struct tcp_item *item = queue->first;
+	void (*done)(void *arg) = item->done;
+	void *arg = item->arg;
+
+	queue->first = item->next;
+	if (queue->first == NULL)
+		queue->last = NULL;
+	item_free(queue->pool, item);
+	if (done != NULL)
+		done(arg);
+}
+
+/* The item that takes the next bytes: the last one, unless bulk comes after its own. */
+static struct tcp_item *item_for_bytes(struct tcp_queue *queue)
+{
+	struct tcp_item *item = queue->last;
+
+	if (item != NULL && item->iov_count == 0 && item->file_left == 0 && item->done == NULL)
+		return item;
+	item = item_new(queue->pool);
+	if (item == NULL)
+		return NULL;
+	item->iov = item->inline_iov;
+	if (queue->last != NULL)
+		queue->last->next = item;
+	else
+		queue->first = item;
+	queue->last = item;
+	return item;
+}
+
+/* --- adding ------------------------------------------------------------------------------------------------------- */
+
+/* Room for size bytes at the pack buffer's end. */
+static int pack_reserve(struct tcp_queue *queue, size_t size)
+{
+	size_t bigger = queue->pack_size == 0 ? PACK_SIZE : queue->pack_size;
+	uint8_t *pack;
+
+	if (queue->pack_size - queue->pack_len >= size)
+		return 0;
+	if (queue->pack_sent > 0) {
+		memmove(queue->pack, queue->pack + queue->pack_sent, queue->pack_len - queue->pack_sent);
+		queue->pack_len -= queue->pack_sent;
+		queue->pack_sent = 0;
+	}
+	while (bigger - queue->pack_len < size)
+		bigger *= 2;
+	if (bigger == queue->pack_size)
+		return 0;
+
+	pack = realloc(queue->pack, bigger);
+	if (pack == NULL)
+		return -ENOMEM;
+	queue->pack = pack;
+	queue->pack_size = bigger;
+	return 0;
+}
+
+/* Room for size bytes, and the item they will belong to: *ret_out is where they go. NULL: no memory. */
+static struct tcp_item *bytes_reserve(struct tcp_queue *queue, size_t size, uint8_t **ret_out)
+{
+	struct tcp_item *item = pack_reserve(queue, size) < 0 ? NULL : item_for_bytes(queue);
+
+	if (item == NULL)
+		return NULL;
+	*ret_out = queue->pack + queue->pack_len;
+	queue->pack_len += size;
+	queue->bytes += size;
+	item->packed += size;
+	return item;
+}
+
+int tcp_queue_add_bytes(struct tcp_queue *queue, const void *data, size_t size)
+{
+	uint8_t *out;
+
+	if (bytes_reserve(queue, size, &out) == NULL)
+		return -ENOMEM;
+	memcpy(out, data, size);
+	return 0;
+}
+
+int tcp_queue_add(struct tcp_queue *queue, const struct transport_message *message)
+{
+	size_t iov_size = (size_t)message->bulk_count * sizeof(*message->bulk), body_len, bulk_len;
+	struct iovec *iov = NULL;
+	struct tcp_item *item;
+	uint8_t *out;
+	int err = transport_frame_measure(message, &body_len, &bulk_len);
+
+	if (err < 0)
+		return err;
+	assert(bulk_len > 0 || message->done == NULL);
+	assert(message->file_len == 0 || message->bulk_count == 0);
+	if (bulk_len > 0 && message->bulk_count > TCP_ITEM_IOV) {
+		iov = malloc(iov_size);
+		if (iov == NULL)
+			return -ENOMEM;
+	}
+	item = bytes_reserve(queue, FRAME_HEADER_SIZE + body_len, &out);
+	if (item == NULL) {
+		free(iov);
+		return -ENOMEM;
+	}
+
+	transport_frame_pack(message, body_len, bulk_len, out);
+	if (iov != NULL)
+		item->iov = iov;
+	if (bulk_len == 0)
+		return 0;
+	queue->bytes += bulk_len;
+	item->done = message->done;
+	item->arg = message->arg;
+	if (message->file_len > 0) {
+		item->file = message->file;
+		item->file_offset = (off_t)message->file_offset;
+		item->file_left = message->file_len;
+	} else {
+		memcpy(item->iov, message->bulk, iov_size);
+		item->iov_count = message->bulk_count;
+	}
+	return 0;
+}
+
+/* --- sending ------------------------------------------------------------------------------------------------------ */
+
+size_t tcp_queue_gather(const struct tcp_queue *queue, struct iovec *iov, int iov_max, int *ret_count, bool *ret_more)
+{
+	size_t pack_at = queue->pack_sent, total = 0;
+	int count = 0;
+	bool more = false;
+
+	for (const struct tcp_item *item = queue->first; item != NULL && !more; item = item->next) {
+		if (item->packed > 0 && count < iov_max) {
+			iov[count++] = (struct iovec){ queue->pack + pack_at, item->packed };
+			total += item->packed;
+			pack_at += item->packed;
+		} else {
+			more = item->packed > 0;
+		}
+		for (int i = item->iov_first; i < item->iov_count && !more; i++) {
+			more = count == iov_max;
+			if (!more) {
+				iov[count++] = item->iov[i];
+				total += item->iov[i].iov_len;
+			}
+		}
+		more = more || item->file_left > 0;
+	}
+	*ret_count = count;
+	*ret_more = more;
+	return total;
+}
+
+/* Up to size bytes of an item have gone. Returns how many were its own. */
+static size_t item_sent(struct tcp_queue *queue, struct tcp_item *item, size_t size)
+{
+	size_t left = size, step = left < item->packed ? left : item->packed;
+
+	item->packed -= step;
+	queue->pack_sent += step;
+	left -= step;
+	while (item->packed == 0 && item->iov_first < item->iov_count) {
+		struct iovec *iov = &item->iov[item->iov_first];
+
+		step = left < iov->iov_len ? left : iov->iov_len;
+		iov->iov_base = (uint8_t *)iov->iov_base + step;
+		iov->iov_len -= step;
+		left -= step;
+		if (iov->iov_len > 0)
+			break;
+		item->iov_first++;
+	}
+	step = left < item->file_left ? left : item->file_left;
+	item->file_left -= step;
+	return size - left + step;
+}
+
+static bool item_is_over(const struct tcp_item *item)
+{
+	return item->packed == 0 && item->iov_first == item->iov_count && item->file_left == 0;
+}
+
+void tcp_queue_sent(struct tcp_queue *queue, size_t size)
+{
+	assert(size <= queue->bytes);
+	queue->bytes -= size;
+	while (queue->first != NULL) {
+		size -= item_sent(queue, queue->first, size);
+		if (!item_is_over(queue->first))
+			break;
+		item_pop(queue);
+	}
+	assert(size == 0);
+}
+
+/* Put a copy in the place of what an item still has to send of somebody's memory. */
+static int item_copy_bulk(struct tcp_item *item)
+{
+	size_t total = bulk_iov_size(item->iov + item->iov_first, item->iov_count - item->iov_first), at = 0;
+	uint8_t *copy = malloc(total);
+
+	if (copy == NULL)
+		return -ENOMEM;
+	for (int i = item->iov_first; i < item->iov_count; i++) {
+		memcpy(copy + at, item->iov[i].iov_base, item->iov[i].iov_len);
+		at += item->iov[i].iov_len;
+	}
+	item->iov[0] = (struct iovec){ copy, total };
+	item->iov_first = 0;
+	item->iov_count = 1;
+	item->done = free;
+	item->arg = copy;
+	return 0;
+}
+
+int tcp_queue_forget(struct tcp_queue *queue, const void *arg)
+{
+	for (struct tcp_item *item = queue->first; item != NULL; item = item->next) {
+		void (*done)(void *arg) = item->done;
+		void *done_arg = item->arg;
+		int err;
+
+		if (done == NULL || done_arg != arg || item->iov_count == 0)
+			continue;
+		err = item_copy_bulk(item);
+		if (err < 0)
+			return err;
+		done(done_arg);
+		return 0;
+	}
+	return 0;
+}
+
+void tcp_queue_clear(struct tcp_queue *queue)
+{
+	while (queue->first != NULL)
+		item_pop(queue);
+	queue->bytes = 0;
+	tcp_queue_trim(queue);
+}
+
+void tcp_queue_trim(struct tcp_queue *queue)
+{
+	assert(queue->first == NULL);
+	free(queue->pack);
+	queue->pack = NULL;
+	queue->pack_sent = queue->pack_len = queue->pack_size = 0;
+}

@@ -1,0 +1,71 @@
+/*
+ * What waits to be sent on one TCP connection: items, each so many bytes of the pack buffer (headers and bodies of one
+ * or many messages, back to back), then bulk by reference or a range of a file. Messages without bulk extend the last
+ * item. The pack buffer goes when all is sent.
+ *
+ *   - Only memory: transport_tcp_send.c does the sending.
+ *   - A message's `done` comes from within tcp_queue_sent(), _forget() and _clear(); it may call anything, _clear()
+ *     too.
+ */
+#ifndef STRAKE_COMMON_TRANSPORT_TCP_QUEUE_H
+#define STRAKE_COMMON_TRANSPORT_TCP_QUEUE_H
+
+#include "common/transport.h"
+
+#include <sys/types.h>
+
+#define TCP_ITEM_IOV 4 /* pieces of bulk without an array of their own */
+
+struct tcp_item {
+	struct tcp_item *next;
+	size_t packed; /* so many bytes of the pack buffer go first */
+	struct iovec inline_iov[TCP_ITEM_IOV];
+	struct iovec *iov; /* what is left of the bulk: [iov_first, iov_count) */
+	int iov_first, iov_count;
+	int file;
+	off_t file_offset;
+	size_t file_left;
+	void (*done)(void *arg);
+	void *arg;
+};
+
+/* Items kept for reuse, by all queues of one transport. */
+struct tcp_item_pool {
+	struct tcp_item *first;
+	unsigned int count;
+};
+
+/* Zero but for the pool: empty, and without memory. */
+struct tcp_queue {
+	struct tcp_item_pool *pool;
+	struct tcp_item *first, *last;
+	uint8_t *pack;
+	size_t pack_sent, pack_len, pack_size;
+	size_t bytes; /* in all: packed, bulk and files */
+};
+
+void tcp_item_pool_release(struct tcp_item_pool *pool);
+
+/* Both take all or nothing. -ENOMEM; -EMSGSIZE: transport_send(). */
+int tcp_queue_add_bytes(struct tcp_queue *queue, const void *data, size_t size);
+int tcp_queue_add(struct tcp_queue *queue, const struct transport_message *message);
+
+/*
+ * What the next sendmsg() takes: up to iov_max pieces, up to the first file. Returns their bytes, 0 when the first
+ * item's file is next. ret_more: more is to come behind it.
+ */
+size_t tcp_queue_gather(const struct tcp_queue *queue, struct iovec *iov, int iov_max, int *ret_count, bool *ret_more);
+
+/* So many bytes have been taken from its head; of a file, the offset has been moved by sendfile(). */
+void tcp_queue_sent(struct tcp_queue *queue, size_t size);
+
+/* The bulk of the message that was added with arg is no longer touched when this returns. -ENOMEM. */
+int tcp_queue_forget(struct tcp_queue *queue, const void *arg);
+
+/* Nothing of it will be sent any more. */
+void tcp_queue_clear(struct tcp_queue *queue);
+
+/* When it is empty: it has no memory then. */
+void tcp_queue_trim(struct tcp_queue *queue);
+
+#endif
