@@ -1,11 +1,11 @@
 #include "common/dial.h"
 
 #include "common/address.h"
+#include "common/container_of.h"
 #include "common/resolve.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ enum dial_state { DIAL_NAME, DIAL_WELCOME, DIAL_ACCEPT };
 
 struct dial {
 	struct loop *loop;
-	struct transport_tcp *tcp;
+	struct transport *transport;
 	char address[ADDRESS_SIZE];
 	uint8_t hello[OPENING_HELLO_SIZE];
 	const struct key *key;
@@ -113,8 +113,8 @@ static void dial_connect(struct dial *dial)
 	while (dial->next < dial->resolved.count) {
 		unsigned int i = dial->next++;
 
-		err = transport_tcp_connect(dial->tcp, (const struct sockaddr *)&dial->resolved.address[i],
-					    dial->resolved.len[i], &dial_events, dial, &dial->conn);
+		err = transport_connect(dial->transport, (const struct sockaddr *)&dial->resolved.address[i],
+					dial->resolved.len[i], &dial_events, dial, &dial->conn);
 		if (err == 0)
 			break;
 	}
@@ -140,7 +140,7 @@ static void dial_resolved(void *owner, int err, const char *text, const struct r
 
 static void dial_timer(struct loop_timer *timer)
 {
-	struct dial *dial = (struct dial *)(void *)((char *)timer - offsetof(struct dial, timer));
+	struct dial *dial = container_of(timer, struct dial, timer);
 	char host[256];
 	uint16_t port;
 	int err;
@@ -163,7 +163,7 @@ static void dial_timer(struct loop_timer *timer)
 		dial_finish(dial, err, strerror(-err));
 }
 
-int dial_start(struct loop *loop, struct transport_tcp *tcp, const char *address, const struct opening_hello *hello,
+int dial_start(struct loop *loop, struct transport *transport, const char *address, const struct opening_hello *hello,
 	       const struct key *key, void (*finished)(void *owner, const struct dial_result *result), void *owner,
 	       struct dial **ret_dial)
 {
@@ -177,7 +177,7 @@ int dial_start(struct loop *loop, struct transport_tcp *tcp, const char *address
 		return -EIO;
 	}
 	dial->loop = loop;
-	dial->tcp = tcp;
+	dial->transport = transport;
 	snprintf(dial->address, sizeof(dial->address), "%s", address);
 	opening_hello_encode(&wants, dial->hello);
 	dial->key = key;

@@ -7,7 +7,7 @@
 
 #include "common/loop.h"
 #include "common/opening.h"
-#include "common/transport_tcp.h"
+#include "common/transport.h"
 
 #define DIAL_TEXT_SIZE 512
 
@@ -29,7 +29,7 @@ struct dial_result {
  * -ETIMEDOUT                       no answer within OPENING_DEADLINE_MS
  * and those of connect(2) and getaddrinfo(3) (-ENOENT: no such host)
  */
-int dial_start(struct loop *loop, struct transport_tcp *tcp, const char *address, const struct opening_hello *hello,
+int dial_start(struct loop *loop, struct transport *transport, const char *address, const struct opening_hello *hello,
 	       const struct key *key, void (*finished)(void *owner, const struct dial_result *result), void *owner,
 	       struct dial **ret_dial);
 

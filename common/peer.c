@@ -65,7 +65,7 @@ struct peer {
 	size_t address_at; /* the one that worked last, or is tried next */
 	size_t tried;      /* in this round */
 
-	struct transport_tcp *tcp;
+	struct transport *transport;
 	enum peer_state state;
 	struct dial *dial;
 	struct transport_conn *conn;
@@ -639,8 +639,8 @@ static void peer_dial(struct peer *peer)
 
 	peer->state = PEER_DIALING;
 	if (peer->address_count > 0)
-		err = dial_start(peer->loop, peer->tcp, peer->addresses[peer->address_at], &hello, peer->config.key,
-				 peer_dialed, peer, &peer->dial);
+		err = dial_start(peer->loop, peer->transport, peer->addresses[peer->address_at], &hello,
+				 peer->config.key, peer_dialed, peer, &peer->dial);
 	if (err < 0) {
 		snprintf(peer->last_error, sizeof(peer->last_error), "%s",
 			 peer->address_count > 0 ? strerror(-err) : "no address is known");
@@ -687,7 +687,7 @@ int peer_new(struct loop *loop, const struct peer_config *config, struct peer **
 
 	err = addresses_copy(config->addresses, config->address_count, &peer->addresses);
 	if (err == 0)
-		err = transport_tcp_new(loop, &limits, &peer->tcp);
+		err = transport_tcp_new(loop, &limits, &peer->transport);
 	if (err < 0) {
 		peer_destroy(peer);
 		return err;
@@ -716,7 +716,7 @@ struct peer *peer_free(struct peer *peer)
 		queue_remove(peer, call);
 		call_end(call, -ECANCELED);
 	}
-	peer->tcp = transport_tcp_free(peer->tcp);
+	peer->transport = transport_free(peer->transport);
 
 	/* The hook still uses the peer. Its calls all end at once now; who can, waits for it. */
 	if (peer->hook_runs && (fiber_self() == NULL || fiber_self() == peer->hook_fiber))
@@ -835,7 +835,7 @@ void peer_stats(const struct peer *peer, struct peer_stats *ret_stats)
 {
 	struct transport_stats stats;
 
-	transport_tcp_stats(peer->tcp, &stats);
+	transport_stats(peer->transport, &stats);
 	*ret_stats = (struct peer_stats){
 		.calls = peer->calls,
 		.sends = stats.sends,

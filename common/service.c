@@ -10,7 +10,6 @@
 
 #include "common/address.h"
 #include "common/arena.h"
-#include "common/listener.h"
 #include "common/logger.h"
 #include "common/opening.h"
 #include "common/status.h"
@@ -25,10 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #define CONNECTIONS_MAX_DEFAULT 16384
-#define LISTENERS_MAX           16
 #define REQUESTS_SPARE_MAX      256  /* requests kept for reuse */
 #define REQUEST_RAW_SIZE        512  /* a body up to this long lies in the request */
 #define REQUEST_ARENA_SIZE      1024 /* and what is unpacked of it, here */
@@ -79,9 +76,7 @@ struct service {
 	struct loop *loop;
 	struct service_config config;
 	struct opening_server opening;
-	struct transport_tcp *tcp; /* NULL: the service is freed, and waits for its last requests */
-	struct listener *listeners[LISTENERS_MAX];
-	unsigned int listener_count;
+	struct transport *transport; /* NULL: the service is freed, and waits for its last requests */
 	struct service_conn *conns;
 	size_t conn_count; /* also of those that are gone and have requests under way */
 	struct service_conn *starving_first, *starving_last;
@@ -144,7 +139,7 @@ static void box_free(struct service *service, struct box *box)
 		box->request.bulk->release(box->request.bulk);
 	arena_release(&box->arena);
 	free(box->raw_large);
-	if (service->tcp != NULL && service->spare_count < REQUESTS_SPARE_MAX) {
+	if (service->transport != NULL && service->spare_count < REQUESTS_SPARE_MAX) {
 		box->next = service->spare;
 		service->spare = box;
 		service->spare_count++;
@@ -155,7 +150,7 @@ static void box_free(struct service *service, struct box *box)
 
 static void service_destroy_if_over(struct service *service)
 {
-	if (service->tcp == NULL && service->conn_count == 0)
+	if (service->transport == NULL && service->conn_count == 0)
 		free(service);
 }
 
@@ -483,7 +478,7 @@ static size_t conn_bytes(void *owner, const uint8_t *data, size_t size)
 
 static const struct transport_events conn_opening = { .bytes = conn_bytes, .closed = conn_closed };
 
-static void service_accepted(void *owner, int fd, const char *name)
+static void service_incoming(void *owner, struct transport_incoming *incoming, const char *name)
 {
 	struct service *service = owner;
 	struct service_conn *conn;
@@ -492,23 +487,15 @@ static void service_accepted(void *owner, int fd, const char *name)
 		service_warn(service, "client %s: refused: there are %zu connections already", name,
 			     service->conn_count);
 		service->stats.refused++;
-		close(fd);
 		return;
 	}
 	conn = calloc(1, sizeof(*conn));
-	if (conn == NULL) {
-		close(fd);
+	if (conn == NULL)
 		return;
-	}
 	conn->service = service;
 	snprintf(conn->name, sizeof(conn->name), "client %s", name);
 	conn->opening = calloc(1, sizeof(*conn->opening));
-	if (conn->opening == NULL) {
-		close(fd);
-		free(conn);
-		return;
-	}
-	if (transport_tcp_adopt(service->tcp, fd, &conn_opening, conn, &conn->transport) < 0) {
+	if (conn->opening == NULL || transport_accept(incoming, &conn_opening, conn, &conn->transport) < 0) {
 		free(conn->opening);
 		free(conn);
 		return;
@@ -526,7 +513,8 @@ static void service_paused(void *owner, int err)
 	service_warn(owner, "cannot accept connections for a while: %s", strerror(-err));
 }
 
-static const struct listener_events service_listener = { .accepted = service_accepted, .paused = service_paused };
+static const struct transport_listener_events service_listener = { .incoming = service_incoming,
+								   .paused = service_paused };
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
 
@@ -657,7 +645,7 @@ int service_new(struct loop *loop, const struct service_config *config, struct s
 		.admin_key = config->admin_key,
 		.credits = config->credits != 0 ? config->credits : SERVICE_CREDITS_DEFAULT,
 	};
-	err = transport_tcp_new(loop, &limits, &service->tcp);
+	err = transport_tcp_new(loop, &limits, &service->transport);
 	if (err < 0) {
 		free(service);
 		return err;
@@ -670,9 +658,6 @@ struct service *service_free(struct service *service)
 {
 	if (service == NULL)
 		return NULL;
-	for (unsigned int i = 0; i < service->listener_count; i++)
-		listener_free(service->listeners[i]);
-	service->listener_count = 0;
 	while (service->conns != NULL)
 		service_conn_close(service->conns);
 	while (service->spare != NULL) {
@@ -682,23 +667,14 @@ struct service *service_free(struct service *service)
 		free(box);
 	}
 	service->spare_count = 0;
-	service->tcp = transport_tcp_free(service->tcp);
+	service->transport = transport_free(service->transport);
 	service_destroy_if_over(service);
 	return NULL;
 }
 
 int service_listen(struct service *service, const char *address, uint16_t *ret_port)
 {
-	struct listener *listener;
-	int err;
-
-	if (service->listener_count == LISTENERS_MAX)
-		return -EINVAL;
-	err = listener_new(service->loop, address, &service_listener, service, &listener, ret_port);
-	if (err < 0)
-		return err;
-	service->listeners[service->listener_count++] = listener;
-	return 0;
+	return transport_listen(service->transport, address, &service_listener, service, ret_port);
 }
 
 const char *service_conn_name(const struct service_conn *conn)
@@ -741,7 +717,7 @@ void service_stats(const struct service *service, struct service_stats *ret_stat
 {
 	struct transport_stats stats;
 
-	transport_tcp_stats(service->tcp, &stats);
+	transport_stats(service->transport, &stats);
 	*ret_stats = service->stats;
 	ret_stats->bytes_in = stats.bytes_in;
 	ret_stats->bytes_out = stats.bytes_out;

@@ -1,16 +1,20 @@
 /*
- * A transport moves frames between two programs: one queue of messages each way per connection. peer.c and service.c
- * stand on it and do not know which one they have (TCP: transport_tcp.h).
+ * A transport moves frames between two programs: one queue of messages each way per connection. There is one struct
+ * transport for the connections of one peer or service on one loop. Who stands on it (peer, service, dial) does not
+ * know which fabric it is; only who makes it does (TCP: transport_tcp.h).
  *
  * The life of a connection:
- *   1. Opening. Bytes are moved as they are: transport_send_bytes(), events->bytes.
+ *   1. Opening, from transport_connect() or transport_accept() on. Bytes are moved as they are:
+ *      transport_send_bytes(), events->bytes.
  *   2. transport_begin(): from then on frames, also those that came with the opening's last bytes.
  *   3. It ends by itself: events->closed, once, after which the pointer is dead. Or by the owner: transport_close(),
  *      transport_finish(); then no event comes any more. In both cases `done` of every message has been called before.
  *
  *   - All of it on the loop's thread. What is sent leaves in LOOP_STAGE_SEND, everything queued in one system call.
  *   - Every call is fine within every event, transport_close() too. No event comes from within a call but `done`.
- *   - Memory that a message names by reference belongs to the transport until its `done`.
+ *   - Memory that a message names by reference belongs to the transport until its `done`. A request's `done` comes
+ *     before the `frame` of its answer, where the other end keeps to the protocol: a fabric whose completions may be
+ *     overtaken by the answer holds the answer back.
  */
 #ifndef STRAKE_COMMON_TRANSPORT_H
 #define STRAKE_COMMON_TRANSPORT_H
@@ -21,10 +25,27 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
-struct transport_conn {
+struct transport {
 	const struct transport_ops *ops;
+};
+
+struct transport_conn {
+	const struct transport_conn_ops *ops;
+};
+
+/* Somebody who wants to connect, while a listener's `incoming` runs. */
+struct transport_incoming {
+	struct transport *transport;
+};
+
+struct transport_listener_events {
+	/* Somebody has come; name is "HOST:PORT". Refused without a word unless it is accepted within the call. */
+	void (*incoming)(void *owner, struct transport_incoming *incoming, const char *name);
+	/* Nobody is let in for a while: -EMFILE and the like. */
+	void (*paused)(void *owner, int err);
 };
 
 struct transport_events {
@@ -60,8 +81,7 @@ struct transport_message {
 	int file;
 	uint64_t file_offset;
 	size_t file_len;
-	/* Only with bulk or a file: once, when they are no longer needed, sent or not. May come from within any call.
-	 */
+	/* Only with bulk or a file: once, when no longer needed, sent or not. May come from within any call. */
 	void (*done)(void *arg);
 	void *arg;
 
@@ -83,6 +103,17 @@ struct transport_stats {
 };
 
 struct transport_ops {
+	int (*listen)(struct transport *transport, const char *address, const struct transport_listener_events *events,
+		      void *owner, uint16_t *ret_port);
+	int (*accept)(struct transport_incoming *incoming, const struct transport_events *events, void *owner,
+		      struct transport_conn **ret_conn);
+	int (*connect)(struct transport *transport, const struct sockaddr *address, socklen_t address_len,
+		       const struct transport_events *events, void *owner, struct transport_conn **ret_conn);
+	void (*stats)(const struct transport *transport, struct transport_stats *ret_stats);
+	void (*free)(struct transport *transport);
+};
+
+struct transport_conn_ops {
 	int (*send_bytes)(struct transport_conn *conn, const void *data, size_t size);
 	void (*begin)(struct transport_conn *conn, const struct transport_events *events, void *owner);
 	int (*send)(struct transport_conn *conn, const struct transport_message *message);
@@ -93,6 +124,45 @@ struct transport_ops {
 	void (*finish)(struct transport_conn *conn);
 	void (*close)(struct transport_conn *conn);
 };
+
+/* Ends its listeners and connections without a word to their owners. NULL is fine; returns NULL. */
+static inline struct transport *transport_free(struct transport *transport)
+{
+	if (transport != NULL)
+		transport->ops->free(transport);
+	return NULL;
+}
+
+static inline void transport_stats(const struct transport *transport, struct transport_stats *ret_stats)
+{
+	transport->ops->stats(transport, ret_stats);
+}
+
+/*
+ * Listen, until the transport is freed. address is "HOST:PORT", HOST numeric, a name (looked up here and now: at start)
+ * or a wildcard; port 0: any; ret_port is the real one. Several calls, several addresses.
+ * -EADDRINUSE, -EADDRNOTAVAIL, -EINVAL, -ENOENT (no such host), and those of socket(2).
+ */
+static inline int transport_listen(struct transport *transport, const char *address,
+				   const struct transport_listener_events *events, void *owner, uint16_t *ret_port)
+{
+	return transport->ops->listen(transport, address, events, owner, ret_port);
+}
+
+/* Only within `incoming`, once. -ENOMEM and others: it is refused. */
+static inline int transport_accept(struct transport_incoming *incoming, const struct transport_events *events,
+				   void *owner, struct transport_conn **ret_conn)
+{
+	return incoming->transport->ops->accept(incoming, events, owner, ret_conn);
+}
+
+/* Begin to connect; it is in its opening from now on, and what is sent waits. A later failure comes as `closed`. */
+static inline int transport_connect(struct transport *transport, const struct sockaddr *address, socklen_t address_len,
+				    const struct transport_events *events, void *owner,
+				    struct transport_conn **ret_conn)
+{
+	return transport->ops->connect(transport, address, address_len, events, owner, ret_conn);
+}
 
 /* Opening. -ENOMEM. */
 static inline int transport_send_bytes(struct transport_conn *conn, const void *data, size_t size)

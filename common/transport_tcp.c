@@ -77,26 +77,34 @@ static void resume_timer(struct loop_timer *timer)
 	}
 }
 
-/* --- making them -------------------------------------------------------------------------------------------------- */
+/* --- the transport ------------------------------------------------------------------------------------------------ */
 
-int transport_tcp_new(struct loop *loop, const struct transport_limits *limits, struct transport_tcp **ret_tcp)
+static int tcp_connect(struct transport *base, const struct sockaddr *address, socklen_t address_len,
+		       const struct transport_events *events, void *owner, struct transport_conn **ret_conn)
 {
-	struct transport_tcp *tcp = calloc(1, sizeof(*tcp));
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	if (tcp == NULL)
-		return -ENOMEM;
-	tcp->loop = loop;
-	tcp->limits = *limits;
-	tcp->hook.run = send_hook;
-	tcp->resume_timer.expired = resume_timer;
-	*ret_tcp = tcp;
-	return 0;
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, address, address_len) < 0 && errno != EINPROGRESS) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	return tcp_conn_new(tcp_of(base), fd, true, events, owner, ret_conn);
 }
 
-struct transport_tcp *transport_tcp_free(struct transport_tcp *tcp)
+static void tcp_stats(const struct transport *base, struct transport_stats *ret_stats)
 {
-	if (tcp == NULL)
-		return NULL;
+	*ret_stats = ((const struct transport_tcp *)base)->stats;
+}
+
+static void tcp_free(struct transport *base)
+{
+	struct transport_tcp *tcp = tcp_of(base);
+
+	tcp_listeners_free(tcp);
 	while (tcp->all != NULL)
 		tcp_conn_end(tcp->all);
 	loop_timer_cancel(&tcp->resume_timer);
@@ -116,32 +124,27 @@ struct transport_tcp *transport_tcp_free(struct transport_tcp *tcp)
 	}
 	tcp_item_pool_release(&tcp->items);
 	free(tcp);
-	return NULL;
 }
 
-void transport_tcp_stats(const struct transport_tcp *tcp, struct transport_stats *ret_stats)
+static const struct transport_ops tcp_ops = {
+	.listen = tcp_listen,
+	.accept = tcp_accept,
+	.connect = tcp_connect,
+	.stats = tcp_stats,
+	.free = tcp_free,
+};
+
+int transport_tcp_new(struct loop *loop, const struct transport_limits *limits, struct transport **ret_transport)
 {
-	*ret_stats = tcp->stats;
-}
+	struct transport_tcp *tcp = calloc(1, sizeof(*tcp));
 
-int transport_tcp_connect(struct transport_tcp *tcp, const struct sockaddr *address, socklen_t address_len,
-			  const struct transport_events *events, void *owner, struct transport_conn **ret_conn)
-{
-	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, address, address_len) < 0 && errno != EINPROGRESS) {
-		int err = -errno;
-
-		close(fd);
-		return err;
-	}
-	return tcp_conn_new(tcp, fd, true, events, owner, ret_conn);
-}
-
-int transport_tcp_adopt(struct transport_tcp *tcp, int fd, const struct transport_events *events, void *owner,
-			struct transport_conn **ret_conn)
-{
-	return tcp_conn_new(tcp, fd, false, events, owner, ret_conn);
+	if (tcp == NULL)
+		return -ENOMEM;
+	tcp->base.ops = &tcp_ops;
+	tcp->loop = loop;
+	tcp->limits = *limits;
+	tcp->hook.run = send_hook;
+	tcp->resume_timer.expired = resume_timer;
+	*ret_transport = &tcp->base;
+	return 0;
 }

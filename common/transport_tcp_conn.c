@@ -249,7 +249,7 @@ static void tcp_close(struct transport_conn *base)
 	tcp_conn_end(tcp_conn_of(base));
 }
 
-static const struct transport_ops tcp_ops = {
+static const struct transport_conn_ops conn_ops = {
 	.send_bytes = tcp_send_bytes,
 	.begin = tcp_begin,
 	.send = tcp_send,
@@ -289,7 +289,7 @@ int tcp_conn_new(struct transport_tcp *tcp, int fd, bool connecting, const struc
 	}
 	socket_tune(fd);
 	*conn = (struct tcp_conn){
-		.base.ops = &tcp_ops,
+		.base.ops = &conn_ops,
 		.tcp = tcp,
 		.events = events,
 		.owner = owner,

@@ -3,6 +3,7 @@
  *
  *   transport_tcp.c          the transport: making it and its connections, whose turn it is to send and to read on
  *   transport_tcp_conn.c     a connection's life: deadlines, what the loop tells it, its end
+ *   transport_tcp_listen.c   listening sockets, and who comes by them
  *   transport_tcp_receive.c  from the socket to the owner's events
  *   transport_tcp_send.c     from the owner's calls to the socket
  *   transport_tcp_queue.c    what waits to be sent
@@ -50,7 +51,10 @@ struct tcp_conn {
 	uint64_t progress_ns;
 };
 
+struct tcp_listener; /* transport_tcp_listen.c */
+
 struct transport_tcp {
+	struct transport base; /* first */
 	struct loop *loop;
 	struct transport_limits limits;
 	struct transport_stats stats;
@@ -61,7 +65,13 @@ struct transport_tcp {
 	struct tcp_conn *dirty;
 	struct tcp_conn *resumed_first, *resumed_last; /* in the order in which they were resumed */
 	struct tcp_item_pool items;
+	struct tcp_listener *listeners;
 };
+
+static inline struct transport_tcp *tcp_of(struct transport *base)
+{
+	return (struct transport_tcp *)base;
+}
 
 static inline struct tcp_conn *tcp_conn_of(struct transport_conn *base)
 {
@@ -96,6 +106,16 @@ void tcp_conn_arm(struct tcp_conn *conn);
 
 /* What it waits for may have changed. */
 void tcp_conn_watch(struct tcp_conn *conn);
+
+/* --- transport_tcp_listen.c --------------------------------------------------------------------------------------- */
+
+void tcp_listeners_free(struct transport_tcp *tcp);
+
+/* Of struct transport_ops. */
+int tcp_listen(struct transport *base, const char *address, const struct transport_listener_events *events, void *owner,
+	       uint16_t *ret_port);
+int tcp_accept(struct transport_incoming *base, const struct transport_events *events, void *owner,
+	       struct transport_conn **ret_conn);
 
 /* --- transport_tcp_receive.c -------------------------------------------------------------------------------------- */
 

@@ -1,11 +1,15 @@
-#include "common/listener.h"
-
+/*
+ * Listening sockets. Each accepts all that wait; when the process has no descriptors left it pauses for
+ * LISTENER_PAUSE_MS, so that it does not spin.
+ */
 #include "common/address.h"
+#include "common/container_of.h"
+#include "common/transport_tcp_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,25 +17,35 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct listener {
-	struct loop *loop;
-	const struct listener_events *events;
+#define LISTENER_PAUSE_MS 200
+
+struct tcp_listener {
+	struct transport_tcp *tcp;
+	struct tcp_listener *next;
+	const struct transport_listener_events *events;
 	void *owner;
 	struct loop_watch watch;
 	struct loop_timer timer; /* set while it pauses */
 };
 
-static void listener_pause(struct listener *listener, int err)
+/* While `incoming` runs. */
+struct tcp_incoming {
+	struct transport_incoming base; /* first */
+	int fd;                         /* -1: accepted */
+};
+
+static void listener_pause(struct tcp_listener *listener, int err)
 {
-	loop_timer_set(listener->loop, &listener->timer,
-		       loop_now_ns(listener->loop) + LISTENER_PAUSE_MS * NSEC_PER_MSEC);
+	struct loop *loop = listener->tcp->loop;
+
+	loop_timer_set(loop, &listener->timer, loop_now_ns(loop) + LISTENER_PAUSE_MS * NSEC_PER_MSEC);
 	if (loop_watch_change(&listener->watch, 0) == 0)
 		listener->events->paused(listener->owner, err);
 }
 
 static void listener_goes_on(struct loop_timer *timer)
 {
-	struct listener *listener = (struct listener *)(void *)((char *)timer - offsetof(struct listener, timer));
+	struct tcp_listener *listener = container_of(timer, struct tcp_listener, timer);
 
 	if (loop_watch_change(&listener->watch, EPOLLIN) < 0)
 		listener_pause(listener, -ENOMEM);
@@ -52,11 +66,32 @@ static void name_format(const struct sockaddr_storage *address, socklen_t len, c
 	address_join(host, (uint16_t)number, out);
 }
 
+int tcp_accept(struct transport_incoming *base, const struct transport_events *events, void *owner,
+	       struct transport_conn **ret_conn)
+{
+	struct tcp_incoming *incoming = (struct tcp_incoming *)base;
+	int fd = incoming->fd;
+
+	assert(fd >= 0);
+	incoming->fd = -1;
+	return tcp_conn_new(tcp_of(base->transport), fd, false, events, owner, ret_conn);
+}
+
+static void somebody_came(struct tcp_listener *listener, int fd, const struct sockaddr_storage *address, socklen_t len)
+{
+	struct tcp_incoming incoming = { .base.transport = &listener->tcp->base, .fd = fd };
+	char name[ADDRESS_SIZE];
+
+	name_format(address, len, name);
+	listener->events->incoming(listener->owner, &incoming.base, name);
+	if (incoming.fd >= 0)
+		close(incoming.fd);
+}
+
 static void listener_ready(struct loop_watch *watch, uint32_t events)
 {
-	struct listener *listener = (struct listener *)(void *)((char *)watch - offsetof(struct listener, watch));
+	struct tcp_listener *listener = container_of(watch, struct tcp_listener, watch);
 	struct sockaddr_storage address;
-	char name[ADDRESS_SIZE];
 
 	(void)events;
 	for (;;) {
@@ -64,8 +99,7 @@ static void listener_ready(struct loop_watch *watch, uint32_t events)
 		int fd = accept4(watch->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			name_format(&address, len, name);
-			listener->events->accepted(listener->owner, fd, name);
+			somebody_came(listener, fd, &address, len);
 			continue;
 		}
 		switch (errno) {
@@ -125,10 +159,20 @@ static int listen_at(const char *host, uint16_t port, int *ret_fd, uint16_t *ret
 	return err;
 }
 
-int listener_new(struct loop *loop, const char *address, const struct listener_events *events, void *owner,
-		 struct listener **ret_listener, uint16_t *ret_port)
+static int listen_anywhere(uint16_t port, int *ret_fd, uint16_t *ret_port)
 {
-	struct listener *listener;
+	int err = listen_at("::", port, ret_fd, ret_port);
+
+	if (err == -EAFNOSUPPORT || err == -EADDRNOTAVAIL) /* a machine without IPv6 */
+		err = listen_at("0.0.0.0", port, ret_fd, ret_port);
+	return err;
+}
+
+int tcp_listen(struct transport *base, const char *address, const struct transport_listener_events *events, void *owner,
+	       uint16_t *ret_port)
+{
+	struct transport_tcp *tcp = tcp_of(base);
+	struct tcp_listener *listener;
 	char host[256];
 	uint16_t port;
 	int fd = -1, err;
@@ -136,13 +180,10 @@ int listener_new(struct loop *loop, const char *address, const struct listener_e
 	err = address_split(address, host, &port);
 	if (err < 0)
 		return err;
-	if (host[0] == 0 || strcmp(host, "*") == 0) {
-		err = listen_at("::", port, &fd, &port);
-		if (err == -EAFNOSUPPORT || err == -EADDRNOTAVAIL) /* a machine without IPv6 */
-			err = listen_at("0.0.0.0", port, &fd, &port);
-	} else {
+	if (host[0] == 0 || strcmp(host, "*") == 0)
+		err = listen_anywhere(port, &fd, &port);
+	else
 		err = listen_at(host, port, &fd, &port);
-	}
 	if (err < 0)
 		return err;
 
@@ -151,29 +192,32 @@ int listener_new(struct loop *loop, const char *address, const struct listener_e
 		close(fd);
 		return -ENOMEM;
 	}
-	listener->loop = loop;
+	listener->tcp = tcp;
 	listener->events = events;
 	listener->owner = owner;
 	listener->watch = (struct loop_watch){ .fd = fd, .ready = listener_ready };
 	listener->timer.expired = listener_goes_on;
-	err = loop_watch_add(loop, &listener->watch, EPOLLIN);
+	err = loop_watch_add(tcp->loop, &listener->watch, EPOLLIN);
 	if (err < 0) {
 		close(fd);
 		free(listener);
 		return err;
 	}
-	*ret_listener = listener;
+	listener->next = tcp->listeners;
+	tcp->listeners = listener;
 	*ret_port = port;
 	return 0;
 }
 
-struct listener *listener_free(struct listener *listener)
+void tcp_listeners_free(struct transport_tcp *tcp)
 {
-	if (listener == NULL)
-		return NULL;
-	loop_watch_remove(&listener->watch);
-	loop_timer_cancel(&listener->timer);
-	close(listener->watch.fd);
-	free(listener);
-	return NULL;
+	while (tcp->listeners != NULL) {
+		struct tcp_listener *listener = tcp->listeners;
+
+		tcp->listeners = listener->next;
+		loop_watch_remove(&listener->watch);
+		loop_timer_cancel(&listener->timer);
+		close(listener->watch.fd);
+		free(listener);
+	}
 }
