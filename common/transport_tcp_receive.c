@@ -173,6 +173,8 @@ struct landing {
 /* -ENOMEM: the connection has ended. */
 static int landing_prepare(struct tcp_conn *conn, struct landing *landing)
 {
+	if (conn->finishing)
+		stash_clear(conn);
 	*landing = (struct landing){ .body = conn->bulk_left == 0 && conn->need > SCRATCH_SIZE / 2 };
 	if (conn->bulk_left > 0 && conn->bulk != NULL) {
 		landing->direct = conn->bulk_left;
