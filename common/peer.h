@@ -34,7 +34,7 @@
 #define PEER_ATTEMPT_MS       10000 /* the default deadline of one attempt */
 
 struct arena;
-struct peer; /* opaque: peer.c */
+struct peer; /* opaque: peer_internal.h */
 
 struct peer_config {
 	struct uuid fs, target;       /* who must answer; zero: whoever does */
@@ -94,7 +94,7 @@ struct call {
 	uint64_t log_index, durable_index;
 	bool answered; /* the server answered: the result is its word, not the connection's */
 
-	/* peer.c's own */
+	/* the peer's own */
 	struct peer *peer;
 	struct call *next, *previous; /* among those that wait to be sent */
 	struct fiber_queue waiter;

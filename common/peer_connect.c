@@ -1,0 +1,306 @@
+#include "common/container_of.h"
+#include "common/peer_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define BACKOFF_MAX_MS 2000
+
+/* --- addresses ---------------------------------------------------------------------------------------------------- */
+
+static int addresses_copy(const char *const *addresses, size_t count, char (**ret_copy)[ADDRESS_SIZE])
+{
+	char(*copy)[ADDRESS_SIZE] = calloc(count > 0 ? count : 1, sizeof(*copy));
+
+	if (copy == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		snprintf(copy[i], ADDRESS_SIZE, "%s", addresses[i]);
+	*ret_copy = copy;
+	return 0;
+}
+
+int peer_set_addresses(struct peer *peer, const char *const *addresses, size_t count)
+{
+	bool same = count == peer->address_count;
+	char(*copy)[ADDRESS_SIZE];
+	int err;
+
+	for (size_t i = 0; same && i < count; i++)
+		same = strcmp(addresses[i], peer->addresses[i]) == 0;
+	if (same)
+		return 0;
+	err = addresses_copy(addresses, count, &copy);
+	if (err < 0)
+		return err;
+	free(peer->addresses);
+	peer->addresses = copy;
+	peer->address_count = count;
+	peer->address_at = peer->tried = 0;
+
+	/* Perhaps this is what was wrong. */
+	peer->backoff_ms = PEER_BACKOFF_MIN_MS;
+	if (peer->state == PEER_WAITING)
+		loop_timer_set(peer->loop, &peer->retry_timer, loop_now_ns(peer->loop));
+	return 0;
+}
+
+/* --- a loss, and what follows ------------------------------------------------------------------------------------- */
+
+/* Half of it is random, so that a thousand clients of a restarted server do not come at once. */
+static uint64_t backoff_ns(struct peer *peer)
+{
+	uint64_t half_ns = peer->backoff_ms * NSEC_PER_MSEC / 2;
+
+	peer->random ^= peer->random << 13;
+	peer->random ^= peer->random >> 7;
+	peer->random ^= peer->random << 17;
+	return half_ns + peer->random % half_ns;
+}
+
+static void retry_later(struct peer *peer)
+{
+	peer->state = PEER_WAITING;
+	loop_timer_set(peer->loop, &peer->retry_timer, loop_now_ns(peer->loop) + backoff_ns(peer));
+	peer->backoff_ms = peer->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : peer->backoff_ms * 2;
+}
+
+/* The transport has ended. */
+static void connection_ended(struct peer *peer)
+{
+	peer->conn = NULL;
+	loop_timer_cancel(&peer->ping_timer);
+	peer_flight_end(peer);
+}
+
+static void connection_lost(struct peer *peer, int err)
+{
+	bool was_ready = peer->state == PEER_READY;
+
+	connection_ended(peer);
+	if (!was_ready)
+		return; /* the hook's fiber goes on from here */
+	retry_later(peer);
+	if (peer->config.lost != NULL)
+		peer->config.lost(peer->config.owner, err);
+}
+
+static void peer_closed(void *owner, int err, const char *text)
+{
+	struct peer *peer = owner;
+
+	if (peer->state == PEER_GREETING)
+		snprintf(peer->last_error, sizeof(peer->last_error), "%s: %s", peer->addresses[peer->address_at], text);
+	connection_lost(peer, err);
+}
+
+static const struct transport_events peer_events = {
+	.frame = peer_frame,
+	.message = peer_message,
+	.closed = peer_closed,
+};
+
+void peer_give_up(struct peer *peer, int err)
+{
+	transport_close(peer->conn);
+	connection_lost(peer, err);
+}
+
+void peer_disconnect(struct peer *peer)
+{
+	peer->dial = dial_cancel(peer->dial);
+	loop_timer_cancel(&peer->retry_timer);
+	if (peer->conn != NULL) {
+		transport_close(peer->conn);
+		connection_ended(peer);
+	}
+}
+
+/* --- probing ------------------------------------------------------------------------------------------------------ */
+
+static void ping_arm(struct peer *peer)
+{
+	loop_timer_set(peer->loop, &peer->ping_timer, peer->heard_ns + PEER_PING_MS * NSEC_PER_MSEC);
+}
+
+static void ping_ended(struct call *call)
+{
+	call_release(call);
+}
+
+/* Calls under way have their own deadlines; only silence without any needs a probe. */
+static void ping_due(struct loop_timer *timer)
+{
+	struct peer *peer = container_of(timer, struct peer, ping_timer);
+	uint64_t now = loop_now_ns(peer->loop);
+
+	if (peer_flight_count(peer) > 0)
+		peer->heard_ns = now;
+	if (peer->heard_ns + PEER_PING_MS * NSEC_PER_MSEC > now) {
+		ping_arm(peer);
+		return;
+	}
+	peer->ping = (struct call){
+		.opcode = OP_PING,
+		.ended = ping_ended,
+		.peer = peer,
+		.deadline_ns = now + (PEER_PING_DEADLINE_MS - PEER_PING_MS) * NSEC_PER_MSEC,
+	};
+	peer_flight_send(peer, &peer->ping);
+	peer_deadline_arm(peer, peer->ping.deadline_ns);
+	peer->heard_ns = now;
+	ping_arm(peer);
+}
+
+/* --- an attempt --------------------------------------------------------------------------------------------------- */
+
+static bool error_is_refusal(int err)
+{
+	return err == -EKEYREJECTED || err == -ESTALE || err == -EPROTO;
+}
+
+/* An address did not lead to a connection; text stands in last_error. */
+static void attempt_failed(struct peer *peer, int err)
+{
+	int refusal;
+
+	if (error_is_refusal(err))
+		peer->refusal = err;
+	peer->tried++;
+	peer->address_at = peer->address_count > 0 ? (peer->address_at + 1) % peer->address_count : 0;
+	if (peer->tried < peer->address_count) {
+		peer->state = PEER_WAITING;
+		loop_timer_set(peer->loop, &peer->retry_timer, loop_now_ns(peer->loop));
+		return;
+	}
+
+	peer->tried = 0;
+	refusal = peer->refusal;
+	peer->refusal = 0;
+	retry_later(peer);
+	if (refusal != 0)
+		peer_queue_end(peer, refusal);
+}
+
+static void peer_ready(struct peer *peer)
+{
+	peer->state = PEER_READY;
+	peer->last_error[0] = 0;
+	peer->heard_ns = loop_now_ns(peer->loop);
+	ping_arm(peer);
+	peer_flight_pump(peer);
+}
+
+/* The owner's hook. The connection may end meanwhile; the next attempt waits for the hook's end. */
+static void hook_fiber(void *arg)
+{
+	struct peer *peer = arg;
+	int err = -ECONNRESET;
+
+	if (peer->conn != NULL) {
+		peer->hook_fiber = fiber_self();
+		err = peer->config.connected(peer->config.owner, peer);
+		peer->hook_fiber = NULL;
+	}
+	peer->hook_runs = false;
+	if (peer->dying) {
+		if (peer->hook_over.first != NULL)
+			fiber_wake_all(&peer->hook_over);
+		else
+			peer_destroy(peer);
+		return;
+	}
+
+	if (peer->conn != NULL && err == 0) {
+		peer_ready(peer);
+		return;
+	}
+	if (peer->conn != NULL) {
+		snprintf(peer->last_error, sizeof(peer->last_error), "%s: the first calls failed: %s",
+			 peer->addresses[peer->address_at], strerror(-err));
+		peer_give_up(peer, err);
+	}
+	retry_later(peer);
+}
+
+static void peer_dialed(void *owner, const struct dial_result *result)
+{
+	struct peer *peer = owner;
+	int err = result->err;
+
+	peer->dial = NULL;
+	if (err < 0) {
+		if (peer->refusal == 0) /* a word that was said tells more than a door that was shut */
+			snprintf(peer->last_error, sizeof(peer->last_error), "%s", result->text);
+		attempt_failed(peer, err);
+		return;
+	}
+	err = peer_flight_begin(peer, result->credits);
+	if (err < 0) {
+		transport_close(result->conn);
+		attempt_failed(peer, err);
+		return;
+	}
+
+	peer->conn = result->conn;
+	peer->server = result->welcome;
+	peer->tried = 0;
+	peer->refusal = 0;
+	peer->connects++;
+	peer->state = PEER_GREETING;
+	transport_begin(peer->conn, &peer_events, peer);
+	if (peer->config.connected == NULL) {
+		peer_ready(peer);
+	} else if (fiber_start(peer->loop, hook_fiber, peer) == 0) {
+		peer->hook_runs = true;
+	} else {
+		peer_give_up(peer, -ENOMEM);
+		retry_later(peer);
+	}
+}
+
+void peer_dial(struct peer *peer)
+{
+	const struct opening_hello hello = {
+		.own_role = peer->config.own_role,
+		.role = peer->config.role,
+		.admin = peer->config.admin,
+		.own_uuid = peer->config.own_uuid,
+		.fs = peer->config.fs,
+		.target = peer->config.target,
+	};
+	int err = -EADDRNOTAVAIL;
+
+	peer->state = PEER_DIALING;
+	if (peer->address_count > 0)
+		err = dial_start(peer->loop, peer->transport, peer->addresses[peer->address_at], &hello,
+				 peer->config.key, peer_dialed, peer, &peer->dial);
+	if (err < 0) {
+		snprintf(peer->last_error, sizeof(peer->last_error), "%s",
+			 peer->address_count > 0 ? strerror(-err) : "no address is known");
+		attempt_failed(peer, err);
+	}
+}
+
+static void retry_due(struct loop_timer *timer)
+{
+	peer_dial(container_of(timer, struct peer, retry_timer));
+}
+
+int peer_connect_init(struct peer *peer, const char *const *addresses, size_t count)
+{
+	int err = addresses_copy(addresses, count, &peer->addresses);
+
+	if (err < 0)
+		return err;
+	peer->address_count = count;
+	peer->backoff_ms = PEER_BACKOFF_MIN_MS;
+	peer->retry_timer.expired = retry_due;
+	peer->ping_timer.expired = ping_due;
+	if (getrandom(&peer->random, sizeof(peer->random), 0) != (ssize_t)sizeof(peer->random) || peer->random == 0)
+		peer->random = clock_ns() | 1;
+	return 0;
+}

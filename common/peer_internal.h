@@ -1,0 +1,152 @@
+/*
+ * What the files of the peer know of each other; nobody else includes it.
+ *
+ *   peer.c          the peer and what its owner asks of it
+ *   peer_connect.c  addresses, attempts, the owner's hook, probing, the connection's end
+ *   peer_calls.c    a call from peer_call() to its end; the queue of those that wait to be sent
+ *   peer_flight.c   the table of calls under way: credits, sending, and what comes back
+ *
+ * The happy path: peer_call() puts the call in the queue; the first one dials. When the connection stands, the owner's
+ * hook runs in a fiber, whose calls pass the queue by. Then calls go from the queue into the table of calls under way,
+ * as far as there are credits; the answer's xid names the entry, and its fiber is woken.
+ *
+ * Possible failures, and what each does:
+ *   - An attempt fails: the host's next address; after the last one, wait (backoff) and begin again. A refusal ends the
+ *     calls that wait, anything else leaves them to their deadlines.
+ *   - The connection is lost: calls under way end, those in the queue stay, a new attempt follows.
+ *   - A deadline passes: in the queue, only that call ends; under way, the connection is given up, since an answer may
+ *     be on its way into the call's memory.
+ *   - A call is cancelled: the transport forgets its memory; its entry stays until the answer has come.
+ */
+#ifndef STRAKE_COMMON_PEER_INTERNAL_H
+#define STRAKE_COMMON_PEER_INTERNAL_H
+
+#include "common/address.h"
+#include "common/dial.h"
+#include "common/opening.h"
+#include "common/peer.h"
+#include "common/transport.h"
+
+#define PEER_BACKOFF_MIN_MS 20
+
+enum peer_state {
+	PEER_IDLE,     /* nobody has called yet */
+	PEER_DIALING,  /* an attempt is under way */
+	PEER_GREETING, /* a connection stands; the hook runs. conn is NULL when it was lost meanwhile */
+	PEER_READY,
+	PEER_WAITING, /* for the next attempt */
+};
+
+enum call_state {
+	CALL_ENDED, /* also: never begun */
+	CALL_QUEUED,
+	CALL_SENT, /* in the table */
+};
+
+/* A call under way. */
+struct peer_entry {
+	uint64_t xid;      /* 0: free */
+	struct call *call; /* NULL: cancelled */
+	uint64_t deadline_ns;
+};
+
+struct peer {
+	struct loop *loop;
+	struct peer_config config;
+	bool dying;
+
+	/* peer_connect.c */
+	char (*addresses)[ADDRESS_SIZE];
+	size_t address_count;
+	size_t address_at; /* the one that worked last, or is tried next */
+	size_t tried;      /* in this round */
+	struct transport *transport;
+	enum peer_state state;
+	struct dial *dial;
+	struct transport_conn *conn;
+	struct opening_welcome server;
+	struct fiber *hook_fiber;
+	bool hook_runs;
+	struct fiber_queue hook_over;
+	int refusal; /* met in this round */
+	unsigned int backoff_ms;
+	uint64_t random;
+	struct loop_timer retry_timer;
+	struct loop_timer ping_timer;
+	struct call ping;
+	uint64_t heard_ns;
+	uint64_t connects;
+	char last_error[DIAL_TEXT_SIZE];
+
+	/* peer_calls.c */
+	struct call *first, *last;        /* the queue */
+	struct loop_timer deadline_timer; /* set no later than the earliest deadline; often earlier */
+	uint64_t calls;
+
+	/* peer_flight.c */
+	struct peer_entry *entries;
+	uint16_t *free_entries; /* free_count of them */
+	unsigned int entry_count, free_count;
+	unsigned int credits; /* as the server last said, at most entry_count */
+	uint64_t xid_next;
+};
+
+/* --- peer.c ------------------------------------------------------------------------------------------------------- */
+
+/* The last step of peer_free(). */
+void peer_destroy(struct peer *peer);
+
+/* --- peer_connect.c ----------------------------------------------------------------------------------------------- */
+
+/* -ENOMEM. Its memory goes with peer_destroy(). */
+int peer_connect_init(struct peer *peer, const char *const *addresses, size_t count);
+
+/* The first attempt, or the next. */
+void peer_dial(struct peer *peer);
+
+/* Close the connection and go on as after any loss. */
+void peer_give_up(struct peer *peer, int err);
+
+/* For ever, without a word to the owner: the peer is dying. */
+void peer_disconnect(struct peer *peer);
+
+/* --- peer_calls.c ------------------------------------------------------------------------------------------------- */
+
+void peer_calls_init(struct peer *peer);
+
+/* It is in no queue and no table any more, and no memory of it is touched. */
+void peer_call_end(struct call *call, int result);
+
+/* The queue's first call, out of it; NULL: none. */
+struct call *peer_queue_take(struct peer *peer);
+
+/* End all that wait. */
+void peer_queue_end(struct peer *peer, int result);
+
+/* Look at all deadlines no later than then. */
+void peer_deadline_arm(struct peer *peer, uint64_t at_ns);
+
+/* --- peer_flight.c ------------------------------------------------------------------------------------------------ */
+
+/* A new connection: as many entries as the server grants credits; in replies it may take some back. -ENOMEM. */
+int peer_flight_begin(struct peer *peer, unsigned int credits);
+
+/* The transport has ended: so do the calls under way, with -ECONNRESET or what is known better of them. */
+void peer_flight_end(struct peer *peer);
+
+unsigned int peer_flight_count(const struct peer *peer);
+
+/* Hand a call to the transport; there is a free entry. On failure it ends. */
+void peer_flight_send(struct peer *peer, struct call *call);
+
+/* Send what waits, as far as there are credits. */
+void peer_flight_pump(struct peer *peer);
+
+/* Mark those whose deadline has passed. Returns whether there are any; *next_ns: lowered to the next deadline. */
+bool peer_flight_expired(struct peer *peer, uint64_t now_ns, uint64_t *next_ns);
+
+/* Of struct transport_events. */
+int peer_frame(void *owner, const struct frame_header *header, const uint8_t *body, void **ret_bulk);
+int peer_message(void *owner, const struct frame_header *header);
+
+#endif
