@@ -31,7 +31,7 @@
 #define SERVICE_QUEUE_MAX         (16 * 1024 * 1024) /* bytes of answers for one peer; beyond, it is not read */
 #define SERVICE_CREDITS_DEFAULT   128
 
-struct service;      /* opaque: service.c */
+struct service;      /* opaque: service_internal.h */
 struct service_conn; /* one connection */
 
 struct request {

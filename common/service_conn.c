@@ -1,0 +1,177 @@
+#include "common/service_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* What was said until now. */
+struct service_opening {
+	bool welcomed;
+	uint8_t hello[OPENING_HELLO_SIZE];
+	uint8_t welcome[OPENING_WELCOME_SIZE];
+};
+
+/* --- its end ------------------------------------------------------------------------------------------------------ */
+
+void service_conn_destroy_if_over(struct service_conn *conn)
+{
+	struct service *service = conn->service;
+
+	if (conn->transport != NULL || conn->running > 0)
+		return;
+	free(conn);
+	service->conn_count--;
+	service_destroy_if_over(service);
+}
+
+/* The transport has ended or is about to. */
+static void conn_gone(struct service_conn *conn)
+{
+	struct service *service = conn->service;
+	bool opened = conn->opening == NULL;
+
+	conn->transport = NULL;
+	free(conn->opening);
+	conn->opening = NULL;
+	if (conn->previous != NULL)
+		conn->previous->next = conn->next;
+	else
+		service->conns = conn->next;
+	if (conn->next != NULL)
+		conn->next->previous = conn->previous;
+	service->stats.connections--;
+
+	conn->running++; /* the owner may answer requests in its callback */
+	service_request_abandon(conn);
+	if (opened && service->config.closed != NULL)
+		service->config.closed(service->config.owner, conn);
+	conn->running--;
+	service_conn_destroy_if_over(conn);
+}
+
+void service_conn_closed(void *owner, int err, const char *text)
+{
+	struct service_conn *conn = owner;
+
+	/* To go away is everybody's right. */
+	if (err != -ECONNRESET && err != -EPIPE)
+		service_warn(conn->service, "%s: cut off: %s", conn->name, text);
+	conn_gone(conn);
+}
+
+void service_conn_close(struct service_conn *conn)
+{
+	if (conn->transport == NULL)
+		return;
+	transport_close(conn->transport);
+	conn_gone(conn);
+}
+
+/* --- the opening -------------------------------------------------------------------------------------------------- */
+
+/* Have the last words read, and part. */
+static void conn_refuse(struct service_conn *conn, const char *text)
+{
+	conn->service->stats.refused++;
+	service_warn(conn->service, "%s: refused: %s", conn->name, text);
+	transport_finish(conn->transport);
+	conn_gone(conn);
+}
+
+static void conn_welcome(struct service_conn *conn, const uint8_t *hello)
+{
+	struct service_opening *opening = conn->opening;
+	char text[OPENING_TEXT_SIZE] = "";
+	uint8_t nonce[OPENING_NONCE_SIZE];
+	int err;
+
+	if (getrandom(nonce, sizeof(nonce), 0) != (ssize_t)sizeof(nonce)) {
+		conn_refuse(conn, "no random numbers");
+		return;
+	}
+	memcpy(opening->hello, hello, OPENING_HELLO_SIZE);
+	err = opening_welcome(&conn->service->opening, hello, nonce, &conn->hello, opening->welcome, text);
+	opening->welcomed = true;
+	if (transport_send_bytes(conn->transport, opening->welcome, OPENING_WELCOME_SIZE) < 0 && err == 0)
+		snprintf(text, sizeof(text), "out of memory");
+	if (text[0] != 0)
+		conn_refuse(conn, text);
+}
+
+static void conn_accept(struct service_conn *conn, const uint8_t *proof)
+{
+	uint8_t accept[OPENING_ACCEPT_SIZE];
+	char text[OPENING_TEXT_SIZE] = "";
+	int err = opening_accept(&conn->service->opening, conn->opening->hello, conn->opening->welcome, proof, accept,
+				 text);
+
+	if (transport_send_bytes(conn->transport, accept, sizeof(accept)) < 0 && err == 0)
+		snprintf(text, sizeof(text), "out of memory");
+	if (text[0] != 0) {
+		conn_refuse(conn, text);
+		return;
+	}
+	free(conn->opening);
+	conn->opening = NULL;
+	snprintf(conn->name + strlen(conn->name), sizeof(conn->name) - strlen(conn->name), " (%s)",
+		 role_name(conn->hello.own_role));
+	transport_begin(conn->transport, &service_frames, conn);
+}
+
+static size_t conn_bytes(void *owner, const uint8_t *data, size_t size)
+{
+	struct service_conn *conn = owner;
+
+	if (conn->opening->welcomed) {
+		if (size < OPENING_PROOF_SIZE)
+			return 0;
+		conn_accept(conn, data);
+		return OPENING_PROOF_SIZE;
+	}
+	if (!opening_hello_begins(data, size)) {
+		service_warn(conn->service, "%s: refused: it does not speak our protocol", conn->name);
+		conn->service->stats.refused++;
+		service_conn_close(conn);
+		return size;
+	}
+	if (size < OPENING_HELLO_SIZE)
+		return 0;
+	conn_welcome(conn, data);
+	return OPENING_HELLO_SIZE;
+}
+
+static const struct transport_events opening_events = { .bytes = conn_bytes, .closed = service_conn_closed };
+
+/* --- its beginning ------------------------------------------------------------------------------------------------ */
+
+void service_incoming(void *owner, struct transport_incoming *incoming, const char *name)
+{
+	struct service *service = owner;
+	struct service_conn *conn;
+
+	if (service->conn_count >= service->config.connections_max) {
+		service_warn(service, "client %s: refused: there are %zu connections already", name,
+			     service->conn_count);
+		service->stats.refused++;
+		return;
+	}
+	conn = calloc(1, sizeof(*conn));
+	if (conn == NULL)
+		return;
+	conn->service = service;
+	snprintf(conn->name, sizeof(conn->name), "client %s", name);
+	conn->opening = calloc(1, sizeof(*conn->opening));
+	if (conn->opening == NULL || transport_accept(incoming, &opening_events, conn, &conn->transport) < 0) {
+		free(conn->opening);
+		free(conn);
+		return;
+	}
+	conn->next = service->conns;
+	if (service->conns != NULL)
+		service->conns->previous = conn;
+	service->conns = conn;
+	service->conn_count++;
+	service->stats.connections++;
+}

@@ -1,0 +1,91 @@
+/*
+ * What the files of the service know of each other; nobody else includes it.
+ *
+ *   service.c          the service: listening, and what its owner asks of it; what is said of others
+ *   service_conn.c     a connection from the opening to its end
+ *   service_request.c  from a frame to the owner's handler
+ *   service_reply.c    answers and pushes
+ *
+ * The happy path: a connection comes in and goes through the opening (opening.h); then the transport brings frames:
+ * a request is made of each header and body, its bulk is received where it says, the owner's handler gets it,
+ * service_reply() hands the answer to the transport.
+ *
+ * Who frees a connection: it counts its requests under way. When the transport has gone and the last one is answered,
+ * it goes; likewise the service when it was freed and the last connection has gone.
+ */
+#ifndef STRAKE_COMMON_SERVICE_INTERNAL_H
+#define STRAKE_COMMON_SERVICE_INTERNAL_H
+
+#include "common/address.h"
+#include "common/opening.h"
+#include "common/service.h"
+#include "common/transport.h"
+
+struct service_box;     /* service_request.c: a request, and what the service keeps with it */
+struct service_opening; /* service_conn.c */
+
+struct service_conn {
+	struct service *service;
+	struct service_conn *next, *previous; /* of the service's */
+	struct transport_conn *transport;     /* NULL: it is gone */
+	struct service_opening *opening;      /* NULL: it is over */
+	struct opening_hello hello;
+	char name[ADDRESS_SIZE + 16];
+	void *data;
+	unsigned int running;         /* requests under way, also the one that arrives */
+	struct service_box *arriving; /* its bulk comes */
+	bool throttled;               /* it has used up its credits */
+	bool starving;                /* waits for bulk memory: in the service's list */
+	struct service_conn *starving_next;
+};
+
+/* Lines about others' faults are counted by the second. */
+struct service_log_limit {
+	uint64_t second;
+	unsigned int lines, dropped;
+};
+
+struct service {
+	struct loop *loop;
+	struct service_config config;
+	struct opening_server opening;
+	struct transport *transport; /* NULL: the service is freed, and waits for its last requests */
+	struct service_conn *conns;
+	size_t conn_count; /* also of those that are gone and have requests under way */
+	struct service_conn *starving_first, *starving_last;
+	struct service_box *spare; /* spare_count requests kept for reuse */
+	unsigned int spare_count;
+	struct service_stats stats; /* but what the transport counts */
+	struct service_log_limit log_limit;
+};
+
+/* --- service.c ---------------------------------------------------------------------------------------------------- */
+
+/* Log what somebody else did; so many lines a second. */
+void service_warn(struct service *service, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+void service_destroy_if_over(struct service *service);
+
+/* --- service_conn.c ----------------------------------------------------------------------------------------------- */
+
+/* Of struct transport_listener_events. */
+void service_incoming(void *owner, struct transport_incoming *incoming, const char *name);
+
+/* The transport has ended: tell the owner; the memory goes with the last request. Of struct transport_events: */
+void service_conn_closed(void *owner, int err, const char *text);
+
+void service_conn_destroy_if_over(struct service_conn *conn);
+
+/* --- service_request.c -------------------------------------------------------------------------------------------- */
+
+extern const struct transport_events service_frames;
+
+/* The request is answered, or never will be: the connection may take another one. May free the connection. */
+void service_request_over(struct request *request);
+
+/* The transport has gone: what it was bringing will not come, and bulk memory is not waited for. */
+void service_request_abandon(struct service_conn *conn);
+
+void service_spare_free(struct service *service);
+
+#endif
