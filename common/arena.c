@@ -1,9 +1,12 @@
 #include "common/arena.h"
 
+#include <assert.h>
 #include <stdalign.h>
 #include <stdlib.h>
 
 #define ARENA_BLOCK_SIZE 2048
+#define UNFOLD           64   /* an unpacked body is at most so many times its bytes, */
+#define UNFOLD_ANY       8192 /* and these */
 
 struct arena_block {
 	struct arena_block *next;
@@ -23,6 +26,7 @@ static void allocator_free(void *data, void *pointer)
 
 void arena_init(struct arena *arena, void *first, size_t first_size, size_t max)
 {
+	assert((uintptr_t)first % alignof(max_align_t) == 0);
 	*arena = (struct arena){
 		.allocator = { .alloc = allocator_alloc, .free = allocator_free, .allocator_data = arena },
 		.next = first,
@@ -73,4 +77,16 @@ void *arena_alloc(struct arena *arena, size_t size)
 	arena->next += size;
 	arena->left -= size < arena->left ? size : arena->left;
 	return piece;
+}
+
+ProtobufCMessage *arena_unpack(struct arena *arena, void *first, size_t first_size,
+			       const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t size)
+{
+	ProtobufCMessage *message;
+
+	arena_init(arena, first, first_size, UNFOLD * size + UNFOLD_ANY);
+	message = protobuf_c_message_unpack(type, &arena->allocator, size, data);
+	if (message == NULL)
+		arena_release(arena);
+	return message;
 }

@@ -22,6 +22,13 @@ struct arena {
 	struct arena_block *blocks;
 };
 
+/*
+ * Unpack a body that a peer sent: arena_init(), bounded by what so many bytes may unfold into. What it returns lies in
+ * the arena. NULL: malformed, over the bound, or no memory; the arena is released then.
+ */
+ProtobufCMessage *arena_unpack(struct arena *arena, void *first, size_t first_size,
+			       const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t size);
+
 /* The arena must not move from then on. first may be NULL with size 0; it is aligned for any type. */
 void arena_init(struct arena *arena, void *first, size_t first_size, size_t max);
 void arena_release(struct arena *arena); /* frees all that was given out; a second time is fine */

@@ -5,10 +5,15 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdalign.h>
+#include <stddef.h>
 #include <stdlib.h>
 
-#define REPLY_UNFOLD     64   /* an unpacked reply is at most so many times its bytes, */
-#define REPLY_UNFOLD_ANY 8192 /* and these */
+/* What a call's reply lies in. */
+struct reply_memory {
+	struct arena arena; /* first: call->memory */
+	alignas(max_align_t) uint8_t first[];
+};
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
@@ -155,7 +160,7 @@ static int reply_unpack(struct call *call, const struct frame_header *header, co
 {
 	const struct op *op = op_find(call->opcode);
 	size_t first = 4 * (size_t)header->body_len + 512;
-	struct arena *memory;
+	struct reply_memory *memory;
 
 	assert(op != NULL && call->memory == NULL);
 	if (header->status != 0 && header->body_len == 0)
@@ -163,14 +168,12 @@ static int reply_unpack(struct call *call, const struct frame_header *header, co
 	memory = malloc(sizeof(*memory) + first);
 	if (memory == NULL)
 		return -ENOMEM;
-	arena_init(memory, memory + 1, first, REPLY_UNFOLD * (size_t)header->body_len + REPLY_UNFOLD_ANY);
-	call->reply = protobuf_c_message_unpack(op->reply, &memory->allocator, header->body_len, body);
+	call->reply = arena_unpack(&memory->arena, memory->first, first, op->reply, body, header->body_len);
 	if (call->reply == NULL) {
-		arena_release(memory);
 		free(memory);
 		return header->status != 0 ? 0 : -EBADMSG;
 	}
-	call->memory = memory;
+	call->memory = &memory->arena;
 	return 0;
 }
 
@@ -178,16 +181,17 @@ static int push_arrived(struct peer *peer, const struct frame_header *header, co
 {
 	const struct op *op = op_find(header->opcode);
 	ProtobufCMessage *message;
+	struct arena arena;
 
 	if (op == NULL || !(op->flags & OP_PUSH) || header->bulk_len > 0)
 		return -EPROTO;
 	if (peer->config.push == NULL)
 		return 0;
-	message = protobuf_c_message_unpack(op->request, NULL, header->body_len, body);
+	message = arena_unpack(&arena, NULL, 0, op->request, body, header->body_len);
 	if (message == NULL)
 		return -EBADMSG;
 	peer->config.push(peer->config.owner, header->opcode, message);
-	protobuf_c_message_free_unpacked(message, NULL);
+	arena_release(&arena);
 	return 0;
 }
 

@@ -11,8 +11,6 @@
 #define REQUESTS_SPARE_MAX 256  /* requests kept for reuse */
 #define REQUEST_RAW_SIZE   512  /* a body up to this long lies in the request */
 #define REQUEST_ARENA_SIZE 1024 /* and what is unpacked of it, here */
-#define BODY_UNFOLD        64   /* an unpacked body is at most so many times its bytes, */
-#define BODY_UNFOLD_ANY    8192 /* and these */
 
 struct service_box {
 	struct request request;   /* first */
@@ -39,6 +37,7 @@ static struct service_box *box_new(struct service *service)
 			return NULL;
 	}
 	box->request = (struct request){ 0 };
+	box->arena = (struct arena){ 0 };
 	box->next = NULL;
 	box->refusal = 0;
 	box->raw_large = NULL;
@@ -192,7 +191,8 @@ static int request_read_body(struct service_box *box, const struct frame_header 
 	}
 	memcpy(raw, body, header->body_len);
 	request->raw = raw;
-	request->body = protobuf_c_message_unpack(request->op->request, &box->arena.allocator, header->body_len, raw);
+	request->body = arena_unpack(&box->arena, box->memory, sizeof(box->memory), request->op->request, raw,
+				     header->body_len);
 	return request->body == NULL ? -EBADMSG : 0;
 }
 
@@ -200,8 +200,6 @@ static int request_read_body(struct service_box *box, const struct frame_header 
 static void box_fill(struct service_box *box, struct service_conn *conn, const struct frame_header *header,
 		     const struct op *op, struct bulk *bulk)
 {
-	arena_init(&box->arena, box->memory, sizeof(box->memory),
-		   BODY_UNFOLD * (size_t)header->body_len + BODY_UNFOLD_ANY);
 	box->request.conn = conn;
 	box->request.header = *header;
 	box->request.op = op;
