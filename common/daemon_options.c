@@ -3,6 +3,7 @@
  * the configuration file is applied, then the command line over it.
  */
 #include "common/daemon.h"
+#include "common/daemon_config.h"
 #include "common/daemon_internal.h"
 #include "common/logger.h"
 #include "common/version.h"
@@ -10,7 +11,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
-#include <ini.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,10 +19,6 @@
 #define OPTIONS_MAX 64
 #define LONG_BASE   256 /* getopt's value of row i is LONG_BASE + i */
 #define EXIT_USAGE  2
-#define NOT_A_LINE  "this is neither [SECTION] nor KEY = VALUE"
-
-static const char *const sections[] = { "mgs", "mds", "oss", "client" };
-#define SECTIONS (sizeof(sections) / sizeof(*sections))
 
 /* What every program has; they stand behind its own. */
 enum { COMMON_CONFIG, COMMON_LOG_LEVEL, COMMON_HELP, COMMON_VERSION, COMMON_COUNT };
@@ -43,14 +39,6 @@ struct parse {
 	char letters[2 * OPTIONS_MAX + 2];
 	enum logger_level level;
 	bool operands; /* are there any? */
-};
-
-/* The state of reading one configuration file: inih asks for lines and hands over keys. */
-struct config {
-	struct parse *parse;
-	FILE *file;
-	const char *path;
-	unsigned int line;
 };
 
 _Noreturn static void __attribute__((format(printf, 2, 3))) fail(const struct parse *parse, const char *format, ...)
@@ -114,23 +102,19 @@ static size_t row_of(const struct parse *parse, int value)
 	return row;
 }
 
-/* where: what the sentence begins with, "--listen" or "FILE:3: listen". */
-static void apply(struct parse *parse, size_t row, const char *value, const char *where)
+/* 0, or -errno with a sentence in error, which may stay empty. */
+static int apply(struct parse *parse, size_t row, const char *value, char *error, size_t error_size)
 {
 	const struct daemon_option *option = &parse->rows[row];
-	char error[512] = "";
 	int err;
 
-	if (row < parse->count) {
-		err = option->set(parse->target, value, error, sizeof(error));
-	} else {
-		assert(row == parse->count + COMMON_LOG_LEVEL);
-		err = logger_level_parse(value, &parse->level);
-		if (err)
-			snprintf(error, sizeof(error), "\"%s\" is none of error, warning, info, debug", value);
-	}
+	if (row < parse->count)
+		return option->set(parse->target, value, error, error_size);
+	assert(row == parse->count + COMMON_LOG_LEVEL);
+	err = logger_level_parse(value, &parse->level);
 	if (err)
-		fail(parse, "%s: %s", where, error[0] != '\0' ? error : strerror(-err));
+		snprintf(error, error_size, "\"%s\" is none of error, warning, info, debug", value);
+	return err;
 }
 
 /* --- --help and --version --------------------------------------------------------------------------------------- */
@@ -178,99 +162,40 @@ _Noreturn static void version(const struct parse *parse)
 
 /* --- the configuration file ------------------------------------------------------------------------------------- */
 
-_Noreturn static void __attribute__((format(printf, 2, 3)))
-config_fail(const struct config *config, const char *format, ...)
+/* Of struct daemon_config. */
+static int config_key(void *owner, const char *name, const char *value, char *error, size_t error_size)
 {
-	char text[512];
-	va_list arguments;
+	struct parse *parse = owner;
 
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-	fail(config->parse, "%s:%u: %s", config->path, config->line, text);
-}
-
-static bool section_exists(const char *name)
-{
-	for (size_t i = 0; i < SECTIONS; i++)
-		if (strcmp(sections[i], name) == 0)
-			return true;
-	return false;
-}
-
-/* A line [SECTION], which inih only shows with the keys below it. */
-static void section_check(const struct config *config, char *line)
-{
-	char *end = strchr(line, ']');
-
-	if (!end)
-		config_fail(config, NOT_A_LINE);
-	*end = '\0';
-	if (!section_exists(line + 1))
-		config_fail(config, "there is no section [%s], only [mgs], [mds], [oss] and [client]", line + 1);
-	*end = ']';
-}
-
-/* inih's reader. Without their indent, lines cannot be taken for the continuation of a value. */
-static char *config_line(char *out, int size, void *stream)
-{
-	struct config *config = stream;
-	size_t length, indent;
-
-	if (!fgets(out, size, config->file))
-		return NULL;
-	config->line++;
-	length = strlen(out);
-	if ((length == 0 || out[length - 1] != '\n') && !feof(config->file))
-		config_fail(config, "the line is longer than %d characters, or has a NUL in it", size - 3);
-	indent = strspn(out, " \t");
-	memmove(out, out + indent, length - indent + 1);
-	if (out[0] == '[')
-		section_check(config, out);
-	return out;
-}
-
-/* inih's handler: 1 goes on, errors do not come back. */
-static int config_key(void *user, const char *section, const char *name, const char *value)
-{
-	struct config *config = user;
-	struct parse *parse = config->parse;
-	char where[512];
-
-	if (section[0] == '\0')
-		config_fail(config, "\"%s\" stands before any section; [%s] is this program's", name, parse->section);
-	if (strcmp(section, parse->section) != 0)
-		return 1;
-	snprintf(where, sizeof(where), "%s:%u: %s", config->path, config->line, name);
 	for (size_t i = 0; i < parse->count + COMMON_LOG_LEVEL + 1; i++) {
 		if (i == parse->count + COMMON_CONFIG || strcmp(parse->rows[i].name, name) != 0)
 			continue;
 		if (parse->rows[i].value || strcmp(value, "yes") == 0)
-			apply(parse, i, value, where);
-		else if (strcmp(value, "no") != 0)
-			config_fail(config, "%s: it is yes or no, not \"%s\"", name, value);
-		return 1;
+			return apply(parse, i, value, error, error_size);
+		if (strcmp(value, "no") == 0)
+			return 0;
+		snprintf(error, error_size, "it is yes or no, not \"%s\"", value);
+		return -EINVAL;
 	}
-	config_fail(config, "unknown key \"%s\" in section [%s]", name, section);
+	return DAEMON_CONFIG_UNKNOWN;
 }
 
 static void config_read(struct parse *parse, const char *path)
 {
-	struct config config = { .parse = parse, .path = path, .file = fopen(path, "re") };
-	int bad_line;
+	const struct daemon_config config = {
+		.path = path,
+		.section = parse->section,
+		.key = config_key,
+		.owner = parse,
+	};
+	FILE *file = fopen(path, "re");
+	char error[1024];
 
-	if (!config.file)
+	if (!file)
 		fail(parse, "--config: %s: %s", path, strerror(errno));
-	bad_line = ini_parse_stream(config_line, &config, config_key, &config);
-	if (ferror(config.file))
-		fail(parse, "--config: %s: it cannot be read", path);
-	if (bad_line < 0)
-		fail(parse, "--config: %s: %s", path, strerror(ENOMEM));
-	if (bad_line > 0) {
-		config.line = (unsigned int)bad_line;
-		config_fail(&config, NOT_A_LINE);
-	}
-	fclose(config.file);
+	if (daemon_config_read(file, &config, error, sizeof(error)) < 0)
+		fail(parse, "%s", error);
+	fclose(file);
 }
 
 /* --- the command line ------------------------------------------------------------------------------------------- */
@@ -318,17 +243,19 @@ static const char *arguments_scan(const struct parse *parse, int argc, char **ar
 /* The second; the index of the first operand. */
 static int arguments_apply(struct parse *parse, int argc, char **argv)
 {
-	char where[128];
 	int found;
 
 	optind = 0;
 	while ((found = getopt_long(argc, argv, parse->letters, parse->longs, NULL)) != -1) {
 		size_t row = row_of(parse, found);
+		char error[512] = "";
+		int err;
 
 		if (row == parse->count + COMMON_CONFIG)
 			continue;
-		snprintf(where, sizeof(where), "--%s", parse->rows[row].name);
-		apply(parse, row, parse->rows[row].value ? optarg : "yes", where);
+		err = apply(parse, row, parse->rows[row].value ? optarg : "yes", error, sizeof(error));
+		if (err)
+			fail(parse, "--%s: %s", parse->rows[row].name, error[0] != '\0' ? error : strerror(-err));
 	}
 	return optind;
 }
@@ -344,7 +271,7 @@ void daemon_options(int argc, char **argv, const char *program, const char *sect
 	const char *path;
 	int first_operand;
 
-	assert(section_exists(section));
+	assert(daemon_config_section_exists(section));
 	parse_init(&parse, options, count);
 	path = arguments_scan(&parse, argc, argv);
 	if (path)
