@@ -174,20 +174,25 @@ static int line_parse(char **text, size_t row, struct identity *identity)
 	return lines[row].set(identity, line + key + 3);
 }
 
-/* text has a NUL at text[size]. -EINVAL; -EPROTONOSUPPORT with only format_version set. */
-static int text_parse(char *text, size_t size, struct identity *identity)
+int identity_parse(char *text, size_t size, struct identity *ret_identity)
 {
+	struct identity identity = { 0 };
 	char *const start = text;
 
 	if (!sum_is_right(text, size) || strlen(text) != size)
 		return -EINVAL;
 	for (size_t row = 0; row < LINES; row++) {
-		if (line_parse(&text, row, identity) < 0)
+		if (line_parse(&text, row, &identity) < 0)
 			return -EINVAL;
-		if (row == 0 && identity->format_version > IDENTITY_FORMAT_VERSION)
+		if (row == 0 && identity.format_version > IDENTITY_FORMAT_VERSION) {
+			ret_identity->format_version = identity.format_version;
 			return -EPROTONOSUPPORT;
+		}
 	}
-	return text + SUM_SIZE == start + size && identity->format_version == IDENTITY_FORMAT_VERSION ? 0 : -EINVAL;
+	if (text + SUM_SIZE != start + size || identity.format_version != IDENTITY_FORMAT_VERSION)
+		return -EINVAL;
+	*ret_identity = identity;
+	return 0;
 }
 
 /* --- making one ------------------------------------------------------------------------------------------------- */
@@ -246,7 +251,7 @@ static int identity_file_read(int fd, const char *dir, enum role role, struct id
 		return err;
 	}
 	text[size] = '\0';
-	err = text_parse(text, (size_t)size, &identity);
+	err = identity_parse(text, (size_t)size, &identity);
 	if (err == -EPROTONOSUPPORT)
 		snprintf(error, error_size, "%s has format %u and this program knows %u: run a newer StrakeFS on it",
 			 dir, identity.format_version, IDENTITY_FORMAT_VERSION);

@@ -13,6 +13,8 @@
 #include "common/ops.h"
 #include "common/uuid.h"
 
+#include <stddef.h>
+
 #define IDENTITY_FORMAT_VERSION 1
 #define IDENTITY_NAME_MAX       63
 
@@ -35,6 +37,12 @@ int identity_write(const char *dir, const struct identity *identity);
  */
 int identity_open(const char *dir, enum role role, struct identity *ret_identity, int *ret_lock, char *error,
 		  size_t error_size);
+
+/*
+ * The file's bytes as such. text has a NUL at text[size] and is changed. Pure. -EINVAL damaged; -EPROTONOSUPPORT a newer
+ * format: then only format_version is set.
+ */
+int identity_parse(char *text, size_t size, struct identity *ret_identity);
 
 /* Only read. */
 int identity_read(const char *dir, struct identity *ret_identity, char *error, size_t error_size);

@@ -35,7 +35,7 @@ int key_write(const char *path, const struct key *key)
 	return err;
 }
 
-static int key_parse(const char *text, size_t size, struct key *ret_key)
+int key_parse(const char *text, size_t size, struct key *ret_key)
 {
 	struct key key;
 	int err;

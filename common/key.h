@@ -23,6 +23,9 @@ int key_write(const char *path, const struct key *key);
 /* -EINVAL: not 64 hex digits; -EPERM: others than the owner may read it; or errors of open(2). */
 int key_read(const char *path, struct key *ret_key);
 
+/* The file's bytes as such: 64 hex digits, and a newline or not. Pure. -EINVAL. */
+int key_parse(const char *text, size_t size, struct key *ret_key);
+
 /* HMAC-SHA256 (RFC 2104) over the concatenation of the parts. */
 struct key_part {
 	const void *data;
