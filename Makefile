@@ -78,9 +78,11 @@ PROGRAMS   := $(patsubst %,$(B)/bin/%,$(if $(wildcard mgs/main.c),strake-mgs) $(
               $(if $(wildcard oss/main.c),strake-oss) $(if $(wildcard client/fuse/main.c),mount.strake) \
               $(if $(wildcard client/cli/main.c),strake))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/*_test.c))
+FUZZ       := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
 
-.PHONY: all build tests-build deps run stop check check-unit check-cluster check-fresh install clean format help lint force
+.PHONY: all build tests-build fuzz fuzz-targets fuzz-build deps run stop check check-unit check-cluster check-fresh install \
+        clean format help lint force
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -150,6 +152,13 @@ $(B)/tests/%: tests/tools/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CF_FUSE) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIBS_FUSE) -lpthread
 
+# Fuzz targets are of a build of their own, clang's, in which what they call is instrumented.
+$(B)/fuzz/%: tests/fuzz/%.c $(BASE) | $(GEN_H)
+	$(call say,FUZZ,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(BASE) $(LIBS_COMMON)
+fuzz-build: $(FUZZ)
+
 # --- verbs --------------------------------------------------------------------------------------------------------
 
 deps:
@@ -174,6 +183,13 @@ check-cluster: tests-build
 check-fresh:
 	$(Q)scripts/check-fresh.sh
 
+fuzz-targets:
+	$(Q)$(MAKE) CC=clang SAN=fuzzer-no-link,address,undefined B=build/san-fuzz fuzz-build
+# All of them, SECONDS each; CORPUS=DIR goes on from there.
+SECONDS ?= 60
+fuzz: fuzz-targets
+	$(Q)for target in build/san-fuzz/fuzz/*_fuzz; do tests/fuzz/run.sh $$target $(SECONDS) || exit; done
+
 install: all
 	$(Q)scripts/install.sh '$(B)' '$(DESTDIR)' '$(PREFIX)'
 
@@ -194,6 +210,7 @@ help:
 	@echo '  make stop       end what make run started'
 	@echo '  make check      all tests, plain and with sanitizers'
 	@echo '  make check-fresh  make run, stop and check in a bare Debian, which it makes and removes'
+	@echo '  make fuzz       look for bytes that break a decoder, SECONDS=60 each'
 	@echo '  make install    DESTDIR= PREFIX=$(PREFIX)'
 
--include $(shell find $(B)/obj $(B)/tests -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/obj $(B)/tests $(B)/fuzz -name '*.d' 2>/dev/null)

@@ -116,6 +116,21 @@ everything() {
 	[ "$failed" = "$before" ] && tests "$1" "$2" "$3"
 }
 
+# Every decoder, 2 s each: longer is `make fuzz`.
+fuzz() {
+	local before=$failed source name
+	if ! command -v clang >/dev/null; then
+		run fuzz 10 bash -c 'echo "SKIP: there is no clang"; exit 77'
+		return
+	fi
+	run "fuzz build" 900 make -s -j"$(nproc)" fuzz-targets
+	[ "$failed" = "$before" ] || return
+	for source in tests/fuzz/*_fuzz.c; do
+		name=$(basename "$source" .c)
+		run "fuzz $name" 120 tests/fuzz/run.sh "build/san-fuzz/fuzz/$name" 2
+	done
+}
+
 # How much work makes sense there: sanitizers cost three to ten times the time.
 scale_of() { case $1 in *address*) echo 20 ;; *thread*) echo 10 ;; *) echo 100 ;; esac; }
 
@@ -130,7 +145,8 @@ if [ -n "${build:-}" ]; then
 elif scripts/deps.sh || [ "$(id -u)" != 0 ]; then
 	everything build plain "${SCALE:-100}" &&
 		everything build/san-address-undefined asan "${SCALE:-20}" SAN=address,undefined &&
-		everything build/san-thread tsan "${SCALE:-10}" SAN=thread
+		everything build/san-thread tsan "${SCALE:-10}" SAN=thread &&
+		fuzz
 else
 	failed=1
 fi

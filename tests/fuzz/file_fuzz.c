@@ -1,0 +1,115 @@
+/*
+ * Small files: configuration, a data directory's identity, a key. The first byte chooses, and says whether an identity
+ * gets its right sum before.
+ */
+#include "common/bulk_sums.h"
+#include "common/daemon_config.h"
+#include "common/identity.h"
+#include "common/key.h"
+#include "tests/fuzz/fuzz.h"
+
+#include <errno.h>
+#include <stdbool.h>
+
+enum kind { KIND_CONFIG, KIND_IDENTITY, KIND_KEY, KINDS };
+#define RIGHT_SUM 0x80
+#define SUM_SIZE  (sizeof("crc32c = 01234567\n") - 1)
+
+static int config_key(void *owner, const char *name, const char *value, char *error, size_t error_size)
+{
+	unsigned int *keys = owner;
+
+	++*keys;
+	if (strcmp(name, "listen") != 0)
+		return DAEMON_CONFIG_UNKNOWN;
+	if (value[0] != 'b')
+		return 0;
+	snprintf(error, error_size, "%s is bad", value);
+	return -EINVAL;
+}
+
+static void config_one(uint8_t *data, size_t size)
+{
+	unsigned int keys = 0;
+	const struct daemon_config config = { .path = "F", .section = "oss", .key = config_key, .owner = &keys };
+	char error[256] = "";
+	FILE *file;
+	int err;
+
+	if (size == 0)
+		return;
+	file = fmemopen(data, size, "r");
+	assert(file != NULL);
+	err = daemon_config_read(file, &config, error, sizeof(error));
+	assert(err <= 0 && (err == 0) == (error[0] == 0));
+	fclose(file);
+}
+
+static void identity_one(const uint8_t *data, size_t size, bool right_sum)
+{
+	struct identity identity = { 0 };
+	char *text = fuzz_text(data, size), line[SUM_SIZE + 1];
+	int err;
+
+	if (right_sum && size >= SUM_SIZE) {
+		snprintf(line, sizeof(line), "crc32c = %08x\n", crc32c(text, size - SUM_SIZE));
+		memcpy(text + size - SUM_SIZE, line, SUM_SIZE);
+	}
+	err = identity_parse(text, size, &identity);
+	assert(err == 0 || err == -EINVAL || err == -EPROTONOSUPPORT);
+	assert((err == -EPROTONOSUPPORT) == (identity.format_version > IDENTITY_FORMAT_VERSION));
+	if (err == 0) {
+		assert(identity.role == ROLE_MGS || identity.role == ROLE_MDT || identity.role == ROLE_OST);
+		assert(identity.fs_name[0] != 0 && strnlen(identity.fs_name, sizeof(identity.fs_name)) < size);
+	}
+	free(text);
+}
+
+static void key_one(const uint8_t *text, size_t size)
+{
+	struct key key;
+	int err = key_parse((const char *)text, size, &key);
+
+	assert(err == 0 || err == -EINVAL);
+	if (err == 0)
+		assert(size == 2 * KEY_SIZE || (size == 2 * KEY_SIZE + 1 && text[size - 1] == '\n'));
+}
+
+static void fuzz_one(const uint8_t *data, size_t size)
+{
+	uint8_t selector, *text;
+
+	if (size == 0)
+		return;
+	selector = *data++;
+	size--;
+	text = fuzz_copy(data, size);
+	switch ((selector & ~RIGHT_SUM) % KINDS) {
+	case KIND_CONFIG:
+		config_one(text, size);
+		break;
+	case KIND_IDENTITY:
+		identity_one(text, size, selector & RIGHT_SUM);
+		break;
+	default:
+		key_one(text, size);
+	}
+	free(text);
+}
+
+static void fuzz_seeds(void)
+{
+	static const char config[] = "# a comment\n[mgs]\nlisten = a\n[oss]\n  listen = *:9402 ; more\nother = 1\n",
+			  identity[] = "format_version = 1\nfs_name = strake\n"
+				       "fs = 01234567-89ab-4cde-8f01-23456789abcd\n"
+				       "target = 11234567-89ab-4cde-8f01-23456789abcd\n"
+				       "role = ost\nindex = 3\ncrc32c = 00000000\n",
+			  key[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
+	uint8_t selector = KIND_CONFIG;
+
+	fuzz_seed(&selector, 1, config, strlen(config));
+	selector = KIND_IDENTITY | RIGHT_SUM;
+	fuzz_seed(&selector, 1, identity, strlen(identity));
+	selector = KIND_KEY;
+	fuzz_seed(&selector, 1, key, strlen(key));
+}
