@@ -36,22 +36,18 @@ void transport_frame_pack(const struct transport_message *message, size_t body_l
 
 int transport_frame_parse(const uint8_t *data, size_t size, struct frame_header *ret_header, size_t *ret_need)
 {
-	struct frame_header header;
 	int err;
 
 	*ret_need = FRAME_HEADER_SIZE;
 	if (size < FRAME_HEADER_SIZE)
 		return 0;
-	err = frame_decode(data, &header);
+	err = frame_decode(data, ret_header);
 	if (err < 0)
 		return err;
-	*ret_need += header.body_len;
+	*ret_need += ret_header->body_len;
 	if (size < *ret_need)
 		return 0;
-	if (crc32c(data + FRAME_HEADER_SIZE, header.body_len) != header.body_sum)
-		return -EBADMSG;
-	*ret_header = header;
-	return 0;
+	return crc32c(data + FRAME_HEADER_SIZE, ret_header->body_len) == ret_header->body_sum ? 0 : -EBADMSG;
 }
 
 const char *transport_frame_error(int err)

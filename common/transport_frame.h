@@ -14,7 +14,7 @@ void transport_frame_pack(const struct transport_message *message, size_t body_l
 
 /*
  * The frame at data, of which size bytes have come. ret_need: so many its header and body are (until the header has
- * come, so many that is). ret_header only when all of them are there, and right: *ret_need <= size. Else:
+ * come, so many that is). ret_header can be believed only when all of them are there, and right: *ret_need <= size. Else:
  * -EPROTO, -EPROTONOSUPPORT, -EMSGSIZE  as frame_decode()
  * -EBADMSG                              a sum is wrong
  */
