@@ -101,12 +101,9 @@ struct reply {
 	uint64_t log_index, durable_index;
 	struct iovec bulk[4]; /* sent without being copied */
 	int bulk_count;
+	int pipe; /* or, when pipe_len > 0, so many bytes that wait in this pipe */
+	size_t pipe_len;
 	struct bulk *owner; /* released when the bulk is sent or given up; may be NULL */
-	int file;           /* bulk by sendfile from here instead, when file_len > 0 */
-	uint64_t file_offset;
-	size_t file_len;
-	void (*file_done)(void *arg); /* called when file is no longer needed */
-	void *file_done_arg;
 };
 
 /* Answer and free the request. */

@@ -15,19 +15,14 @@ static void reply_bulk_done(void *arg)
 /* Into the connection's queue; whatever happens, the reply's memory is given back once. */
 static void reply_send(struct service_conn *conn, struct transport_message *message, const struct reply *reply)
 {
-	size_t bulk_len = reply->file_len + bulk_iov_size(reply->bulk, reply->bulk_count);
+	size_t bulk_len = reply->pipe_len + bulk_iov_size(reply->bulk, reply->bulk_count);
 	int err = -ECONNRESET;
 
-	if (reply->file_len > 0) {
-		assert(reply->bulk_count == 0 && reply->owner == NULL);
-		message->file = reply->file;
-		message->file_offset = reply->file_offset;
-		message->file_len = reply->file_len;
-		message->done = reply->file_done;
-		message->arg = reply->file_done_arg;
-	} else if (bulk_len > 0) {
+	if (bulk_len > 0) {
 		message->bulk = reply->bulk;
 		message->bulk_count = reply->bulk_count;
+		message->pipe = reply->pipe;
+		message->pipe_len = reply->pipe_len;
 		message->done = reply->owner != NULL ? reply_bulk_done : NULL;
 		message->arg = reply->owner;
 	}
@@ -54,8 +49,6 @@ static void reply_send(struct service_conn *conn, struct transport_message *mess
 	/* What the transport has not taken, or what had no bulk to go with. */
 	if (reply->owner != NULL && (err < 0 || bulk_len == 0))
 		reply->owner->release(reply->owner);
-	if (reply->file_done != NULL && (err < 0 || bulk_len == 0))
-		reply->file_done(reply->file_done_arg);
 }
 
 void service_reply(struct request *request, const struct reply *reply)

@@ -77,11 +77,10 @@ struct transport_message {
 	/* Sent by reference; the array itself is copied. */
 	const struct iovec *bulk;
 	int bulk_count;
-	/* Or this much of a file. */
-	int file;
-	uint64_t file_offset;
-	size_t file_len;
-	/* Only with bulk or a file: once, when no longer needed, sent or not. May come from within any call. */
+	/* Or so many bytes that wait in this pipe: they are taken out of it as they leave, and without being copied. */
+	int pipe;
+	size_t pipe_len;
+	/* Only with bulk or a pipe: once, when no longer needed, sent or not. May come from within any call. */
 	void (*done)(void *arg);
 	void *arg;
 

@@ -9,7 +9,7 @@
 int transport_frame_measure(const struct transport_message *message, size_t *ret_body_len, size_t *ret_bulk_len)
 {
 	size_t body_len = message->body != NULL ? protobuf_c_message_get_packed_size(message->body) : message->raw_len;
-	size_t bulk_len = message->file_len + bulk_iov_size(message->bulk, message->bulk_count);
+	size_t bulk_len = message->pipe_len + bulk_iov_size(message->bulk, message->bulk_count);
 
 	if (body_len > FRAME_BODY_MAX || bulk_len > FRAME_BULK_MAX)
 		return -EMSGSIZE;

@@ -4,7 +4,7 @@
  *   - Everything queued for a connection leaves in one sendmsg(); several frames come in by one recvmsg(), and bulk
  *     goes straight to its destination but for what came along with the frame before it.
  *   - An idle connection has no buffers.
- *   - sendfile() raises SIGPIPE when the other end is gone: programs that send files ignore it.
+ *   - splice() raises SIGPIPE when the other end is gone: programs that send from pipes ignore it.
  */
 #ifndef STRAKE_COMMON_TRANSPORT_TCP_H
 #define STRAKE_COMMON_TRANSPORT_TCP_H

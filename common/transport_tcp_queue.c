@@ -69,7 +69,7 @@ static struct tcp_item *item_for_bytes(struct tcp_queue *queue)
 {
 	struct tcp_item *item = queue->last;
 
-	if (item != NULL && item->iov_count == 0 && item->file_left == 0 && item->done == NULL)
+	if (item != NULL && item->iov_count == 0 && item->pipe_left == 0 && item->done == NULL)
 		return item;
 	item = item_new(queue->pool);
 	if (item == NULL)
@@ -146,7 +146,7 @@ int tcp_queue_add(struct tcp_queue *queue, const struct transport_message *messa
 	if (err < 0)
 		return err;
 	assert(bulk_len > 0 || message->done == NULL);
-	assert(message->file_len == 0 || message->bulk_count == 0);
+	assert(message->pipe_len == 0 || message->bulk_count == 0);
 	if (bulk_len > 0 && message->bulk_count > TCP_ITEM_IOV) {
 		iov = malloc(iov_size);
 		if (iov == NULL)
@@ -166,10 +166,9 @@ int tcp_queue_add(struct tcp_queue *queue, const struct transport_message *messa
 	queue->bytes += bulk_len;
 	item->done = message->done;
 	item->arg = message->arg;
-	if (message->file_len > 0) {
-		item->file = message->file;
-		item->file_offset = (off_t)message->file_offset;
-		item->file_left = message->file_len;
+	if (message->pipe_len > 0) {
+		item->pipe = message->pipe;
+		item->pipe_left = message->pipe_len;
 	} else {
 		memcpy(item->iov, message->bulk, iov_size);
 		item->iov_count = message->bulk_count;
@@ -200,7 +199,7 @@ size_t tcp_queue_gather(const struct tcp_queue *queue, struct iovec *iov, int io
 				total += item->iov[i].iov_len;
 			}
 		}
-		more = more || item->file_left > 0;
+		more = more || item->pipe_left > 0;
 	}
 	*ret_count = count;
 	*ret_more = more;
@@ -226,14 +225,14 @@ static size_t item_sent(struct tcp_queue *queue, struct tcp_item *item, size_t s
 			break;
 		item->iov_first++;
 	}
-	step = left < item->file_left ? left : item->file_left;
-	item->file_left -= step;
+	step = left < item->pipe_left ? left : item->pipe_left;
+	item->pipe_left -= step;
 	return size - left + step;
 }
 
 static bool item_is_over(const struct tcp_item *item)
 {
-	return item->packed == 0 && item->iov_first == item->iov_count && item->file_left == 0;
+	return item->packed == 0 && item->iov_first == item->iov_count && item->pipe_left == 0;
 }
 
 void tcp_queue_sent(struct tcp_queue *queue, size_t size)

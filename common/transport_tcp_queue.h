@@ -1,6 +1,6 @@
 /*
  * What waits to be sent on one TCP connection: items, each so many bytes of the pack buffer (headers and bodies of one
- * or many messages, back to back), then bulk by reference or a range of a file. Messages without bulk extend the last
+ * or many messages, back to back), then bulk by reference or the bytes in a pipe. Messages without bulk extend the last
  * item. The pack buffer goes when all is sent.
  *
  *   - Only memory: transport_tcp_send.c does the sending.
@@ -22,9 +22,8 @@ struct tcp_item {
 	struct iovec inline_iov[TCP_ITEM_IOV];
 	struct iovec *iov; /* what is left of the bulk: [iov_first, iov_count) */
 	int iov_first, iov_count;
-	int file;
-	off_t file_offset;
-	size_t file_left;
+	int pipe;
+	size_t pipe_left;
 	void (*done)(void *arg);
 	void *arg;
 };
@@ -41,7 +40,7 @@ struct tcp_queue {
 	struct tcp_item *first, *last;
 	uint8_t *pack;
 	size_t pack_sent, pack_len, pack_size;
-	size_t bytes; /* in all: packed, bulk and files */
+	size_t bytes; /* in all: packed, bulk and pipes */
 };
 
 void tcp_item_pool_release(struct tcp_item_pool *pool);
@@ -51,12 +50,12 @@ int tcp_queue_add_bytes(struct tcp_queue *queue, const void *data, size_t size);
 int tcp_queue_add(struct tcp_queue *queue, const struct transport_message *message);
 
 /*
- * What the next sendmsg() takes: up to iov_max pieces, up to the first file. Returns their bytes, 0 when the first
- * item's file is next. ret_more: more is to come behind it.
+ * What the next sendmsg() takes: up to iov_max pieces, up to the first pipe. Returns their bytes, 0 when the first
+ * item's pipe is next. ret_more: more is to come behind it.
  */
 size_t tcp_queue_gather(const struct tcp_queue *queue, struct iovec *iov, int iov_max, int *ret_count, bool *ret_more);
 
-/* So many bytes have been taken from its head; of a file, the offset has been moved by sendfile(). */
+/* So many bytes have been taken from its head, or out of the pipe there. */
 void tcp_queue_sent(struct tcp_queue *queue, size_t size);
 
 /* The bulk of the message that was added with arg is no longer touched when this returns. -ENOMEM. */

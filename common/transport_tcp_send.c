@@ -1,18 +1,19 @@
 #include "common/transport_tcp_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
-#include <sys/sendfile.h>
+
 #include <sys/socket.h>
 
 #define SEND_IOV 256 /* pieces of one sendmsg() */
 
-/* One system call: as many pieces as fit, or the file that is next. Bytes sent or -errno; ret_asked: of so many. */
+/* One system call: as many pieces as fit, or the pipe that is next. Bytes sent or -errno; ret_asked: of so many. */
 static ssize_t send_once(struct tcp_conn *conn, size_t *ret_asked)
 {
 	struct iovec iov[SEND_IOV];
 	struct msghdr message = { .msg_iov = iov };
-	struct tcp_item *item = conn->queue.first;
+	const struct tcp_item *item = conn->queue.first;
 	int count;
 	bool more;
 	ssize_t sent;
@@ -24,8 +25,9 @@ static ssize_t send_once(struct tcp_conn *conn, size_t *ret_asked)
 		sent = sendmsg(conn->watch.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0));
 		return sent < 0 ? -errno : sent;
 	}
-	*ret_asked = item->file_left;
-	sent = sendfile(conn->watch.fd, item->file, &item->file_offset, item->file_left);
+	*ret_asked = item->pipe_left;
+	sent = splice(item->pipe, NULL, conn->watch.fd, NULL, item->pipe_left,
+		      SPLICE_F_NONBLOCK | (item->next != NULL ? SPLICE_F_MORE : 0));
 	return sent < 0 ? -errno : sent;
 }
 
@@ -38,7 +40,7 @@ static bool flush_some(struct tcp_conn *conn)
 	if (sent == -EINTR)
 		return true;
 	if (sent == 0) { /* sendmsg() has no such answer */
-		tcp_conn_fail(conn, -EIO, "a file to be sent is shorter than it was");
+		tcp_conn_fail(conn, -EIO, "there is less to send than was promised");
 		return false;
 	}
 	if (sent < 0 && sent != -EAGAIN) {

@@ -76,7 +76,7 @@ struct ost {
 	struct key key;
 	int objects_dir;
 	bool syncfs_works; /* on FUSE it returns 0 and has asked nobody */
-	uint16_t port; /* the real one */
+	uint16_t port;     /* the real one */
 	uint64_t instance;
 	bool recovered; /* the last stop was not clean: */
 	struct index_recovery recovery;

@@ -19,6 +19,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -55,7 +56,9 @@ struct server {
 	unsigned int bulks_left; /* what bulk_alloc still gives; UINT_MAX: no bound */
 	unsigned int bulks_out, closed, handled;
 	bool bulk_bounded;
-	int file;
+	int pipe; /* what is read without sums comes from here; 0: from nowhere */
+	struct bulk pipe_owner;
+	unsigned int pipes_released;
 	pthread_t thread;
 };
 
@@ -81,10 +84,10 @@ static void answer_read(struct server *server, struct request *request)
 	body.instance = asked->object->ino;
 	body.sums = sums;
 	body.n_sums = count;
-	if (asked->no_sums && server->file > 0) {
-		reply.file = server->file;
-		reply.file_offset = 10;
-		reply.file_len = asked->length;
+	if (asked->no_sums && server->pipe > 0) {
+		reply.pipe = server->pipe;
+		reply.pipe_len = asked->length;
+		reply.owner = &server->pipe_owner;
 	} else if (request->bulk != NULL) {
 		/* In pieces, so that gathering is tested too. */
 		uint8_t *data = request->bulk->data;
@@ -376,7 +379,7 @@ static void world_fiber(void *arg)
 /* The service and the body on one loop. */
 static void on_one_loop(struct service_config config, void (*body)(struct world *world))
 {
-	struct world world = { .body = body, .server.config = config, .server.file = -1 };
+	struct world world = { .body = body, .server.config = config };
 
 	keys_make();
 	ck_assert_int_eq(loop_new(&world.loop), 0);
@@ -386,8 +389,6 @@ static void on_one_loop(struct service_config config, void (*body)(struct world 
 	ck_assert_int_eq(loop_run(world.loop), 0);
 	loop_free(world.loop);
 	ck_assert_uint_eq(world.server.bulks_out, 0);
-	if (world.server.file >= 0)
-		close(world.server.file);
 }
 
 /* Go on when the condition holds: everything that has to happen for it happens on this loop. */
@@ -962,36 +963,46 @@ START_TEST(refusals_and_errors_reach_the_caller)
 }
 END_TEST
 
-static void body_file(struct world *world)
+static void pipe_released(struct bulk *bulk)
+{
+	((struct server *)(void *)((char *)bulk - offsetof(struct server, pipe_owner)))->pipes_released++;
+}
+
+static void body_pipe(struct world *world)
 {
 	struct peer *peer = peer_to(world->loop, world->server.address);
-	uint8_t *data = pattern(700010, 5), *in = malloc(700000);
+	uint8_t *data = pattern(700000, 5), *in = malloc(700000);
 	Strake__ReadRequest request = STRAKE__READ_REQUEST__INIT;
 	struct call call = { .opcode = OP_READ, .request = &request.base, .bulk_in = in, .bulk_in_size = 700000 };
+	int ends[2];
 
-	world->server.file = memfd_create("wire_test", 0);
-	assert(write(world->server.file, data, 700010) == 700010);
+	assert(pipe2(ends, O_NONBLOCK) == 0 && fcntl(ends[1], F_SETPIPE_SZ, 1024 * 1024) == 1024 * 1024);
+	world->server.pipe = ends[0];
+	world->server.pipe_owner.release = pipe_released;
 	request.object = OBJECT(1);
 	request.length = 700000;
 	request.has_no_sums = request.no_sums = true;
-	for (unsigned int i = 0; i < 3; i++) {
+	for (unsigned int i = 1; i <= 3; i++) {
 		memset(in, 0, 700000);
+		assert(write(ends[1], data, 700000) == 700000);
 		assert(peer_call(peer, &call) == 0 && call.bulk_in_len == 700000);
-		assert(memcmp(in, data + 10, 700000) == 0);
+		assert(memcmp(in, data, 700000) == 0 && world->server.pipes_released == i);
 		call_release(&call);
 		assert(echo(peer, 1, data, in, 1000, 5) == 0);
 	}
-	/* The file has become shorter: no answer is better than a wrong one. */
-	assert(ftruncate(world->server.file, 1000) == 0);
-	assert(peer_call(peer, &call) == -ECONNRESET);
+	/* It holds less than was promised: no answer is better than a wrong one. */
+	assert(write(ends[1], data, 1000) == 1000);
+	close(ends[1]);
+	assert(peer_call(peer, &call) == -ECONNRESET && world->server.pipes_released == 4);
+	close(ends[0]);
 	free(data);
 	free(in);
 	peer_free(peer);
 }
 
-START_TEST(bulk_leaves_from_files)
+START_TEST(bulk_leaves_from_pipes)
 {
-	on_one_loop((struct service_config){ 0 }, body_file);
+	on_one_loop((struct service_config){ 0 }, body_pipe);
 }
 END_TEST
 
@@ -2114,11 +2125,11 @@ UNIT_MAIN("wire", bulk_and_bodies_of_all_sizes_go_both_ways, long_bodies_arrive_
 	  ten_thousand_calls_leave_in_few_sends, no_more_calls_than_credits_are_under_way, two_threads_agree,
 	  calls_survive_restarts_of_the_server, a_passed_deadline_gives_the_connection_up,
 	  a_call_waits_for_the_server_within_its_deadline, a_cancelled_call_leaves_its_memory_at_once,
-	  requests_wait_for_bulk_memory, who_waits_longest_for_bulk_memory_is_first, refusals_and_errors_reach_the_caller, bulk_leaves_from_files,
-	  the_hook_has_the_connection_first, the_hook_may_wait, pushes_arrive, addresses_are_tried_in_turn,
-	  refusals_are_told_in_words, garbage_is_cut_off, noise_in_right_frames_is_survived, frames_may_be_cut_anywhere,
-	  a_peer_that_does_not_read_is_cut_off, nobody_takes_more_than_he_was_granted,
-	  greetings_have_nonces_of_their_own, a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more,
-	  an_answer_to_something_else_is_none, an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back,
-	  a_cancelled_call_gets_no_more_bulk, attempts_become_rare, silence_is_noticed,
-	  two_thousand_idle_connections_are_cheap, connections_are_bounded)
+	  requests_wait_for_bulk_memory, who_waits_longest_for_bulk_memory_is_first,
+	  refusals_and_errors_reach_the_caller, bulk_leaves_from_pipes, the_hook_has_the_connection_first,
+	  the_hook_may_wait, pushes_arrive, addresses_are_tried_in_turn, refusals_are_told_in_words, garbage_is_cut_off,
+	  noise_in_right_frames_is_survived, frames_may_be_cut_anywhere, a_peer_that_does_not_read_is_cut_off,
+	  nobody_takes_more_than_he_was_granted, greetings_have_nonces_of_their_own,
+	  a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more, an_answer_to_something_else_is_none,
+	  an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back, a_cancelled_call_gets_no_more_bulk,
+	  attempts_become_rare, silence_is_noticed, two_thousand_idle_connections_are_cheap, connections_are_bounded)
