@@ -27,6 +27,11 @@ int disk_openat(struct disk *disk, int dir, const char *path, int flags, mode_t 
 ssize_t disk_pread(struct disk *disk, int fd, void *data, size_t size, uint64_t offset);
 /* The same from the page cache only, without waiting: less (down to 0) where it would have to. Not through the ring. */
 ssize_t disk_pread_cached(struct disk *disk, int fd, void *data, size_t size, uint64_t offset);
+/*
+ * The same into a pipe, by reference instead of by copy: all of it or less, in which case it has to be read in another way.
+ * Does not wait; but for a page that is just being read it may, for the rest of that one read.
+ */
+size_t disk_sendfile_cached(struct disk *disk, int fd, int pipe, size_t size, uint64_t offset);
 int disk_pwrite(struct disk *disk, int fd, const void *data, size_t size, uint64_t offset); /* all of it */
 int disk_fdatasync(struct disk *disk, int fd);
 int disk_fsync(struct disk *disk, int fd);

@@ -19,7 +19,7 @@
 #define OSTS_MAX             64
 #define REGISTER_PATIENCE_MS 1500 /* the MGS may come later; if it is there, who waits for us finds us in the map */
 #define DESCRIPTORS_SPARE    256
-#define DESCRIPTORS_PER_OST  64
+#define DESCRIPTORS_PER_OST  (64 + 2 * PAGE_PIPES_MAX)
 #define OBJECTS_OPEN_MIN     16u
 
 struct options {

@@ -58,3 +58,13 @@ void object_queue_remove(struct object_queue *queue, struct object_op *op, void 
 			ready(after);
 	}
 }
+
+bool object_queue_is_written(const struct object_queue *queue)
+{
+	for (const struct object_op *op = queue->first; op; op = op->next) {
+		if (op->write && op->ready)
+			return true;
+	}
+
+	return false;
+}

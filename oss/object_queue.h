@@ -32,6 +32,9 @@ void object_queue_add(struct object_queue *queue, struct object_op *op);
 /* It is done (or gave up waiting): calls ready() for each that may run from now on. ready may be NULL. */
 void object_queue_remove(struct object_queue *queue, struct object_op *op, void (*ready)(struct object_op *op));
 
+/* Does a write run? */
+bool object_queue_is_written(const struct object_queue *queue);
+
 static inline bool object_queue_is_empty(const struct object_queue *queue)
 {
 	return !queue->first;

@@ -396,6 +396,7 @@ struct ost *ost_close(struct ost *ost)
 	ost->slots = slot_table_free(ost->slots);
 	session_table_release(&ost->sessions);
 	ost->buffers = data_pool_free(ost->buffers);
+	page_pipes_release(&ost->pipes);
 	ost->helper = helper_free(ost->helper);
 	ost->syncer = helper_free(ost->syncer);
 	ost->disk = disk_free(ost->disk);

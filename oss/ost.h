@@ -24,6 +24,7 @@
 #include "oss/helper.h"
 #include "oss/index.h"
 #include "oss/object_path.h"
+#include "oss/page_pipe.h"
 #include "oss/session_table.h"
 
 #include <stdbool.h>
@@ -86,11 +87,14 @@ struct ost {
 	struct helper *helper, *syncer; /* the latter for syncfs alone, which takes its time */
 	struct index *index;
 	struct data_pool *buffers;
+	struct page_pipes pipes;
 	struct service *service; /* NULL once it stops */
 	struct mgs_client *mgs;
 	struct slot_table *slots;
 	struct session_table sessions;
 	uint64_t sessions_source; /* numbers the connections that brought tables */
+
+	uint64_t reads_by_sendfile; /* so many READs were answered without a copy */
 
 	unsigned int running;    /* requests under way */
 	struct fiber_queue idle; /* who waits for the last of them */

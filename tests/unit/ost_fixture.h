@@ -49,6 +49,7 @@ static inline void fixture_format(void)
 	struct key key;
 
 	logger_init("ost_test", LOGGER_ERROR);
+	signal(SIGPIPE, SIG_IGN); /* as a daemon does */
 	temp_dir_make(fixture_dir);
 	uuid_make(&identity.fs);
 	uuid_make(&identity.target);

@@ -5,12 +5,18 @@
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <semaphore.h>
 #include <sys/mount.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 
 #define MIB       (1024u * 1024)
 #define CACHESTAT 451 /* the system call, of Linux 6.5; the same everywhere */
+
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
 
 static const struct where a = { .ino = 100, .gen = 1 };
 
@@ -176,6 +182,179 @@ START_TEST(random_reads_and_writes)
 		fixture_run(random_io);
 		temp_dir_remove(fixture_dir);
 	}
+}
+END_TEST
+
+/* --- without a copy ---------------------------------------------------------------------------------------------------- */
+
+static const struct where large = { .ino = 8, .gen = 1, .stripe = 4 * MIB };
+
+static bool read_is(uint32_t offset, const uint8_t *expected, size_t length)
+{
+	uint8_t *got = malloc(MIB);
+	int result = read_options(large, offset, got, MIB, true);
+	bool same = result == (int)length && memcmp(got, expected, length) == 0;
+
+	free(got);
+
+	return same;
+}
+
+/* A kernel that tells what is in the page cache, and a disk below it. */
+static bool sendfile_is_possible(void)
+{
+	uint64_t range[2] = { 0, 1 }, counts[5];
+	struct statfs fs;
+
+	if (syscall(SYS_cachestat, ost->objects_dir, range, counts, 0) < 0 && errno == ENOSYS)
+		printf("skipped: this kernel has no cachestat()\n");
+	else if (fstatfs(ost->objects_dir, &fs) < 0 || fs.f_type == TMPFS_MAGIC)
+		printf("skipped: tmpfs has everything in the page cache\n");
+	else
+		return true;
+
+	return false;
+}
+
+/* Only what is there, large, in the page cache, and nobody wants sums of. */
+static void by_sendfile(void)
+{
+	uint8_t *data, *bytes, *got;
+
+	if (!sendfile_is_possible())
+		return;
+	data = calloc(1, 2 * MIB);
+	bytes = pattern(MIB, 11);
+	got = malloc(MIB);
+	assert(read_is(0, data, 0)); /* no object */
+	memcpy(data, bytes, MIB);
+	assert(write_at(large, 0, bytes, MIB) == 0 && read_is(0, data, MIB)); /* from the disk */
+	assert(ost->reads_by_sendfile == 0);
+	assert(read_is(0, data, MIB) && ost->reads_by_sendfile == 1);
+	assert(read_at(large, 0, got, MIB) == MIB && ost->reads_by_sendfile == 1);
+	/* Up to the end, from within a page, and too little. */
+	assert(read_is(300000, data + 300000, MIB - 300000) && ost->reads_by_sendfile == 2);
+	assert(read_is(MIB - 5000, data + MIB - 5000, 5000) && ost->reads_by_sendfile == 2);
+	assert(read_is(MIB, data, 0) && ost->reads_by_sendfile == 2);
+	/* A hole, and what is behind it; a range of one page more than a pipe has room for. */
+	memcpy(data + MIB + MIB / 2, bytes, 1000);
+	assert(write_at(large, MIB + MIB / 2, bytes, 1000) == 0);
+	assert(read_is(MIB, data + MIB, MIB / 2 + 1000) && read_is(MIB, data + MIB, MIB / 2 + 1000));
+	assert(ost->reads_by_sendfile == 3);
+	assert(read_is(100, data + 100, MIB) && ost->reads_by_sendfile == 3);
+	set_fault(DISK_READ, -EIO, 2);
+	assert(read_options(large, 0, got, MIB, true) == -EIO);
+	assert(read_is(0, data, MIB) && ost->reads_by_sendfile == 4);
+	assert(ost->pipes.count == 1);
+	free(data);
+	free(bytes);
+	free(got);
+}
+
+START_TEST(reads_without_sums_leave_by_sendfile)
+{
+	fixture_format();
+	fixture_run(by_sendfile);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+#define READERS 24
+
+static unsigned int readers;
+
+/* Whatever is cut away meanwhile: what comes is as long as promised, and the file's. */
+static void reader_of_cut(void *arg)
+{
+	const uint8_t *data = arg;
+	uint8_t *got = malloc(MIB);
+	int length = read_options(large, 0, got, MIB, true);
+
+	assert((length == MIB || length == MIB / 2) && memcmp(got, data, MIB / 2) == 0);
+	for (int i = MIB / 2; i < length; i++)
+		assert(got[i] == data[i] || got[i] == 0);
+	free(got);
+	readers--;
+}
+
+static void cut_meanwhile(void)
+{
+	const struct where half = {
+		.ino = 8, .gen = 1, .stripe = 4 * MIB, .cut = 1, .cut_start = MIB / 2, .cut_end = UINT64_MAX
+	};
+	uint8_t *data;
+
+	if (!sendfile_is_possible())
+		return;
+	data = pattern(MIB, 12);
+	assert(write_at(large, 0, data, MIB) == 0 && read_is(0, data, MIB));
+	for (readers = 0; readers < READERS; readers++)
+		assert(fiber_start(loop, reader_of_cut, data) == 0);
+	while (ost->reads_by_sendfile == 0)
+		fiber_yield();
+	assert(readers > 0 && cut(half) == 0);
+	while (readers > 0)
+		fiber_yield();
+	assert(read_is(0, data, MIB / 2));
+	free(data);
+}
+
+START_TEST(a_cut_does_not_disturb_what_is_being_sent)
+{
+	fixture_format();
+	fixture_run(cut_meanwhile);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+static void reader_that_goes(void *arg)
+{
+	uint8_t *got = malloc(MIB);
+	struct object_message message;
+	Strake__ReadRequest request = STRAKE__READ_REQUEST__INIT;
+	struct call rpc = { .opcode = OP_READ, .request = &request.base, .bulk_in = got, .bulk_in_size = MIB };
+
+	(void)arg;
+	request.object = object_message(&message, large);
+	request.length = MIB;
+	request.has_no_sums = request.no_sums = true;
+	(void)peer_call(client, &rpc);
+	call_release(&rpc);
+	free(got);
+	readers--;
+}
+
+/* What a peer that went did not take must not be the beginning of another's answer. */
+static void gone_meanwhile(void)
+{
+	unsigned int most;
+	uint8_t *data;
+
+	if (!sendfile_is_possible())
+		return;
+	data = pattern(MIB, 13);
+	assert(write_at(large, 0, data, MIB) == 0 && read_is(0, data, MIB));
+	for (readers = 0; readers < READERS; readers++)
+		assert(fiber_start(loop, reader_that_goes, NULL) == 0);
+	while (ost->reads_by_sendfile == 0)
+		fiber_yield();
+	most = ost->pipes.count;
+	assert(most > 1);
+	client = peer_free(client);
+	while (readers > 0)
+		fiber_yield();
+	client = fixture_connect(ROLE_CLIENT);
+	for (int i = 0; i < READERS; i++)
+		assert(read_is(0, data, MIB));
+	assert(ost->pipes.count < most);
+	free(data);
+}
+
+START_TEST(what_a_gone_peer_left_is_thrown_away)
+{
+	fixture_format();
+	fixture_run(gone_meanwhile);
+	temp_dir_remove(fixture_dir);
 }
 END_TEST
 
@@ -915,8 +1094,9 @@ START_TEST(a_full_disk_is_an_ordinary_answer)
 END_TEST
 
 UNIT_MAIN("ost_io", writes_are_read_back, nonsense_is_refused, wrong_sums_store_nothing, random_reads_and_writes,
-	  overlapping_writes_do_not_mix, few_descriptors_suffice, sizes_are_told, all_files_are_committed,
-	  committed_survives_a_kill, what_is_committed_is_on_the_disk, a_commit_covers_what_came_before_it,
-	  a_restart_is_another_instance, a_failed_sync_changes_the_instance, disk_errors_are_the_objects,
-	  a_lost_object_is_an_error, another_osts_or_a_broken_directory_is_refused, stopping_waits_for_what_runs,
-	  holes_are_found, a_full_disk_is_an_ordinary_answer)
+	  reads_without_sums_leave_by_sendfile, a_cut_does_not_disturb_what_is_being_sent,
+	  what_a_gone_peer_left_is_thrown_away, overlapping_writes_do_not_mix, few_descriptors_suffice, sizes_are_told,
+	  all_files_are_committed, committed_survives_a_kill, what_is_committed_is_on_the_disk,
+	  a_commit_covers_what_came_before_it, a_restart_is_another_instance, a_failed_sync_changes_the_instance,
+	  disk_errors_are_the_objects, a_lost_object_is_an_error, another_osts_or_a_broken_directory_is_refused,
+	  stopping_waits_for_what_runs, holes_are_found, a_full_disk_is_an_ordinary_answer)
