@@ -86,6 +86,7 @@ static int tcp_connect(struct transport *base, const struct sockaddr *address, s
 
 	if (fd < 0)
 		return -errno;
+	transport_tcp_unpaced(fd);
 	if (connect(fd, address, address_len) < 0 && errno != EINPROGRESS) {
 		int err = -errno;
 

@@ -12,6 +12,13 @@
 #include "common/loop.h"
 #include "common/transport.h"
 
+/*
+ * To be called for a socket before listen() or connect(): where the system's congestion control is BBR, cubic is used. BBR
+ * paces what it sends by timers; a cluster's network is too fast for that to be worth their cost. Others are the
+ * administrator's choice and stay. It is too late after the handshake: a socket that has begun to pace goes on.
+ */
+void transport_tcp_unpaced(int fd);
+
 /* -ENOMEM. */
 int transport_tcp_new(struct loop *loop, const struct transport_limits *limits, struct transport **ret_transport);
 

@@ -277,6 +277,17 @@ static void socket_tune(int fd)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof(unacknowledged_ms));
 }
 
+void transport_tcp_unpaced(int fd)
+{
+	static const char cubic[] = "cubic";
+	char now[16] = "";
+	socklen_t size = sizeof(now) - 1;
+
+	/* Not allowed to choose: it works, only slower. */
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, now, &size) == 0 && strncmp(now, "bbr", 3) == 0)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cubic, sizeof(cubic) - 1);
+}
+
 int tcp_conn_new(struct transport_tcp *tcp, int fd, bool connecting, const struct transport_events *events, void *owner,
 		 struct transport_conn **ret_conn)
 {

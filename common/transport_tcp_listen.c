@@ -127,6 +127,7 @@ static int listen_on(const struct addrinfo *info, int *ret_fd, uint16_t *ret_por
 
 	if (fd < 0)
 		return -errno;
+	transport_tcp_unpaced(fd);
 	/* A restarted server takes its port at once; "::" takes IPv4 too. */
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
 	    (info->ai_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)) < 0) ||

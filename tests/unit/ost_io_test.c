@@ -11,11 +11,10 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 
-#define MIB       (1024u * 1024)
-#define CACHESTAT 451 /* the system call, of Linux 6.5; the same everywhere */
+#define MIB (1024u * 1024)
 
 #ifndef SYS_cachestat
-#define SYS_cachestat 451
+#define SYS_cachestat 451 /* of Linux 6.5; the same everywhere */
 #endif
 
 static const struct where a = { .ino = 100, .gen = 1 };
@@ -647,7 +646,7 @@ static int64_t dirty_pages(struct where where)
 	snprintf(full, sizeof(full), "%s/objects/%s", fixture_dir, path);
 	fd = open(full, O_RDONLY);
 	assert(fd >= 0);
-	result = syscall(CACHESTAT, fd, &range, &stat, 0);
+	result = syscall(SYS_cachestat, fd, &range, &stat, 0);
 	close(fd);
 
 	return result < 0 ? -1 : (int64_t)(stat.dirty + stat.writeback);

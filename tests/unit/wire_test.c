@@ -12,6 +12,7 @@
 #include "common/opening.h"
 #include "common/peer.h"
 #include "common/service.h"
+#include "common/transport_tcp.h"
 #include "proto/mgs.pb-c.h"
 #include "proto/oss.pb-c.h"
 #include "tests/unit/unit.h"
@@ -22,6 +23,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -1003,6 +1005,27 @@ static void body_pipe(struct world *world)
 START_TEST(bulk_leaves_from_pipes)
 {
 	on_one_loop((struct service_config){ 0 }, body_pipe);
+}
+END_TEST
+
+START_TEST(sockets_do_not_pace)
+{
+	static const char *const choices[][2] = { { "bbr", "cubic" }, { "reno", "reno" } };
+
+	for (size_t i = 0; i < 2; i++) {
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+		char now[16] = "";
+		socklen_t size = sizeof(now) - 1;
+
+		if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, choices[i][0], (socklen_t)strlen(choices[i][0])) == 0) {
+			transport_tcp_unpaced(fd);
+			ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, now, &size), 0);
+			ck_assert_str_eq(now, choices[i][1]);
+		} else {
+			printf("skipped: no %s here: %s\n", choices[i][0], strerror(errno));
+		}
+		close(fd);
+	}
 }
 END_TEST
 
@@ -2126,10 +2149,11 @@ UNIT_MAIN("wire", bulk_and_bodies_of_all_sizes_go_both_ways, long_bodies_arrive_
 	  calls_survive_restarts_of_the_server, a_passed_deadline_gives_the_connection_up,
 	  a_call_waits_for_the_server_within_its_deadline, a_cancelled_call_leaves_its_memory_at_once,
 	  requests_wait_for_bulk_memory, who_waits_longest_for_bulk_memory_is_first,
-	  refusals_and_errors_reach_the_caller, bulk_leaves_from_pipes, the_hook_has_the_connection_first,
-	  the_hook_may_wait, pushes_arrive, addresses_are_tried_in_turn, refusals_are_told_in_words, garbage_is_cut_off,
-	  noise_in_right_frames_is_survived, frames_may_be_cut_anywhere, a_peer_that_does_not_read_is_cut_off,
-	  nobody_takes_more_than_he_was_granted, greetings_have_nonces_of_their_own,
-	  a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more, an_answer_to_something_else_is_none,
-	  an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back, a_cancelled_call_gets_no_more_bulk,
-	  attempts_become_rare, silence_is_noticed, two_thousand_idle_connections_are_cheap, connections_are_bounded)
+	  refusals_and_errors_reach_the_caller, bulk_leaves_from_pipes, sockets_do_not_pace,
+	  the_hook_has_the_connection_first, the_hook_may_wait, pushes_arrive, addresses_are_tried_in_turn,
+	  refusals_are_told_in_words, garbage_is_cut_off, noise_in_right_frames_is_survived, frames_may_be_cut_anywhere,
+	  a_peer_that_does_not_read_is_cut_off, nobody_takes_more_than_he_was_granted,
+	  greetings_have_nonces_of_their_own, a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more,
+	  an_answer_to_something_else_is_none, an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back,
+	  a_cancelled_call_gets_no_more_bulk, attempts_become_rare, silence_is_noticed,
+	  two_thousand_idle_connections_are_cheap, connections_are_bounded)
