@@ -105,6 +105,7 @@ int log_dir_open(const char *dir, struct log_dir *ret_log_dir, char *error, size
 	int err = 0;
 
 	ret_log_dir->fd = -1;
+	ret_log_dir->begun = 0;
 	if ((size_t)snprintf(ret_log_dir->path, PATH_MAX, "%s/log", dir) >= PATH_MAX)
 		err = -ENAMETOOLONG;
 	else if (mkdir(ret_log_dir->path, 0700) < 0 && errno != EEXIST)
@@ -129,32 +130,27 @@ void log_dir_close(struct log_dir *dir)
 }
 
 /* If next.seg was in use when we were stopped, its header says which segment it is; whole or not, that is seen later. */
-static int name_begun(struct log_dir *dir)
+static int find_begun(struct log_dir *dir)
 {
 	uint8_t data[LOG_HEADER_SIZE];
 	char name[LOG_NAME_SIZE];
 	struct log_header header;
 	int err, fd = openat(dir->fd, NEXT_NAME, O_RDONLY | O_CLOEXEC);
 
+	dir->begun = 0;
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	err = log_file_read(fd, data, sizeof(data), 0);
 	if (err == 0)
 		err = log_header_decode(data, &header);
-	/* Without a whole header it was never synced in use: nothing in it has been called durable. */
-	if (err == -ENODATA || err == -EBADMSG) {
-		close(fd);
-		return 0;
-	}
-	if (err == 0 && fdatasync(fd) < 0)
-		err = -errno;
 	close(fd);
-	if (err < 0)
-		return err;
-	/* One of that name has no records, and a start that was to replace it was cut short: so neither has this one. */
-	if (faccessat(dir->fd, log_name(header.first, name), F_OK, 0) == 0)
+	/* Without a whole header it was never synced in use: nothing in it has been called durable. */
+	if (err == -ENODATA || err == -EBADMSG)
 		return 0;
-	return log_dir_name_next(dir, header.first);
+	/* One of that name has no records, and a start that was to replace it was cut short: so neither has this one. */
+	if (err == 0 && faccessat(dir->fd, log_name(header.first, name), F_OK, 0) < 0)
+		dir->begun = header.first;
+	return err;
 }
 
 static int compare_firsts(const void *a, const void *b)
@@ -166,14 +162,26 @@ static int compare_firsts(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static int add_first(uint64_t first, uint64_t **firsts, size_t *count)
+{
+	uint64_t *more = reallocarray(*firsts, *count + 1, sizeof(**firsts));
+
+	if (!more)
+		return -ENOMEM;
+	*firsts = more;
+	more[(*count)++] = first;
+	return 0;
+}
+
 static int list(struct log_dir *dir, DIR *stream, uint64_t **ret_firsts, size_t *ret_count, char *error,
 		size_t error_size)
 {
 	struct dirent *entry;
-	uint64_t *firsts = NULL, *more, first;
+	uint64_t *firsts = NULL, first;
 	size_t count = 0;
+	int err = dir->begun ? add_first(dir->begun, &firsts, &count) : 0;
 
-	while ((errno = 0, entry = readdir(stream)) != NULL) {
+	while (err == 0 && (errno = 0, entry = readdir(stream)) != NULL) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
 		    strcmp(entry->d_name, NEXT_NAME) == 0)
 			continue;
@@ -183,17 +191,11 @@ static int list(struct log_dir *dir, DIR *stream, uint64_t **ret_firsts, size_t 
 			free(firsts);
 			return -EINVAL;
 		}
-		more = reallocarray(firsts, count + 1, sizeof(*firsts));
-		if (!more) {
-			errno = ENOMEM;
-			break;
-		}
-		firsts = more;
-		firsts[count++] = first;
+		err = add_first(first, &firsts, &count);
 	}
-	if (errno != 0) {
-		int err = -errno;
-
+	if (err == 0)
+		err = -errno;
+	if (err < 0) {
 		snprintf(error, error_size, "%s: cannot be read: %s", dir->path, strerror(-err));
 		free(firsts);
 		return err;
@@ -208,7 +210,7 @@ static int list(struct log_dir *dir, DIR *stream, uint64_t **ret_firsts, size_t 
 int log_dir_list(struct log_dir *dir, uint64_t **ret_firsts, size_t *ret_count, char *error, size_t error_size)
 {
 	DIR *stream;
-	int err = name_begun(dir);
+	int err = find_begun(dir);
 
 	if (err < 0) {
 		snprintf(error, error_size, "%s/" NEXT_NAME ": %s", dir->path,
@@ -226,10 +228,11 @@ int log_dir_list(struct log_dir *dir, uint64_t **ret_firsts, size_t *ret_count, 
 	return err;
 }
 
-int log_dir_open_segment(struct log_dir *dir, uint64_t first, int *ret_fd)
+int log_dir_open_segment(const struct log_dir *dir, uint64_t first, int *ret_fd)
 {
 	char name[LOG_NAME_SIZE];
-	int fd = openat(dir->fd, log_name(first, name), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(dir->fd, first == dir->begun ? NEXT_NAME : log_name(first, name),
+			O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
 		return -errno;

@@ -2,8 +2,8 @@
  * The files of a log: DIR/log/<first index, 16 hex>.seg, and next.seg.
  *
  *     next.seg   made:  all zeros, preallocated, synced; waits for its turn, also over a restart
- *                begun: has a header and records, none of which is called durable yet
- *     X.seg      named: its header is durable, and so is its name
+ *                begun: has a header and records, none of which is called durable yet; nor is the end of the one before
+ *     X.seg      named: its header is durable, so is its name, and before that all of the segment before
  *
  * Errors are -errno; where there is an error buffer, it gets a sentence that names the file.
  */
@@ -16,6 +16,7 @@
 
 struct log_dir {
 	int fd;
+	uint64_t begun; /* next.seg has begun and will be <begun>.seg; 0: it has not */
 	char path[PATH_MAX];
 };
 
@@ -27,12 +28,11 @@ void log_dir_close(struct log_dir *dir);
 const char *log_name(uint64_t first, char out[LOG_NAME_SIZE]); /* returns out */
 
 /*
- * The segments' first indices, ascending; free() them. If next.seg has begun, it gets its name now.
- * -EINVAL: there is a file that does not belong here.
+ * The segments' first indices, ascending, begun included; free() them. -EINVAL: there is a file that does not belong here.
  */
 int log_dir_list(struct log_dir *dir, uint64_t **ret_firsts, size_t *ret_count, char *error, size_t error_size);
 
-int log_dir_open_segment(struct log_dir *dir, uint64_t first, int *ret_fd);
+int log_dir_open_segment(const struct log_dir *dir, uint64_t first, int *ret_fd);
 
 /* Make next.seg (or make it anew) and sync it; takes its time. */
 int log_dir_make_next(struct log_dir *dir, size_t size, int *ret_fd);

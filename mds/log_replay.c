@@ -113,11 +113,9 @@ static int damaged(struct segment *segment, const struct log_scan *scan)
 		      scan->offset);
 }
 
-/* Another follows, which begins at `next_first` and must begin where this one ends. */
+/* Another follows, named, which begins at `next_first` and must begin where this one ends. */
 static int middle_check(struct segment *segment, const struct log_scan *scan, uint64_t next_first, uint64_t next_number)
 {
-	if (scan->next == next_first)
-		return 0;
 	if (next_number != segment->header.number + 1)
 		return refuse(segment, -ENOENT,
 			      "ends with record %" PRIu64 " and the next segment begins with %" PRIu64
@@ -143,6 +141,28 @@ static int end_check(struct segment *segment, const struct log_scan *scan)
 	/* One without a record is replaced by the segment to come. */
 	replay->number = segment->header.number + (scan->next > segment->header.first);
 	return 0;
+}
+
+/*
+ * The one that follows had begun, and this one's end may not have been synced before: then this is the last one, and what
+ * was written to the other goes with its tail.
+ */
+static int begun_check(struct segment *segment, const struct log_scan *scan, struct segment *begun)
+{
+	struct log_scan other = { .offset = LOG_RECORDS };
+	int err = contents_read(begun);
+
+	if (err < 0)
+		return err;
+	other.data = begun->data;
+	other.size = (size_t)begun->header.size;
+	other.salt = begun->header.salt;
+	other.next = begun->header.first;
+	if (begun->header.synced >= scan->next || log_scan_tail(&other).synced >= scan->next)
+		return damaged(segment, scan);
+	segment->replay->dir->begun = 0;
+	segment->replay->count--;
+	return end_check(segment, scan);
 }
 
 static int segment_open(struct segment *segment, struct log_replay *replay, uint64_t first)
@@ -185,7 +205,11 @@ static int segment_replay(struct segment *segment, struct segment *next, uint64_
 	err = segment_open(next, segment->replay, next_first);
 	if (err == 0)
 		err = records_walk(segment, &scan, next_first - 1);
-	return err < 0 ? err : middle_check(segment, &scan, next_first, next->header.number);
+	if (err < 0 || scan.next == next_first)
+		return err;
+	return segment->replay->dir->begun == next_first
+		       ? begun_check(segment, &scan, next)
+		       : middle_check(segment, &scan, next_first, next->header.number);
 }
 
 static int replay_from(struct log_replay *replay, size_t start, char *error, size_t error_size)
@@ -206,10 +230,14 @@ static int replay_from(struct log_replay *replay, size_t start, char *error, siz
 	}
 	segment_close(segment);
 	segment_close(next);
-	if (err == 0 && fsync(replay->dir->fd) < 0) {
+	if (err < 0)
+		return err;
+	if (replay->dir->begun)
+		err = log_dir_name_next(replay->dir, replay->dir->begun);
+	else if (fsync(replay->dir->fd) < 0)
 		err = -errno;
+	if (err < 0)
 		snprintf(error, error_size, "%s: cannot be synced: %s", replay->dir->path, strerror(-err));
-	}
 	return err;
 }
 

@@ -2,6 +2,7 @@
  * Opening a log: check every segment that is needed, hand out its records, say where the log ends.
  *
  *   - A segment ends where the next one begins: what stands behind that in it is a torn tail of the past.
+ *   - next.seg, if it had begun, is the last one and gets its name; unless the one before has lost its own end.
  *   - The last one ends at its last good record. What follows is a torn tail, unless something says that it was once on
  *     stable storage: then it is damage.
  *   - What was read is synced before this returns: a kill -9 leaves it in the page cache only.

@@ -87,16 +87,23 @@ static void note_set(struct crafted *crafted, uint64_t synced)
 	log_note_encode(crafted->header.salt, synced, crafted->data + LOG_NOTE_OFFSET);
 }
 
-static void store(const struct crafted *crafted, size_t size)
+static void store_as(const char *name, const struct crafted *crafted, size_t size)
 {
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/log", dir);
 	mkdir(path, 0700);
-	fd = open(segment_path(crafted->header.first), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	fd = open(file_path(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(write(fd, crafted->data, size), (ssize_t)size);
 	close(fd);
+}
+
+static void store(const struct crafted *crafted, size_t size)
+{
+	char name[LOG_NAME_SIZE];
+
+	store_as(log_name(crafted->header.first, name), crafted, size);
 }
 
 /* Read, without beginning anything new. Its last record, and what it dropped. */
@@ -336,6 +343,47 @@ START_TEST(a_later_segment_says_where_one_ends)
 }
 END_TEST
 
+/* The power fails when the next segment has begun: of either any sector may be lost. */
+START_TEST(a_segment_that_had_begun_goes_with_the_end_of_the_one_before)
+{
+	uint64_t last, dropped;
+
+	/* All is there: it gets its name. */
+	store_three();
+	ck_assert_int_eq(unlink(segment_path(21)), 0);
+	store_as("next.seg", &three[2], CRAFTED_SIZE);
+	ck_assert_int_eq(replay_all(&last), 0);
+	ck_assert_uint_eq(last, 30);
+	ck_assert_int_eq(access(segment_path(21), F_OK), 0);
+
+	/* The end of the one before is lost, and nothing says that it was synced. */
+	ck_assert_int_eq(unlink(segment_path(21)), 0);
+	craft(&three[2], 21, 10, 3, 0);
+	craft(&three[1], 11, 10, 2, 0);
+	memset(three[1].data + three[1].offsets[7], 0, CRAFTED_SIZE - three[1].offsets[7]);
+	store(&three[1], CRAFTED_SIZE);
+	store_as("next.seg", &three[2], CRAFTED_SIZE);
+	ck_assert_msg(replay(0, &last, &dropped) == 0, "%s", error);
+	ck_assert_uint_eq(last, 17);
+	ck_assert_uint_eq(replayed_last, 17);
+	ck_assert_int_eq(access(segment_path(21), F_OK), -1);
+
+	/* A record there, or the header, says that it was. */
+	craft(&three[2], 21, 10, 3, 12);
+	store_as("next.seg", &three[2], CRAFTED_SIZE);
+	expect(-EBADMSG, "record 18 at offset");
+	craft(&three[2], 21, 0, 3, 1);
+	store_as("next.seg", &three[2], CRAFTED_SIZE);
+	expect(-EBADMSG, "record 18 at offset");
+
+	/* Its name does. */
+	craft(&three[2], 21, 10, 3, 0);
+	store(&three[2], CRAFTED_SIZE);
+	expect(-EBADMSG, "record 18 at offset");
+	end();
+}
+END_TEST
+
 START_TEST(missing_segments_are_missed)
 {
 	uint64_t last, dropped;
@@ -418,5 +466,5 @@ END_TEST
 
 UNIT_MAIN("log_replay", a_torn_tail_is_dropped, sectors_lost_at_random_leave_a_prefix,
 	  a_flipped_bit_is_damage_or_a_torn_tail, a_checkpoint_knows_what_was_synced, a_file_cut_short_is_refused,
-	  a_later_segment_says_where_one_ends, missing_segments_are_missed, foreign_files_are_refused,
-	  what_a_client_sends_is_no_record)
+	  a_later_segment_says_where_one_ends, a_segment_that_had_begun_goes_with_the_end_of_the_one_before,
+	  missing_segments_are_missed, foreign_files_are_refused, what_a_client_sends_is_no_record)
