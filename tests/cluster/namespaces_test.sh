@@ -1,9 +1,5 @@
 #!/bin/bash
 # Servers and clients as separate hosts: each in a network namespace of its own, servers listening on the wildcard.
-# In a mount namespace of its own: ip netns leaves a mount on /run/netns.
-if [ "$(id -u)" = 0 ] && [ -z "${OWN_NAMESPACE:-}" ]; then
-	exec env OWN_NAMESPACE=1 unshare -m --propagation private bash "$0" "$@"
-fi
 . "$(dirname "$0")/lib.sh"
 
 tag=st$$
