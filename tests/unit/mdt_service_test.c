@@ -6,9 +6,11 @@
 #include "common/logger.h"
 #include "common/peer.h"
 #include "common/status.h"
+#include "held_disk.h"
 #include "mds/cut.h"
 #include "mds/destroy.h"
 #include "mds/mdt.h"
+#include "mds/orphan.h"
 #include "mds/ost_link.h"
 #include "mds/sessions.h"
 #include "proto/oss.pb-c.h"
@@ -17,37 +19,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* --- a disk that can be held up ------------------------------------------------------------------------------------- */
-
-static pthread_mutex_t disk_mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t disk_open = PTHREAD_COND_INITIALIZER;
-static bool disk_held; /* no fdatasync() of this process ends */
-
-/* In place of the C library's. */
-int fdatasync(int fd)
-{
-	pthread_mutex_lock(&disk_mutex);
-	while (disk_held)
-		pthread_cond_wait(&disk_open, &disk_mutex);
-	pthread_mutex_unlock(&disk_mutex);
-	return (int)syscall(SYS_fdatasync, fd);
-}
-
-static void disk_hold(bool held)
-{
-	pthread_mutex_lock(&disk_mutex);
-	disk_held = held;
-	pthread_cond_broadcast(&disk_open);
-	pthread_mutex_unlock(&disk_mutex);
-}
 
 /* --- an MDS in a child process: the program beside the test, ../bin/strake-mds --------------------------------------- */
 
@@ -546,8 +522,13 @@ struct fake_ost {
 	struct service *service;
 	struct uuid target;
 	char address[ADDRESS_SIZE];
+	struct address_list listen; /* the MDT's */
+	bool strict;
 	unsigned int refuse; /* so many requests are answered EIO first */
+	unsigned int stale;  /* so many cuts ESTALE */
+	uint16_t first_op;   /* the first request that came; 0: none */
 	unsigned int sessions, session_count;
+	uint64_t sessions_newest, destroys_newest;
 	uint64_t destroyed_ino[OST_SEEN_MAX], destroyed_gen[OST_SEEN_MAX];
 	size_t destroyed;
 	uint64_t cut_ino, cut_number, cut_start;
@@ -558,6 +539,8 @@ static void ost_handle(void *owner, struct request *request)
 {
 	struct fake_ost *ost = owner;
 
+	if (ost->first_op == 0)
+		ost->first_op = request->header.opcode;
 	if (ost->refuse > 0 && request->header.opcode != OP_SESSIONS) {
 		ost->refuse--;
 		service_reply_error(request, -EIO);
@@ -568,9 +551,11 @@ static void ost_handle(void *owner, struct request *request)
 
 		ost->sessions++;
 		ost->session_count = (unsigned int)table->n_session;
+		ost->sessions_newest = table->newest;
 	} else if (request->header.opcode == OP_DESTROY) {
 		const Strake__DestroyRequest *destroy = (const void *)request->body;
 
+		ost->destroys_newest = destroy->newest_session;
 		for (size_t i = 0; i < destroy->n_ino && ost->destroyed < OST_SEEN_MAX; i++) {
 			struct destroy_row row;
 
@@ -583,6 +568,11 @@ static void ost_handle(void *owner, struct request *request)
 		const Strake__CutRequest *cut = (const void *)request->body;
 		struct cut_row row;
 
+		if (ost->stale > 0) {
+			ost->stale--;
+			service_reply_error(request, -ESTALE);
+			return;
+		}
 		if (cut_get(ost->mdt->state.view, cut->ino, &row) == 0 && row.number == cut->cut->number)
 			ck_assert_uint_le(row.index, mdt_log_durable(ost->mdt->log));
 		ost->cut_ino = cut->ino;
@@ -590,6 +580,33 @@ static void ost_handle(void *owner, struct request *request)
 		ost->cut_start = cut->cut->start;
 	}
 	service_reply_error(request, 0);
+}
+
+static void service_start(struct fake_ost *ost)
+{
+	uint16_t port;
+
+	ost->first_op = 0;
+	ck_assert_int_eq(service_new(ost->loop,
+				     &(struct service_config){ .fs = ost->setting.identity.fs,
+							       .target = ost->target,
+							       .role = ROLE_OST,
+							       .key = &ost->setting.key,
+							       .owner = ost,
+							       .handle = ost_handle },
+				     &ost->service),
+			 0);
+	ck_assert_int_eq(service_listen(ost->service, ost->address, &port), 0);
+	address_join("127.0.0.1", port, ost->address);
+}
+
+static void mdt_start(struct fake_ost *ost)
+{
+	struct mdt_config config = setting_config(&ost->setting, &ost->listen);
+	char error[256];
+
+	config.strict = ost->strict;
+	ck_assert_msg(mdt_open(ost->loop, &config, &ost->mdt, error, sizeof(error)) == 0, "%s", error);
 }
 
 static void give_map(struct fake_ost *ost, bool listed)
@@ -657,6 +674,23 @@ static uint64_t pending_rows(struct fake_ost *ost, enum view_table table)
 	return count;
 }
 
+static void story_end(struct fake_ost *ost)
+{
+	ost->client.peer = peer_free(ost->client.peer);
+	ost->service = service_free(ost->service);
+	mdt_stop(ost->mdt);
+	loop_stop(ost->loop);
+}
+
+/* The MDT has read what was sent to it, and its loop has gone round often enough to send what it has to. */
+static void go_round(struct client *client)
+{
+	uint64_t ino;
+
+	for (unsigned int i = 0; i < 20; i++)
+		ck_assert_int_eq(client_lookup(client, 1, "nobody", &ino), -ENOENT);
+}
+
 static void ost_story(void *arg)
 {
 	struct fake_ost *ost = arg;
@@ -669,6 +703,7 @@ static void ost_story(void *arg)
 	client_open_session(client);
 	while (ost->session_count != 1)
 		fiber_sleep_ms(1);
+	ck_assert_uint_eq(ost->sessions_newest, client->session);
 
 	/* A cut reaches the OST, durably ordered; the next waits for it. */
 	ost->refuse = 2;
@@ -682,8 +717,16 @@ static void ost_story(void *arg)
 	ck_assert_uint_eq(ost->cut_ino, file);
 	ck_assert_uint_eq(ost->cut_start, 4000);
 
-	/* Destroyed when the last who has it open is gone. */
-	ost->refuse = 1;
+	/* One that knows of a newer gen has nothing to cut. */
+	ost->stale = 1;
+	ck_assert_int_eq(truncate_file(client, file, 3000, seq++), 0);
+	while (pending_rows(ost, TABLE_CUT) > 0)
+		fiber_sleep_ms(1);
+	ck_assert_uint_eq(ost->stale, 0);
+	ck_assert_uint_eq(ost->cut_start, 4000);
+
+	/* Destroyed when the last who has it open is gone; refused together, alone, and then no more. */
+	ost->refuse = 2;
 	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "held", 0, seq++, &held), 0);
 	ck_assert(open_file(client, OP_OPEN, held));
 	ck_assert_int_eq(client_unlink(client, 1, "held", 0, seq++), 0);
@@ -692,6 +735,7 @@ static void ost_story(void *arg)
 		fiber_sleep_ms(1);
 	ck_assert_uint_eq(ost->destroyed, 1);
 	ck_assert_uint_eq(ost->destroyed_ino[0], file);
+	ck_assert_uint_eq(ost->destroys_newest, client->session);
 	ck_assert(open_file(client, OP_OPEN, held));
 	ck_assert(open_file(client, OP_CLOSE, held));
 	ck_assert(!open_file(client, OP_OPEN, held));
@@ -713,10 +757,7 @@ static void ost_story(void *arg)
 	fiber_sleep_ms(5);
 	give_map(ost, true);
 	fiber_yield();
-	client->peer = peer_free(client->peer);
-	ost->service = service_free(ost->service);
-	mdt_stop(ost->mdt);
-	loop_stop(ost->loop);
+	story_end(ost);
 }
 
 /* One request to the MDT whose log cannot be synced, in a fiber of its own. */
@@ -804,39 +845,445 @@ static void cut_story(void *arg)
 	while (left > 0 || ost->cut_number == 0)
 		fiber_sleep_ms(1);
 
-	client->peer = peer_free(client->peer);
-	ost->service = service_free(ost->service);
-	mdt_stop(ost->mdt);
-	loop_stop(ost->loop);
+	story_end(ost);
 }
 
-static void ost_run(void (*story)(void *arg))
+static void second_session(void *arg)
+{
+	struct client *other = arg;
+
+	client_open_session(other);
+	other->running = 0;
+}
+
+/* A file is made shorter, in a fiber of its own. */
+struct shorten {
+	struct client *client;
+	uint64_t ino;
+	uint32_t seq;
+	bool answered;
+};
+
+static void shorten_run(void *arg)
+{
+	struct shorten *shorten = arg;
+
+	ck_assert_int_eq(truncate_file(shorten->client, shorten->ino, 5000, shorten->seq), 0);
+	shorten->answered = true;
+}
+
+/* While nothing can be synced: what a lost tail of the log would take back is not told. */
+static void held_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client, other = { .loop = ost->loop, .running = 1 };
+	struct shorten cut;
+	uint64_t file;
+	uint32_t seq = 1;
+
+	client_open_session(client);
+	while (ost->session_count != 1)
+		fiber_sleep_ms(1);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "file", 0, seq++, &file), 0);
+	client_connect(&other, &ost->setting);
+
+	disk_hold(true);
+	ck_assert_int_eq(client_unlink(client, 1, "file", 0, seq++), 0);
+	ck_assert_int_eq(fiber_start(ost->loop, second_session, &other), 0);
+	while (leases_count(ost->mdt->leases) != 2)
+		fiber_sleep_ms(1);
+	go_round(client);
+	ck_assert_uint_eq(pending_rows(ost, TABLE_DESTROY), 1);
+	ck_assert_uint_eq(ost->destroyed, 0);
+	ck_assert_uint_eq(ost->session_count, 1);
+	ck_assert_uint_eq(other.running, 1);
+	disk_hold(false);
+	while (ost->destroyed < 1 || ost->session_count != 2 || other.running > 0)
+		fiber_sleep_ms(1);
+	ck_assert_uint_eq(ost->sessions_newest, other.session);
+
+	/*
+	 * A sync ends that began between two records: what the first one orders may go, not the second's (ost_handle()
+	 * looks). A few times, because what the log's thread began may also be a note.
+	 */
+	for (unsigned int round = 0; round < 5; round++) {
+		ost->destroyed = 0;
+		ck_assert_int_eq(client_make(client, OP_CREATE, 1, "one", 0, seq++, NULL), 0);
+		ck_assert_int_eq(client_make(client, OP_CREATE, 1, "two", 0, seq++, NULL), 0);
+		ck_assert_int_eq(client_make(client, OP_CREATE, 1, "three", 0, seq++, &file), 0);
+		while (mdt_log_durable(ost->mdt->log) < mdt_log_last(ost->mdt->log))
+			fiber_sleep_ms(1);
+		disk_hold(true);
+		ck_assert_int_eq(client_unlink(client, 1, "one", 0, seq++), 0);
+		while (!disk_is_waited_for())
+			fiber_sleep_ms(1);
+		ck_assert_int_eq(client_unlink(client, 1, "two", 1, round), 0);
+		cut = (struct shorten){ .client = client, .ino = file, .seq = seq++ };
+		ck_assert_int_eq(fiber_start(ost->loop, shorten_run, &cut), 0);
+		go_round(client);
+		ck_assert_uint_eq(pending_rows(ost, TABLE_CUT), 1);
+		disk_pass_one();
+		for (unsigned int i = 0; i < 5; i++)
+			go_round(client);
+		disk_hold(false);
+		while (!cut.answered || ost->destroyed < 2 || pending_rows(ost, TABLE_DESTROY) > 0 ||
+		       pending_rows(ost, TABLE_CUT) > 0)
+			fiber_sleep_ms(1);
+		ck_assert_int_eq(client_unlink(client, 1, "three", 0, seq++), 0);
+		while (ost->destroyed < 3 || pending_rows(ost, TABLE_DESTROY) > 0)
+			fiber_sleep_ms(1);
+	}
+	other.peer = peer_free(other.peer);
+	story_end(ost);
+}
+
+/* An OST that comes again hears of the sessions first, serves them as long as it hears, and has one UUID. */
+static void replaced_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	unsigned int before;
+	uint64_t file, began_ns;
+	uint32_t seq = 1;
+
+	client_open_session(client);
+	while (ost->session_count != 1)
+		fiber_sleep_ms(1);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "file", 0, seq++, &file), 0);
+	ost->service = service_free(ost->service);
+	ck_assert_int_eq(client_unlink(client, 1, "file", 0, seq++), 0);
+	while (mdt_log_durable(ost->mdt->log) < mdt_log_last(ost->mdt->log))
+		fiber_sleep_ms(1);
+	go_round(client);
+	service_start(ost);
+	while (ost->destroyed < 1)
+		fiber_sleep_ms(1);
+	ck_assert_uint_eq(ost->first_op, OP_SESSIONS);
+
+	/* Its lease is renewed in time though nothing changes. */
+	before = ost->sessions;
+	began_ns = clock_ns();
+	while (ost->sessions == before)
+		fiber_sleep_ms(10);
+	ck_assert_uint_lt(clock_ns() - began_ns, SESSION_LEASE_MS / 2 * NSEC_PER_MSEC);
+
+	/* Another one under its index: the old one is spoken to no more. */
+	ost->service = service_free(ost->service);
+	uuid_make(&ost->target);
+	strcpy(ost->address, "127.0.0.1:0");
+	service_start(ost);
+	give_map(ost, true);
+	before = ost->sessions;
+	while (ost->sessions == before)
+		fiber_sleep_ms(1);
+	story_end(ost);
+}
+
+/* A directory is made, in a fiber of its own. */
+struct make {
+	struct client *client;
+	const char *name;
+	uint32_t slot, seq;
+	uint16_t flags;
+	bool answered;
+	uint64_t ino;
+};
+
+static void make_run(void *arg)
+{
+	struct make *make = arg;
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+	struct call call = {
+		.opcode = OP_MKDIR, .flags = make->flags, .request = &request.base, .slot = make->slot, .seq = make->seq
+	};
+
+	request.cred = &make->client->cred;
+	request.parent = 1;
+	request.name = name_data(make->name);
+	request.mode = 0755;
+	ck_assert_int_eq(client_ask(make->client, &call), 0);
+	ck_assert(!(call.flags & FRAME_RESENT)); /* it was answered, though late */
+	if (make->flags & FRAME_SYNC)
+		ck_assert_uint_ge(call.durable_index, call.log_index);
+	make->ino = ((const Strake__EntryReply *)call.reply)->attr->ino;
+	call_release(&call);
+	make->answered = true;
+}
+
+static void promise_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	struct make promised = { .client = client, .name = "promised", .slot = 1, .seq = 1, .flags = FRAME_SYNC };
+	struct make plain = { .client = client, .name = "plain", .slot = 2, .seq = 1 };
+	uint64_t fastest_ns = UINT64_MAX;
+
+	client_open_session(client);
+	disk_hold(true);
+	ck_assert_int_eq(fiber_start(ost->loop, make_run, &promised), 0);
+	ck_assert_int_eq(fiber_start(ost->loop, make_run, &plain), 0);
+	go_round(client);
+	ck_assert(!promised.answered);
+	ck_assert(plain.answered == !ost->strict);
+	disk_hold(false);
+	while (!promised.answered || !plain.answered)
+		fiber_sleep_ms(1);
+
+	/* What is waited for is synced at once, not when the log would be. */
+	for (uint32_t i = 0; i < 20; i++) {
+		char name[16];
+		struct make quick = { .client = client, .name = name, .slot = 1, .seq = 2 + i, .flags = FRAME_SYNC };
+		uint64_t began_ns = clock_ns();
+
+		snprintf(name, sizeof(name), "quick%u", i);
+		make_run(&quick);
+		if (clock_ns() - began_ns < fastest_ns)
+			fastest_ns = clock_ns() - began_ns;
+	}
+	ck_assert_uint_lt(fastest_ns, MDT_LOG_SYNC_MS / 2 * NSEC_PER_MSEC);
+	story_end(ost);
+}
+
+/* The range is used up, and the record of the next one is not durable yet. */
+static void numbers_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	struct make first = { .client = client, .name = "first", .slot = 1, .seq = 1 };
+	struct make parked = { .client = client, .name = "parked", .slot = 1, .seq = 2 };
+	uint64_t end, fastest_ns = UINT64_MAX;
+
+	client_open_session(client);
+	make_run(&first);
+	ck_assert_uint_eq(first.ino >> 48, 5);
+	disk_hold(true);
+	end = ost->mdt->numbers.next = ost->mdt->numbers.end;
+	ck_assert_int_eq(fiber_start(ost->loop, make_run, &parked), 0);
+	go_round(client);
+	ck_assert(!parked.answered);
+	disk_hold(false);
+	while (!parked.answered)
+		fiber_sleep_ms(1);
+	ck_assert_uint_eq(parked.ino, end);
+
+	/* The record is synced at once, not when the log would be. */
+	for (uint32_t i = 0; i < 20; i++) {
+		char name[16];
+		struct make quick = { .client = client, .name = name, .slot = 1, .seq = 3 + i };
+		uint64_t began_ns = clock_ns();
+
+		snprintf(name, sizeof(name), "quick%u", i);
+		ost->mdt->numbers.next = ost->mdt->numbers.end;
+		make_run(&quick);
+		if (clock_ns() - began_ns < fastest_ns)
+			fastest_ns = clock_ns() - began_ns;
+	}
+	ck_assert_uint_lt(fastest_ns, MDT_LOG_SYNC_MS / 2 * NSEC_PER_MSEC);
+	story_end(ost);
+}
+
+/* CREATE with open_modes. */
+static uint64_t create_open(struct client *client, const char *name, uint32_t slot, uint32_t seq)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+	struct call call = { .opcode = OP_CREATE, .request = &request.base, .slot = slot, .seq = seq };
+	uint64_t ino;
+
+	request.cred = &client->cred;
+	request.parent = 1;
+	request.name = name_data(name);
+	request.mode = 0600;
+	request.has_open_modes = 1;
+	request.open_modes = OPEN_READ;
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	ino = ((const Strake__EntryReply *)call.reply)->attr->ino;
+	call_release(&call);
+	return ino;
+}
+
+static void open_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client, other = { .loop = ost->loop };
+	uint64_t file;
+	uint32_t seq = 1;
+
+	client_open_session(client);
+	client_connect(&other, &ost->setting);
+	client_open_session(&other);
+	file = create_open(client, "file", 0, seq++);
+	ck_assert_uint_eq(opens_modes(ost->mdt->opens, client->session, file), OPEN_READ);
+	ck_assert(open_file(&other, OP_OPEN, file));
+	other.cred.uid = 1000;
+	ck_assert(!open_file(&other, OP_OPEN, file));
+	other.cred.uid = 0;
+	ck_assert(open_file(&other, OP_CLOSE, file));
+
+	/* Without a name it can be opened again by who has it open, and by nobody else. */
+	ck_assert_int_eq(client_unlink(client, 1, "file", 0, seq++), 0);
+	ck_assert(open_file(client, OP_OPEN, file));
+	ck_assert(!open_file(&other, OP_OPEN, file));
+	other.peer = peer_free(other.peer);
+	story_end(ost);
+}
+
+static int end_session(struct client *client)
+{
+	Strake__SessionCloseRequest request = STRAKE__SESSION_CLOSE_REQUEST__INIT;
+	struct call call = { .opcode = OP_SESSION_CLOSE, .request = &request.base };
+	int err = client_ask(client, &call);
+
+	call_release(&call);
+	client->session = 0;
+	return err;
+}
+
+static void lease_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	struct leases *leases = ost->mdt->leases;
+	const uint64_t lease_ns = SESSION_LEASE_MS * NSEC_PER_MSEC;
+	Strake__SessionOpenRequest request = STRAKE__SESSION_OPEN_REQUEST__INIT;
+	struct call call = { .opcode = OP_SESSION_OPEN, .request = &request.base };
+	struct session_row row;
+	struct lease *lease;
+	struct inode inode;
+	struct uuid uuid;
+	uint64_t file, now_ns;
+
+	client_open_session(client);
+	file = create_open(client, "file", 0, 1);
+	opens_add(ost->mdt->opens, client->session, file, OPEN_WRITE);
+
+	/* Any request renews it. */
+	lease = leases_find(leases, client->session);
+	now_ns = loop_now_ns(ost->loop);
+	lease->heard_ns = now_ns - lease_ns / 2;
+	go_round(client);
+	ck_assert_uint_ge(lease->heard_ns, now_ns);
+
+	/* That the MDT itself stood still is nobody's silence. */
+	lease->heard_ns -= lease_ns + lease_ns / 2;
+	ost->mdt->tick_at_ns -= 2 * lease_ns;
+	while (ost->mdt->tick_at_ns < loop_now_ns(ost->loop))
+		fiber_sleep_ms(1);
+	ck_assert_ptr_nonnull(leases_find(leases, client->session));
+
+	/* Silence is. */
+	lease->heard_ns = loop_now_ns(ost->loop) - lease_ns - 1;
+	while (leases_count(leases) > 0 || ost->session_count > 0)
+		fiber_sleep_ms(1);
+	ck_assert_int_eq(session_get(ost->mdt->state.view, client->session, &row), -ENOENT);
+	ck_assert_uint_eq(opens_count(ost->mdt->opens), 0);
+	ck_assert_int_eq(inode_load(ost->mdt->state.view, file, &inode), 0);
+	ck_assert((inode.flags & INODE_SIZE_UNSURE) != 0);
+
+	/* One that says good-bye takes with it what it has open. */
+	client->session = 0;
+	client_open_session(client);
+	ck_assert(open_file(client, OP_OPEN, file));
+	ck_assert_int_eq(end_session(client), 0);
+	ck_assert_uint_eq(opens_count(ost->mdt->opens), 0);
+
+	/* There are so many and no more. */
+	uuid_make(&uuid);
+	for (uint64_t session = UINT64_MAX - SESSIONS_MAX; session < UINT64_MAX; session++)
+		leases_add(leases, session, &(struct uuid){ 0 }, 1, true, loop_now_ns(ost->loop));
+	request.client_uuid = (ProtobufCBinaryData){ .data = uuid.bytes, .len = UUID_SIZE };
+	request.hostname = (char[]){ "here" };
+	ck_assert_int_eq(client_ask(client, &call), -EMFILE);
+	call_release(&call);
+	for (uint64_t session = UINT64_MAX - SESSIONS_MAX; session < UINT64_MAX; session++)
+		leases_remove(leases, session);
+	story_end(ost);
+}
+
+static bool renew(struct client *client, uint64_t *ret_instance)
+{
+	Strake__SessionRenewRequest request = STRAKE__SESSION_RENEW_REQUEST__INIT;
+	struct call call = { .opcode = OP_SESSION_RENEW, .request = &request.base };
+	bool reclaim;
+
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	reclaim = ((const Strake__SessionRenewReply *)call.reply)->reclaim;
+	*ret_instance = ((const Strake__SessionRenewReply *)call.reply)->instance;
+	call_release(&call);
+	return reclaim;
+}
+
+static void reclaim(struct client *client, uint64_t ino)
+{
+	Strake__ReclaimRequest request = STRAKE__RECLAIM_REQUEST__INIT;
+	struct call call = { .opcode = OP_RECLAIM, .request = &request.base };
+	uint32_t modes = OPEN_READ;
+
+	request.n_ino = request.n_modes = 1;
+	request.ino = &ino;
+	request.modes = &modes;
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	call_release(&call);
+}
+
+static bool is_held(struct fake_ost *ost, uint64_t ino)
+{
+	return orphan_is_held_by(ost->mdt->state.view, ino, ost->client.session);
+}
+
+static void reclaim_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	uint64_t held, forgotten, again, instance, next_instance;
+	struct inode inode;
+	uint32_t seq = 1;
+
+	client_open_session(client);
+	held = create_open(client, "held", 0, seq++);
+	forgotten = create_open(client, "forgotten", 0, seq++);
+	again = create_open(client, "again", 1, 1);
+	ck_assert_int_eq(client_unlink(client, 1, "held", 0, seq++), 0);
+	ck_assert_int_eq(client_unlink(client, 1, "forgotten", 0, seq++), 0);
+	ck_assert(!renew(client, &instance));
+
+	mdt_stop(ost->mdt);
+	mdt_close(ost->mdt);
+	mdt_start(ost);
+	give_map(ost, true);
+	ck_assert(renew(client, &next_instance));
+	ck_assert_uint_ne(instance, next_instance);
+
+	/* Before it has told, it may have it open in other modes than those it closes. */
+	ck_assert(open_file(client, OP_CLOSE, held));
+	ck_assert(is_held(ost, held) && is_held(ost, forgotten));
+	/* The answer to a CREATE was lost with the MDT: it is open all the same. */
+	ck_assert_uint_eq(create_open(client, "again", 1, 1), again);
+
+	reclaim(client, held);
+	ck_assert(!renew(client, &next_instance));
+	ck_assert(is_held(ost, held));
+	ck_assert_int_lt(inode_load(ost->mdt->state.view, forgotten, &inode), 0);
+	ck_assert_int_eq(client_unlink(client, 1, "again", 0, seq++), 0);
+	ck_assert(is_held(ost, again));
+	ck_assert(open_file(client, OP_CLOSE, held));
+	ck_assert(!is_held(ost, held));
+	story_end(ost);
+}
+
+static void ost_run(void (*story)(void *arg), bool strict, uint32_t mdt_index)
 {
 	struct fake_ost *ost = calloc(1, sizeof(*ost));
-	struct address_list listen;
-	struct mdt_config config;
-	char error[256];
-	uint16_t port;
 
 	setting_make(&ost->setting);
+	ost->setting.identity.index = mdt_index;
+	ost->strict = strict;
 	ck_assert_int_eq(loop_new(&ost->loop), 0);
 	ost->client.loop = ost->loop;
-	config = setting_config(&ost->setting, &listen);
-	ck_assert_msg(mdt_open(ost->loop, &config, &ost->mdt, error, sizeof(error)) == 0, "%s", error);
+	mdt_start(ost);
 	strcpy(ost->setting.address, ost->mdt->address);
-
 	uuid_make(&ost->target);
-	ck_assert_int_eq(service_new(ost->loop,
-				     &(struct service_config){ .fs = ost->setting.identity.fs,
-							       .target = ost->target,
-							       .role = ROLE_OST,
-							       .key = &ost->setting.key,
-							       .owner = ost,
-							       .handle = ost_handle },
-				     &ost->service),
-			 0);
-	ck_assert_int_eq(service_listen(ost->service, "127.0.0.1:0", &port), 0);
-	address_join("127.0.0.1", port, ost->address);
+	strcpy(ost->address, "127.0.0.1:0");
+	service_start(ost);
 	give_map(ost, true);
 	client_run(&ost->client, &ost->setting, story, ost);
 	mdt_close(ost->mdt);
@@ -847,14 +1294,59 @@ static void ost_run(void (*story)(void *arg))
 
 START_TEST(osts_are_told)
 {
-	ost_run(ost_story);
+	ost_run(ost_story, false, 0);
 }
 END_TEST
 
 START_TEST(cuts_are_told_when_durable)
 {
-	ost_run(cut_story);
+	ost_run(cut_story, false, 0);
 }
 END_TEST
 
-UNIT_MAIN("mdt_service", by_the_wire, killed_under_writers, osts_are_told, cuts_are_told_when_durable)
+START_TEST(nothing_is_told_that_could_be_lost)
+{
+	ost_run(held_story, false, 0);
+}
+END_TEST
+
+START_TEST(osts_come_back_and_are_replaced)
+{
+	ost_run(replaced_story, false, 0);
+}
+END_TEST
+
+START_TEST(promises_wait_for_the_disk)
+{
+	ost_run(promise_story, false, 0);
+	ost_run(promise_story, true, 0);
+}
+END_TEST
+
+START_TEST(numbers_are_waited_for)
+{
+	ost_run(numbers_story, false, 5);
+}
+END_TEST
+
+START_TEST(what_is_open)
+{
+	ost_run(open_story, false, 0);
+}
+END_TEST
+
+START_TEST(silent_sessions_end)
+{
+	ost_run(lease_story, false, 0);
+}
+END_TEST
+
+START_TEST(a_restart_is_told_what_is_open)
+{
+	ost_run(reclaim_story, false, 0);
+}
+END_TEST
+
+UNIT_MAIN("mdt_service", by_the_wire, killed_under_writers, osts_are_told, cuts_are_told_when_durable,
+	  nothing_is_told_that_could_be_lost, osts_come_back_and_are_replaced, promises_wait_for_the_disk,
+	  numbers_are_waited_for, what_is_open, silent_sessions_end, a_restart_is_told_what_is_open)
