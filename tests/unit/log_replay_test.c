@@ -5,6 +5,7 @@
 #include "mds/log_replay.h"
 
 #include "common/bulk_sums.h"
+#include "tests/unit/held_disk.h"
 #include "tests/unit/log_records.h"
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
@@ -439,6 +440,44 @@ START_TEST(foreign_files_are_refused)
 }
 END_TEST
 
+/* A record of another place is none, however good it is. */
+START_TEST(records_stand_in_order)
+{
+	static struct crafted crafted;
+	struct log_record record = { .payload = { "x", 1 } };
+	struct log_scan scan = {
+		.data = crafted.data, .size = CRAFTED_SIZE, .salt = 77, .next = 1, .offset = LOG_RECORDS
+	};
+
+	craft(&crafted, 1, 0, 1, 0);
+	for (uint64_t index = 0; index < 4; index++) {
+		record.index = index;
+		log_record_encode(77, &record, crafted.data + LOG_RECORDS);
+		scan.next = 1;
+		scan.offset = LOG_RECORDS;
+		ck_assert_int_eq(log_scan_next(&scan, &record), index == 1 ? 0 : -ENODATA);
+	}
+}
+END_TEST
+
+/* A kill -9 leaves what was written in memory only: it is synced before anybody hears that it is there. */
+START_TEST(what_is_read_is_synced)
+{
+	char log_path[PATH_MAX + 64];
+	uint64_t last;
+
+	store_three();
+	disk_event_count = 0;
+	ck_assert_int_eq(replay_all(&last), 0);
+	ck_assert_uint_eq(last, 30);
+	for (uint64_t first = 1; first <= 21; first += 10)
+		ck_assert_uint_lt(disk_find(0, DISK_SYNCED, disk_ino(segment_path(first))), disk_event_count);
+	snprintf(log_path, sizeof(log_path), "%s/log", dir);
+	ck_assert_uint_lt(disk_find(0, DISK_SYNCED, disk_ino(log_path)), disk_event_count);
+	end();
+}
+END_TEST
+
 START_TEST(what_a_client_sends_is_no_record)
 {
 	static struct crafted crafted;
@@ -467,4 +506,5 @@ END_TEST
 UNIT_MAIN("log_replay", a_torn_tail_is_dropped, sectors_lost_at_random_leave_a_prefix,
 	  a_flipped_bit_is_damage_or_a_torn_tail, a_checkpoint_knows_what_was_synced, a_file_cut_short_is_refused,
 	  a_later_segment_says_where_one_ends, a_segment_that_had_begun_goes_with_the_end_of_the_one_before,
-	  missing_segments_are_missed, foreign_files_are_refused, what_a_client_sends_is_no_record)
+	  missing_segments_are_missed, foreign_files_are_refused, what_a_client_sends_is_no_record,
+	  records_stand_in_order, what_is_read_is_synced)

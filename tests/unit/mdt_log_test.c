@@ -2,6 +2,7 @@
 #include "mds/mdt_log.h"
 
 #include "mds/log_dir.h"
+#include "tests/unit/held_disk.h"
 #include "tests/unit/log_records.h"
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
@@ -16,6 +17,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -333,6 +335,141 @@ START_TEST(threads_go_together)
 }
 END_TEST
 
+/* A sync says nothing of what is written after it has begun. */
+START_TEST(durable_is_what_was_synced)
+{
+	struct mdt_log *log;
+
+	begin();
+	log = open_good(0);
+	disk_hold(true);
+	append(log, 3);
+	mdt_log_write(log);
+	mdt_log_sync(log, 3);
+	while (!disk_is_waited_for())
+		sched_yield();
+	append(log, 2);
+	mdt_log_write(log);
+	ck_assert_uint_eq(mdt_log_durable(log), 0);
+	disk_pass_one();
+	while (mdt_log_durable(log) == 0)
+		sched_yield();
+	ck_assert_uint_eq(mdt_log_durable(log), 3);
+	disk_hold(false);
+	mdt_log_wait(log, 5);
+	mdt_log_close(log);
+	end();
+}
+END_TEST
+
+/* Files are there after a loss of power, whole, and under the names that they were given. */
+START_TEST(names_come_after_what_they_name)
+{
+	char log_path[PATH_MAX + 64];
+	struct mdt_log *log;
+	unsigned int named = 0;
+	ino_t folder;
+
+	begin();
+	disk_event_count = 0;
+	log = open_good(0);
+	append(log, 2000);
+	mdt_log_close(log);
+	snprintf(log_path, sizeof(log_path), "%s/log", dir);
+	folder = disk_ino(log_path);
+	for (size_t i = 0; i < disk_event_count; i++) {
+		ino_t ino = disk_events[i].ino;
+		bool is_new = disk_find(0, DISK_SYNCED, ino) == i;
+
+		if (ino == folder)
+			continue;
+		/* New, or by another name: the folder is next. Before its name comes what it has, and first of all room. */
+		if (is_new || disk_events[i].kind == DISK_NAMED) {
+			ck_assert_uint_lt(i + 1, disk_event_count);
+			ck_assert_uint_eq(disk_events[i + 1].ino, folder);
+		}
+		if (disk_events[i].kind == DISK_NAMED) {
+			ck_assert_uint_lt(disk_find(disk_find(0, DISK_SYNCED, ino) + 1, DISK_SYNCED, ino), i);
+			named++;
+		}
+	}
+	ck_assert_uint_gt(named, 3);
+	end();
+}
+END_TEST
+
+/* What is left over as next.seg becomes zeros: nothing of it is taken for a segment once more. */
+START_TEST(a_left_over_next_is_zeroed)
+{
+	static uint8_t garbage[SEGMENT], data[SEGMENT];
+	struct log_dir log_dir;
+	int fd;
+
+	begin();
+	ck_assert_int_eq(log_dir_open(dir, &log_dir, error, sizeof(error)), 0);
+	memset(garbage, 0x77, sizeof(garbage));
+	for (size_t size = SEGMENT - 1; size <= SEGMENT; size++) {
+		fd = open(file_path("next.seg"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		ck_assert_int_eq(write(fd, garbage, size), (ssize_t)size);
+		close(fd);
+		ck_assert_int_eq(log_dir_make_next(&log_dir, SEGMENT, &fd), 0);
+		ck_assert_int_eq(log_file_read(fd, data, SEGMENT, 0), 0);
+		close(fd);
+		for (size_t i = 0; i < SEGMENT; i++)
+			ck_assert_uint_eq(data[i], 0);
+	}
+	log_dir_close(&log_dir);
+	end();
+}
+END_TEST
+
+/* --- a disk that fails ---------------------------------------------------------------------------------------------- */
+
+/* The process ends with a last word: nobody is answered after it. */
+static void expect_death(void (*break_disk)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		struct mdt_log *log = open_good(0);
+
+		append(log, 1);
+		mdt_log_write(log);
+		mdt_log_wait(log, 1);
+		break_disk();
+		append(log, 1);
+		mdt_log_write(log);
+		mdt_log_wait(log, 2);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
+static void fail_syncs(void)
+{
+	disk_failing = true;
+}
+
+static void fail_writes(void)
+{
+	const struct rlimit limit = { LOG_RECORDS, LOG_RECORDS };
+
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+START_TEST(a_disk_that_fails_ends_the_process)
+{
+	begin();
+	expect_death(fail_syncs);
+	expect_death(fail_writes);
+	end();
+}
+END_TEST
+
 /* --- a crash -------------------------------------------------------------------------------------------------------- */
 
 /* Append and write in a process that is killed. */
@@ -375,6 +512,7 @@ START_TEST(a_segment_without_its_name_gets_it)
 {
 	char next[PATH_MAX + 64];
 	struct mdt_log *log;
+	ino_t segment;
 
 	begin();
 	log = open_good(0);
@@ -382,7 +520,10 @@ START_TEST(a_segment_without_its_name_gets_it)
 	mdt_log_close(log);
 	snprintf(next, sizeof(next), "%s", file_path("next.seg"));
 	ck_assert_int_eq(rename(segment_path(1), next), 0);
+	disk_event_count = 0;
 	log = reopen(0, 4);
+	segment = disk_ino(segment_path(1));
+	ck_assert_uint_lt(disk_find(0, DISK_SYNCED, segment), disk_find(0, DISK_NAMED, segment));
 	append(log, 4);
 	mdt_log_close(log);
 
@@ -399,27 +540,60 @@ END_TEST
 
 /* --- without a crash ------------------------------------------------------------------------------------------------- */
 
+static void flip_byte(const char *file, off_t offset)
+{
+	int fd = open(file, O_RDWR);
+	uint8_t byte;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pread(fd, &byte, 1, offset), 1);
+	byte ^= 1;
+	ck_assert_int_eq(pwrite(fd, &byte, 1, offset), 1);
+	close(fd);
+}
+
 /* Damage to what was synced is found even where no record came after it to say so. */
 START_TEST(a_pause_is_noted)
 {
 	struct mdt_log_config config;
 	struct mdt_log *log;
-	uint8_t byte;
-	int fd;
 
 	begin();
 	log = open_good(0);
 	append(log, 5);
 	mdt_log_close(log);
-	fd = open(segment_path(1), O_RDWR);
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(pread(fd, &byte, 1, LOG_RECORDS + LOG_RECORD_HEAD), 1);
-	byte ^= 1;
-	ck_assert_int_eq(pwrite(fd, &byte, 1, LOG_RECORDS + LOG_RECORD_HEAD), 1);
-	close(fd);
+	flip_byte(segment_path(1), LOG_RECORDS + LOG_RECORD_HEAD);
 	config = config_make(0);
 	ck_assert_int_eq(mdt_log_open(loop, &config, &log, error, sizeof(error)), -EBADMSG);
 	ck_assert_msg(strstr(error, "0000000000000001.seg: record 1 at offset 4096") != NULL, "%s", error);
+	end();
+}
+END_TEST
+
+/* While it is appended to, the records themselves say what is synced. */
+START_TEST(records_say_what_is_synced)
+{
+	struct mdt_log_config config;
+	struct mdt_log *log;
+	pid_t pid;
+	int status;
+
+	begin();
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		log = open_good(0);
+		append(log, 5);
+		mdt_log_write(log);
+		mdt_log_wait(log, 5);
+		append(log, 1);
+		mdt_log_write(log);
+		kill(getpid(), SIGKILL);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	flip_byte(segment_path(1), LOG_RECORDS + LOG_RECORD_HEAD);
+	config = config_make(0);
+	ck_assert_int_eq(mdt_log_open(loop, &config, &log, error, sizeof(error)), -EBADMSG);
 	end();
 }
 END_TEST
@@ -510,5 +684,7 @@ END_TEST
 
 UNIT_MAIN("mdt_log", what_was_appended_comes_back, starting_again_and_again_adds_no_files, segments_follow_each_other,
 	  a_kept_log_is_not_trimmed, a_record_fills_a_segment, durable_is_told_on_the_loop, threads_go_together,
-	  a_killed_process_loses_nothing_written, a_segment_without_its_name_gets_it, a_pause_is_noted,
+	  durable_is_what_was_synced, names_come_after_what_they_name, a_left_over_next_is_zeroed,
+	  a_disk_that_fails_ends_the_process, a_killed_process_loses_nothing_written,
+	  a_segment_without_its_name_gets_it, a_pause_is_noted, records_say_what_is_synced,
 	  a_full_filesystem_is_told_before_it_ends, full_and_no_next_ends_the_process)
