@@ -4,6 +4,7 @@
  */
 #include "mds/checkpoint.h"
 
+#include "tests/unit/held_disk.h"
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 
@@ -18,12 +19,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define KEYS      1500
-#define SEGMENT   (1024 * 1024)
-#define VALUE_MAX 60000
+#define KEYS          1500
+#define SEGMENT       (1024 * 1024)
+#define SEGMENT_SMALL (8 * 1024)
+#define VALUE_MAX     60000
 
 static char dir[PATH_MAX];
 static char error[512];
+static size_t segment_size = SEGMENT;
+static time_t clock_ahead_s;
+
+/* In place of the C library's: as if so much time had passed. */
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+	int n = (int)syscall(SYS_clock_gettime, clock, time);
+
+	time->tv_sec += clock_ahead_s;
+	return n;
+}
 
 struct mdt {
 	struct loop *loop;
@@ -117,7 +130,7 @@ static void mdt_start(struct mdt *mdt)
 	struct mdt_log_config config = {
 		.dir = dir,
 		.target = { { 1 } },
-		.segment_size = SEGMENT,
+		.segment_size = segment_size,
 		.owner = mdt,
 		.replay = replay,
 	};
@@ -203,6 +216,15 @@ START_TEST(a_big_table_starts_one)
 
 	temp_dir_make(dir);
 	mdt_start(&mdt);
+	/* At once when it is big; there is none yet. */
+	while (view_active_bytes(mdt.view) + 20 * VALUE_MAX < CHECKPOINT_BYTES) {
+		mdt_change(&mdt, 10);
+		ck_assert(!view_is_frozen(mdt.view));
+	}
+	while (!view_is_frozen(mdt.view)) {
+		ck_assert_uint_lt(view_active_bytes(mdt.view), CHECKPOINT_BYTES);
+		mdt_change(&mdt, 10);
+	}
 	while (checkpoints < 4) {
 		mdt_change(&mdt, 20);
 		mdt_iterate(&mdt);
@@ -219,24 +241,119 @@ START_TEST(a_big_table_starts_one)
 }
 END_TEST
 
-START_TEST(admission_is_slowed_when_it_lags)
+START_TEST(an_old_table_starts_one)
+{
+	struct mdt mdt;
+
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	mdt_change(&mdt, 1);
+	mdt_iterate(&mdt);
+	ck_assert(!view_is_frozen(mdt.view));
+	clock_ahead_s = CHECKPOINT_AGE_MS / 1000;
+	mdt_iterate(&mdt);
+	clock_ahead_s = 0;
+	ck_assert(view_is_frozen(mdt.view));
+	checkpoint_run(mdt.checkpoint);
+	mdt_stop(&mdt);
+	mdt_start(&mdt);
+	ck_assert_uint_eq(mdt.applied, 1);
+	mdt_stop(&mdt);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+/* Nothing comes into the state that the log could still lose. */
+START_TEST(the_log_is_synced_first)
+{
+	struct mdt mdt;
+	uint64_t until_ns;
+
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	disk_hold(true);
+	mdt_change(&mdt, 1);
+	clock_ahead_s = CHECKPOINT_AGE_MS / 1000;
+	mdt_iterate(&mdt);
+	clock_ahead_s = 0;
+	ck_assert(view_is_frozen(mdt.view));
+	/* It would be stored in much less. */
+	for (until_ns = clock_ns() + 500 * NSEC_PER_MSEC; clock_ns() < until_ns;) {
+		mdt_iterate(&mdt);
+		ck_assert(view_is_frozen(mdt.view));
+		sched_yield();
+	}
+	disk_hold(false);
+	while (view_is_frozen(mdt.view))
+		mdt_iterate(&mdt);
+	mdt_stop(&mdt);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+/* What came while the table was stored is in the log only, and stays there. */
+START_TEST(the_log_keeps_what_the_state_lacks)
+{
+	struct mdt mdt;
+
+	segment_size = SEGMENT_SMALL;
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	mdt_change(&mdt, 1);
+	clock_ahead_s = CHECKPOINT_AGE_MS / 1000;
+	mdt_iterate(&mdt);
+	clock_ahead_s = 0;
+	ck_assert(view_is_frozen(mdt.view));
+	mdt_change(&mdt, 600);
+	mdt_log_wait(mdt.log, 601);
+	while (view_is_frozen(mdt.view))
+		mdt_iterate(&mdt);
+	mdt_stop(&mdt);
+
+	mdt_start(&mdt);
+	ck_assert_uint_eq(mdt.applied, 1);
+	ck_assert_uint_eq(mdt.replayed, 600);
+	verify(mdt.view, 601);
+	mdt_stop(&mdt);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+/* Into the table, past the log. */
+static void put_large(struct mdt *mdt)
 {
 	static uint8_t value[VIEW_VALUE_MAX];
+	static uint32_t key;
+
+	view_put(mdt->view, TABLE_XATTR, (struct bytes){ &key, sizeof(key) }, (struct bytes){ value, sizeof(value) });
+	key++;
+}
+
+START_TEST(admission_is_slowed_when_it_lags)
+{
+	const size_t mib = 1024 * 1024;
 	struct mdt mdt;
-	uint32_t key = 0;
+	size_t bytes;
 
 	temp_dir_make(dir);
 	mdt_start(&mdt);
 	while (view_active_bytes(mdt.view) <= CHECKPOINT_SLOW_BYTES) {
 		ck_assert_uint_eq(checkpoint_delay_ms(mdt.checkpoint), 0);
-		view_put(mdt.view, TABLE_XATTR, (struct bytes){ &key, sizeof(key) },
-			 (struct bytes){ value, sizeof(value) });
-		key++;
+		put_large(&mdt);
 	}
-	ck_assert_uint_gt(checkpoint_delay_ms(mdt.checkpoint), 0);
+	ck_assert_uint_eq(checkpoint_delay_ms(mdt.checkpoint), 1);
 	mdt_change(&mdt, 1);
 	checkpoint_run(mdt.checkpoint);
 	ck_assert_uint_eq(checkpoint_delay_ms(mdt.checkpoint), 0);
+
+	/* A millisecond more for each MiB, up to a bound: it goes on, slowly. */
+	while ((bytes = view_active_bytes(mdt.view)) < CHECKPOINT_SLOW_BYTES + (CHECKPOINT_DELAY_MAX + 2) * mib) {
+		size_t want = bytes <= CHECKPOINT_SLOW_BYTES ? 0 : 1 + (bytes - CHECKPOINT_SLOW_BYTES) / mib;
+
+		ck_assert_uint_eq(checkpoint_delay_ms(mdt.checkpoint),
+				  want < CHECKPOINT_DELAY_MAX ? want : CHECKPOINT_DELAY_MAX);
+		put_large(&mdt);
+	}
 	mdt_stop(&mdt);
 	temp_dir_remove(dir);
 }
@@ -348,5 +465,6 @@ START_TEST(a_full_filesystem_is_waited_for)
 }
 END_TEST
 
-UNIT_MAIN("checkpoint", a_run_leaves_nothing_to_replay, a_big_table_starts_one, admission_is_slowed_when_it_lags,
+UNIT_MAIN("checkpoint", a_run_leaves_nothing_to_replay, a_big_table_starts_one, an_old_table_starts_one,
+	  the_log_is_synced_first, the_log_keeps_what_the_state_lacks, admission_is_slowed_when_it_lags,
 	  a_killed_one_goes_on_where_it_was, a_full_filesystem_is_waited_for)

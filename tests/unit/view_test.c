@@ -1,11 +1,15 @@
 /* The view against a model: three layers, cursors over them, checkpoints at random points, reopening; and damage. */
 #include "mds/view.h"
 
+#include "common/bulk_sums.h"
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 
+#include <dlfcn.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <lmdb.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,6 +22,18 @@
 
 static char dir[PATH_MAX];
 static char error[ERROR_SIZE];
+static bool die_after_commit;
+
+/* In place of LMDB's: the process may end right after. */
+int mdb_txn_commit(MDB_txn *txn)
+{
+	int (*commit)(MDB_txn * txn) = (int (*)(MDB_txn *))(uintptr_t)dlsym(RTLD_NEXT, "mdb_txn_commit");
+	int rc = commit(txn);
+
+	if (die_after_commit)
+		_exit(0);
+	return rc;
+}
 
 static struct view *open_good(uint64_t want_applied)
 {
@@ -314,6 +330,59 @@ START_TEST(random_changes_equal_the_model)
 }
 END_TEST
 
+/* What was looked up stays where it is until it is released, though the table that lends it is stored and retired. */
+START_TEST(what_is_lent_outlives_its_table)
+{
+	struct view *view;
+	struct bytes lent;
+	char value[301];
+
+	temp_dir_make(dir);
+	view = open_good(0);
+	memset(value, 'v', 300);
+	value[300] = '\0';
+	put(view, "lent", value);
+	view_freeze(view, 1);
+	ck_assert_int_eq(view_get(view, TABLE_INODE, text("lent"), &lent), 0);
+	ck_assert_int_eq(view_write_frozen(view), 0);
+	view_thaw(view);
+	ck_assert(bytes_equal(lent, text(value)));
+	view_release(view);
+	ck_assert(has(view, "lent", value));
+	view_close(view);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+/* A checkpoint that is cut short by the end of the process is there as a whole, or not at all. */
+START_TEST(a_checkpoint_is_one_transaction)
+{
+	struct view *view;
+	pid_t pid;
+
+	temp_dir_make(dir);
+	view = open_good(0);
+	put(view, "key", "old");
+	checkpoint(view, 5);
+	view_close(view);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		view = open_good(5);
+		put(view, "key", "new");
+		view_freeze(view, 6);
+		die_after_commit = true;
+		view_write_frozen(view);
+		abort();
+	}
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	view = open_good(6);
+	ck_assert(has(view, "key", "new"));
+	view_close(view);
+	temp_dir_remove(dir);
+}
+END_TEST
+
 /* --- damage --------------------------------------------------------------------------------------------------------- */
 
 static const char *data_path(void)
@@ -416,6 +485,77 @@ START_TEST(a_damaged_row_is_not_given_out)
 }
 END_TEST
 
+/* A table of the state, past the view. */
+static MDB_txn *raw_begin(const char *table, MDB_env **ret_env, MDB_dbi *ret_dbi)
+{
+	char path[PATH_MAX + 16];
+	MDB_txn *txn;
+
+	snprintf(path, sizeof(path), "%s/state", dir);
+	ck_assert_int_eq(mdb_env_create(ret_env), 0);
+	ck_assert_int_eq(mdb_env_set_maxdbs(*ret_env, TABLE_COUNT), 0);
+	ck_assert_int_eq(mdb_env_set_mapsize(*ret_env, (size_t)1 << 30), 0);
+	ck_assert_int_eq(mdb_env_open(*ret_env, path, 0, 0600), 0);
+	ck_assert_int_eq(mdb_txn_begin(*ret_env, NULL, 0, &txn), 0);
+	ck_assert_int_eq(mdb_dbi_open(txn, table, 0, ret_dbi), 0);
+	return txn;
+}
+
+/* Whole, and another key's. */
+START_TEST(a_row_of_another_key_is_not_given_out)
+{
+	MDB_val from = { 6, (char[]){ "000008" } }, to = { 6, (char[]){ "000007" } }, row;
+	struct view *view;
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	int status;
+	pid_t pid;
+
+	make_state();
+	txn = raw_begin("inode", &env, &dbi);
+	ck_assert_int_eq(mdb_get(txn, dbi, &from, &row), 0);
+	ck_assert_int_eq(mdb_put(txn, dbi, &to, &row, 0), 0);
+	ck_assert_int_eq(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		view = open_good(5);
+		has(view, "000007", "");
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+START_TEST(another_format_is_refused)
+{
+	const uint8_t head[] = { TABLE_META, 6, 0, 0 };
+	const uint64_t format = htole64(99);
+	struct {
+		uint64_t number;
+		uint32_t sum;
+	} __attribute__((packed)) row = { .number = format };
+	MDB_val key = { 6, (char[]){ "format" } }, value = { sizeof(row), &row };
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+
+	make_state();
+	row.sum = htole32(crc32c_more(crc32c_more(crc32c(head, sizeof(head)), "format", 6), &format, sizeof(format)));
+	txn = raw_begin("meta", &env, &dbi);
+	ck_assert_int_eq(mdb_put(txn, dbi, &key, &value, 0), 0);
+	ck_assert_int_eq(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+	expect_refused(-EINVAL, "format 99");
+	temp_dir_remove(dir);
+}
+END_TEST
+
 /* A shorter map will do where address space is short; the sanitizers need more of it themselves. */
 START_TEST(little_address_space_is_enough)
 {
@@ -434,5 +574,6 @@ START_TEST(little_address_space_is_enough)
 END_TEST
 
 UNIT_MAIN("view", upper_layers_hide_lower_ones, a_cursor_merges_and_ends, the_largest_rows_fit,
-	  random_changes_equal_the_model, a_state_cut_short_or_overwritten_is_refused, a_damaged_row_is_not_given_out,
-	  little_address_space_is_enough)
+	  random_changes_equal_the_model, what_is_lent_outlives_its_table, a_checkpoint_is_one_transaction,
+	  a_state_cut_short_or_overwritten_is_refused, a_damaged_row_is_not_given_out,
+	  a_row_of_another_key_is_not_given_out, another_format_is_refused, little_address_space_is_enough)
