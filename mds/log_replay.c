@@ -124,13 +124,13 @@ static int middle_check(struct segment *segment, const struct log_scan *scan, ui
 	return damaged(segment, scan);
 }
 
-/* The last one: is what follows its last good record a torn tail? */
+/* The last one: is what follows its last good record a torn tail? Good ones before it tell only of those before them. */
 static int end_check(struct segment *segment, const struct log_scan *scan)
 {
 	struct log_replay *replay = segment->replay;
 	struct log_tail tail = log_scan_tail(scan);
 	uint64_t note = log_note_decode(segment->data + LOG_NOTE_OFFSET, segment->header.salt);
-	const uint64_t known[] = { scan->synced, tail.synced, note, segment->header.synced, replay->applied };
+	const uint64_t known[] = { tail.synced, note, segment->header.synced, replay->applied };
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
 		if (known[i] >= scan->next)

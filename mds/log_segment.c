@@ -153,8 +153,6 @@ int log_scan_next(struct log_scan *scan, struct log_record *ret_record)
 		return -ENODATA;
 	scan->offset += log_record_size(record.payload.size);
 	scan->next++;
-	if (record.synced > scan->synced)
-		scan->synced = record.synced;
 	*ret_record = record;
 	return 0;
 }

@@ -61,9 +61,8 @@ struct log_scan {
 	const uint8_t *data;
 	size_t size;
 	uint64_t salt;
-	uint64_t next;   /* index of the record that must stand at offset */
-	size_t offset;   /* set to LOG_RECORDS */
-	uint64_t synced; /* the highest seen */
+	uint64_t next; /* index of the record that must stand at offset */
+	size_t offset; /* set to LOG_RECORDS */
 };
 
 /* -ENODATA: no good record with that index stands there. ret_record borrows from data. */
