@@ -21,7 +21,6 @@
 struct outcome {
 	int err;                      /* the reply's */
 	uint64_t wait_index;          /* the reply must not leave before durable has reached it; 0: does not matter */
-	bool sessions;                /* the session table has changed */
 	unsigned int destroyed, cuts; /* how many rows went into the destroy queue and the cut table */
 	uint64_t destroyed_ino, destroyed_gen, cut_ino; /* the last of each */
 	uint64_t opened_ino;                            /* CREATE: the file that the asker has open now; 0: none */

@@ -510,10 +510,6 @@ void ost_links_note(struct ost_links *links, const struct outcome *outcome)
 				backlog_push(&link->cuts, cut.ino, cut.gen);
 		}
 	}
-	if (outcome->sessions) {
-		for (struct ost_link *link = links->first; link; link = link->next)
-			fiber_wake_all(&link->sessions_work);
-	}
 }
 
 void ost_links_durable(struct ost_links *links)

@@ -143,7 +143,6 @@ int session_open_apply(struct change *change, const ProtobufCMessage *message)
 
 	meta->newest_session = session;
 	meta->session_index = change->index;
-	change->outcome->sessions = true;
 	/* An OST is told of the session, and a session lost with the log's tail must not have been. */
 	change->outcome->wait_index = change->index;
 	return 0;
@@ -183,6 +182,5 @@ int session_end_apply(struct change *change, const ProtobufCMessage *message)
 	orphans_release_all(change, session);
 	view_del(change->view, TABLE_SESSION, key_of(key, session));
 	change->state->meta.session_index = change->index;
-	change->outcome->sessions = true;
 	return 0;
 }
