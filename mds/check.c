@@ -1,12 +1,11 @@
 #include "mds/check.h"
 
-#include "mds/cut.h"
-#include "mds/destroy.h"
 #include "mds/dirent.h"
+#include "mds/facts.h"
+#include "mds/inode.h"
 #include "mds/orphan.h"
 #include "mds/pack.h"
 #include "mds/sessions.h"
-#include "mds/xattr.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,13 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DEPTH_MAX 1000000 /* directories above a directory: more is a ring */
-
 /* What was counted of an inode while all tables are gone through. */
 struct tally {
 	uint64_t ino;
-	uint64_t links, entries, subdirs;
-	uint64_t named_in; /* the directory that has the last entry seen */
+	struct fsck_links links;
+	struct fsck_entries entries;
 };
 
 struct check {
@@ -35,7 +32,7 @@ struct check {
 static void fault(struct check *check, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void fault(struct check *check, const char *format, ...)
 {
-	char text[256];
+	char text[FSCK_TEXT_SIZE];
 	va_list args;
 
 	va_start(args, format);
@@ -95,95 +92,54 @@ static void check_dirent(struct check *check, struct bytes key, struct bytes val
 	struct bytes name = unpack_bytes(&unpack, (size_t)(unpack.end - unpack.at));
 	uint32_t type = (uint32_t)unpack_u8(&row) << 12;
 	struct tally *dir = tally_of(check, parent), *tally = tally_of(check, ino);
-	struct inode inode;
 
 	if (!dir)
-		fault(check, "an entry in directory %" PRIx64 ", which does not exist", parent);
-	if (cookie != dirent_cookie(check->state, name))
-		fault(check, "an entry in directory %" PRIx64 " stands under the wrong hash", parent);
-	if (!tally || inode_load(check->state->view, ino, &inode) < 0) {
-		fault(check, "directory %" PRIx64 " names inode %" PRIx64 ", which does not exist", parent, ino);
-		return;
-	}
-	if ((inode.mode & S_IFMT) != type)
-		fault(check, "directory %" PRIx64 " has the wrong type for inode %" PRIx64, parent, ino);
-	tally->links++;
-	tally->named_in = parent;
+		fault(check, "an entry in directory %" PRIu64 ", which does not exist", parent);
 	if (dir) {
-		dir->entries++;
-		dir->subdirs += inode_is_dir(&inode);
+		dir->entries.count++;
+		dir->entries.subdirs += type == S_IFDIR;
 	}
-}
-
-static void check_links(struct check *check, const struct inode *inode, const struct tally *tally)
-{
-	uint64_t names = inode->ino == INODE_ROOT ? 1 : tally->links;
-	uint64_t expected = inode_is_dir(inode) ? (names > 0 ? 2 + tally->subdirs : 0) : names;
-
-	if (inode->nlink != expected)
-		fault(check, "inode %" PRIx64 " says %" PRIu32 " links, but there are %" PRIu64, inode->ino,
-		      inode->nlink, expected);
-	if (!inode_is_dir(inode))
+	if (!tally) {
+		fault(check, "directory %" PRIu64 " names inode %" PRIu64 ", which does not exist", parent, ino);
 		return;
-	if (names > 1)
-		fault(check, "directory %" PRIx64 " has %" PRIu64 " names", inode->ino, names);
-	if (inode->entries != tally->entries)
-		fault(check, "directory %" PRIx64 " says %" PRIu64 " entries, but there are %" PRIu64, inode->ino,
-		      inode->entries, tally->entries);
-	if (inode->ino != INODE_ROOT && names == 1 && inode->parent != tally->named_in)
-		fault(check, "directory %" PRIx64 " says its parent is %" PRIx64 ", but it is in %" PRIx64, inode->ino,
-		      inode->parent, tally->named_in);
-}
-
-static void check_above(struct check *check, const struct inode *inode)
-{
-	struct inode at = *inode;
-	unsigned int depth = 0;
-
-	while (at.ino != INODE_ROOT && depth++ < DEPTH_MAX) {
-		if (inode_load(check->state->view, at.parent, &at) < 0) {
-			fault(check, "the way up from directory %" PRIx64 " ends", inode->ino);
-			return;
-		}
 	}
-	if (depth > DEPTH_MAX)
-		fault(check, "directory %" PRIx64 " is in a ring", inode->ino);
+	tally->links.count++;
+	tally->links.parent = parent;
+	tally->links.types |= UINT32_C(1) << (type >> 12);
+	tally->links.misplaced += cookie != dirent_cookie(check->state, name);
 }
 
-static void check_inode(struct check *check, struct bytes key, struct bytes value)
+static void found(void *arg, const struct fsck_finding *finding)
 {
-	struct unpack unpack = unpack_begin(key);
-	uint64_t ino = unpack_key64(&unpack), orphan;
-	struct view *view = check->state->view;
-	const struct meta *meta = &check->state->meta;
-	struct bytes sessions;
-	struct inode inode;
-	uint32_t xattrs, xattr_bytes;
-	bool is_orphan = orphan_from(view, ino, &orphan, &sessions) == 0 && orphan == ino;
-
-	inode_decode(ino, value, &inode);
-	check_links(check, &inode, tally_of(check, ino));
-	if (is_orphan != (inode.nlink == 0))
-		fault(check, "inode %" PRIx64 " has %" PRIu32 " links and is %s orphan", ino, inode.nlink,
-		      is_orphan ? "an" : "no");
-	if (inode_is_dir(&inode) && inode.nlink > 0)
-		check_above(check, &inode);
-	xattr_count(view, ino, &xattrs, &xattr_bytes);
-	if (xattrs != inode.xattr_count || xattr_bytes != inode.xattr_bytes)
-		fault(check, "inode %" PRIx64 " says %" PRIu32 " xattrs, but there are %" PRIu32, ino,
-		      inode.xattr_count, xattrs);
-	if (ino >= meta->reserved || inode.gen >= meta->reserved)
-		fault(check, "inode %" PRIx64 " has a number that was never reserved", ino);
+	fault(arg, "%s", finding->text);
 }
 
-static void check_xattr(struct check *check, struct bytes key, struct bytes value)
+/* All that the tables have under one number. What its entries say of one that does not exist was told with them. */
+static void check_number(struct check *check, const struct fsck_inode *inode)
 {
-	struct unpack unpack = unpack_begin(key);
-	uint64_t ino = unpack_key64(&unpack);
+	const struct fsck_report report = { found, check };
+	const struct tally *tally = tally_of(check, inode->ino);
 
-	(void)value;
-	if (!tally_of(check, ino))
-		fault(check, "an xattr of inode %" PRIx64 ", which does not exist", ino);
+	fsck_check_inode(inode, &report);
+	if (!tally)
+		return;
+	fsck_check_links(inode, &tally->links, &report);
+	fsck_check_entries(inode, &tally->entries, &report);
+}
+
+static int check_numbers(struct check *check)
+{
+	struct fsck_inode *inode = malloc(sizeof(*inode));
+	struct facts_walk walk;
+
+	if (!inode)
+		return -ENOMEM;
+	facts_begin(check->state, 0, &walk);
+	while (facts_next(&walk, inode) == 0)
+		check_number(check, inode);
+	facts_end(&walk);
+	free(inode);
+	return 0;
 }
 
 static void check_slot(struct check *check, struct bytes key, struct bytes value)
@@ -197,52 +153,12 @@ static void check_slot(struct check *check, struct bytes key, struct bytes value
 		fault(check, "a slot of session %" PRIx64 ", which does not exist", session);
 }
 
-static void check_orphan(struct check *check, struct bytes key, struct bytes value)
-{
-	struct unpack unpack = unpack_begin(key), holders = unpack_begin(value);
-	uint64_t ino = unpack_key64(&unpack);
-	struct session_row row;
-
-	if (!tally_of(check, ino))
-		fault(check, "orphan %" PRIx64 " does not exist", ino);
-	while (!unpack_is_done(&holders)) {
-		uint64_t session = unpack_u64(&holders);
-
-		if (session_get(check->state->view, session, &row) < 0)
-			fault(check, "orphan %" PRIx64 " is held by session %" PRIx64 ", which does not exist", ino,
-			      session);
-	}
-}
-
-static void check_destroy(struct check *check, struct bytes key, struct bytes value)
-{
-	struct unpack unpack = unpack_begin(key);
-	uint64_t ino = unpack_key64(&unpack), gen = unpack_key64(&unpack);
-	struct inode inode;
-
-	(void)value;
-	if (inode_load(check->state->view, ino, &inode) == 0 && inode.gen == gen)
-		fault(check, "the content (%" PRIx64 ", %" PRIx64 ") lives and is in the destroy queue", ino, gen);
-}
-
-static void check_cut(struct check *check, struct bytes key, struct bytes value)
-{
-	struct unpack unpack = unpack_begin(key);
-	uint64_t ino = unpack_key64(&unpack);
-	struct cut_row row;
-	struct inode inode;
-
-	(void)value;
-	if (cut_get(check->state->view, ino, &row) < 0 || inode_load(check->state->view, ino, &inode) < 0 ||
-	    !inode_has_objects(&inode) || inode.gen != row.gen || inode.cut != row.number)
-		fault(check, "a pending cut of inode %" PRIx64 " that is not its latest", ino);
-}
-
 int64_t state_check(struct state *state, void (*report)(void *arg, const char *text), void *arg)
 {
 	struct check check = { .state = state, .report = report, .arg = arg };
 	uint64_t orphans = 0;
 	struct bytes sessions;
+	int err;
 
 	each_row(&check, TABLE_INODE, count_inode);
 	check.tallies = calloc(check.count + 1, sizeof(*check.tallies));
@@ -251,12 +167,8 @@ int64_t state_check(struct state *state, void (*report)(void *arg, const char *t
 	check.count = 0;
 	each_row(&check, TABLE_INODE, note_inode);
 	each_row(&check, TABLE_DIRENT, check_dirent);
-	each_row(&check, TABLE_INODE, check_inode);
-	each_row(&check, TABLE_XATTR, check_xattr);
+	err = check_numbers(&check);
 	each_row(&check, TABLE_SLOT, check_slot);
-	each_row(&check, TABLE_ORPHAN, check_orphan);
-	each_row(&check, TABLE_DESTROY, check_destroy);
-	each_row(&check, TABLE_CUT, check_cut);
 
 	for (uint64_t ino = 0; orphan_from(state->view, ino, &ino, &sessions) == 0; ino++)
 		orphans++;
@@ -268,5 +180,5 @@ int64_t state_check(struct state *state, void (*report)(void *arg, const char *t
 	if (!tally_of(&check, INODE_ROOT))
 		fault(&check, "there is no root");
 	free(check.tallies);
-	return check.faults;
+	return err < 0 ? err : check.faults;
 }

@@ -1,6 +1,7 @@
 /*
  * Is the state what it must be? The namespace is a tree, link counts are right, what is open lives, what is destroyed does
- * not. For fsck and tests; takes memory for every inode.
+ * not. The rules are those of `strake fsck` (common/fsck_rules.h), of a state that stands still. For strake-mds --check and
+ * tests; takes memory for every inode.
  */
 #ifndef STRAKE_MDS_CHECK_H
 #define STRAKE_MDS_CHECK_H

@@ -185,28 +185,6 @@ void xattrs_delete(struct view *view, uint64_t ino)
 		view_del(view, TABLE_XATTR, xattr_key(ino, name, &key));
 }
 
-struct xattr_sum {
-	uint32_t count, bytes;
-};
-
-static bool sum_take(void *arg, struct bytes name)
-{
-	struct xattr_sum *sum = arg;
-
-	sum->count++;
-	sum->bytes += (uint32_t)name.size + 1;
-	return true;
-}
-
-void xattr_count(struct view *view, uint64_t ino, uint32_t *ret_count, uint32_t *ret_bytes)
-{
-	struct xattr_sum sum = { 0 };
-
-	xattr_each(view, ino, sum_take, &sum);
-	*ret_count = sum.count;
-	*ret_bytes = sum.bytes;
-}
-
 int getxattr_query(struct query *query, const ProtobufCMessage *message)
 {
 	const Strake__GetxattrRequest *request = (const void *)message;

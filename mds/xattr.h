@@ -20,7 +20,4 @@ void xattr_drop_capability(struct change *change, struct inode *inode);
 
 void xattrs_delete(struct view *view, uint64_t ino);
 
-/* How many xattrs of an inode there are, and how long their names are. For checking. */
-void xattr_count(struct view *view, uint64_t ino, uint32_t *ret_count, uint32_t *ret_bytes);
-
 #endif
