@@ -1,6 +1,7 @@
 #include "common/ops.h"
 
 #include "proto/common.pb-c.h"
+#include "proto/fsck.pb-c.h"
 #include "proto/mds.pb-c.h"
 #include "proto/mgs.pb-c.h"
 #include "proto/oss.pb-c.h"
@@ -19,6 +20,10 @@
 #define DESCRIPTOR_DestroyRequest      &strake__destroy_request__descriptor
 #define DESCRIPTOR_Empty               &strake__empty__descriptor
 #define DESCRIPTOR_EntryReply          &strake__entry_reply__descriptor
+#define DESCRIPTOR_FsckEntriesReply    &strake__fsck_entries_reply__descriptor
+#define DESCRIPTOR_FsckEntriesRequest  &strake__fsck_entries_request__descriptor
+#define DESCRIPTOR_FsckInodesReply     &strake__fsck_inodes_reply__descriptor
+#define DESCRIPTOR_FsckInodesRequest   &strake__fsck_inodes_request__descriptor
 #define DESCRIPTOR_GetattrRequest      &strake__getattr_request__descriptor
 #define DESCRIPTOR_GetxattrReply       &strake__getxattr_reply__descriptor
 #define DESCRIPTOR_GetxattrRequest     &strake__getxattr_request__descriptor

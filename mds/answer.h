@@ -8,6 +8,7 @@
 
 #include "common/arena.h"
 #include "mds/inode.h"
+#include "proto/fsck.pb-c.h"
 #include "proto/mds.pb-c.h"
 
 #define ANSWER_ATTRS 4
@@ -35,6 +36,8 @@ struct answer {
 		Strake__StatfsReply statfs;
 		Strake__SessionOpenReply session_open;
 		Strake__SessionRenewReply session_renew;
+		Strake__FsckEntriesReply fsck_entries;
+		Strake__FsckInodesReply fsck_inodes;
 	} as;
 	struct answer_attr attrs[ANSWER_ATTRS];
 	uint32_t osts[ANSWER_ATTRS][LAYOUT_STRIPES_MAX];

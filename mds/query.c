@@ -6,9 +6,10 @@ static const struct query_row {
 	uint16_t op;
 	int (*function)(struct query *query, const ProtobufCMessage *message);
 } query_table[] = {
-	{ OP_LOOKUP, lookup_query },       { OP_GETATTR, getattr_query }, { OP_READLINK, readlink_query },
-	{ OP_READDIR, readdir_query },     { OP_ACCESS, access_query },   { OP_GETXATTR, getxattr_query },
-	{ OP_LISTXATTR, listxattr_query }, { OP_STATFS, statfs_query },
+	{ OP_LOOKUP, lookup_query },           { OP_GETATTR, getattr_query }, { OP_READLINK, readlink_query },
+	{ OP_READDIR, readdir_query },         { OP_ACCESS, access_query },   { OP_GETXATTR, getxattr_query },
+	{ OP_LISTXATTR, listxattr_query },     { OP_STATFS, statfs_query },   { OP_FSCK_ENTRIES, fsck_entries_query },
+	{ OP_FSCK_INODES, fsck_inodes_query },
 };
 
 static const struct query_row *query_find(uint16_t op)

@@ -11,7 +11,8 @@
 struct query {
 	const struct admission *with; /* state and volatile tables */
 	struct state *state;
-	uint64_t session; /* of the asker; 0: none */
+	uint64_t session;  /* of the asker; 0: none */
+	uint64_t instance; /* of the MDT */
 	struct answer *answer;
 };
 
@@ -34,6 +35,9 @@ QUERY_FUNCTION(getxattr_query);
 QUERY_FUNCTION(listxattr_query);
 /* statfs.c */
 QUERY_FUNCTION(statfs_query);
+/* fsck.c */
+QUERY_FUNCTION(fsck_entries_query);
+QUERY_FUNCTION(fsck_inodes_query);
 
 /* An inode as this asker is told it. */
 static inline bool query_is_unsure(const struct query *query, const struct inode *inode)

@@ -78,6 +78,7 @@ static void serve_query(struct mdt *mdt, struct request *request)
 		.with = &mdt->admission,
 		.state = &mdt->state,
 		.session = request->header.session,
+		.instance = mdt->instance,
 		.answer = &answer,
 	};
 	int err;
