@@ -22,8 +22,12 @@
 #define DESCRIPTOR_EntryReply          &strake__entry_reply__descriptor
 #define DESCRIPTOR_FsckEntriesReply    &strake__fsck_entries_reply__descriptor
 #define DESCRIPTOR_FsckEntriesRequest  &strake__fsck_entries_request__descriptor
+#define DESCRIPTOR_FsckFilesReply      &strake__fsck_files_reply__descriptor
+#define DESCRIPTOR_FsckFilesRequest    &strake__fsck_files_request__descriptor
 #define DESCRIPTOR_FsckInodesReply     &strake__fsck_inodes_reply__descriptor
 #define DESCRIPTOR_FsckInodesRequest   &strake__fsck_inodes_request__descriptor
+#define DESCRIPTOR_FsckObjectsReply    &strake__fsck_objects_reply__descriptor
+#define DESCRIPTOR_FsckObjectsRequest  &strake__fsck_objects_request__descriptor
 #define DESCRIPTOR_GetattrRequest      &strake__getattr_request__descriptor
 #define DESCRIPTOR_GetxattrReply       &strake__getxattr_reply__descriptor
 #define DESCRIPTOR_GetxattrRequest     &strake__getxattr_request__descriptor

@@ -9,8 +9,16 @@ static const struct {
 	uint16_t opcode;
 	void (*run)(struct ost *ost, struct request *request);
 } operations[] = {
-	{ OP_READ, ost_read }, { OP_WRITE, ost_write }, { OP_COMMIT, ost_commit },   { OP_GLIMPSE, ost_glimpse },
-	{ OP_SEEK, ost_seek }, { OP_CUT, ost_cut },     { OP_DESTROY, ost_destroy }, { OP_SESSIONS, ost_sessions },
+	{ OP_READ, ost_read },
+	{ OP_WRITE, ost_write },
+	{ OP_COMMIT, ost_commit },
+	{ OP_GLIMPSE, ost_glimpse },
+	{ OP_SEEK, ost_seek },
+	{ OP_CUT, ost_cut },
+	{ OP_DESTROY, ost_destroy },
+	{ OP_SESSIONS, ost_sessions },
+	{ OP_FSCK_OBJECTS, ost_fsck_objects },
+	{ OP_FSCK_FILES, ost_fsck_files },
 };
 
 static void request_end(struct ost *ost)

@@ -62,6 +62,9 @@ int index_get_file(struct index *index, uint64_t ino, uint64_t gen, struct index
 int index_next_object(struct index *index, uint64_t ino, uint64_t gen, uint64_t seq, uint64_t *ret_seq,
 		      struct index_object *ret_object);
 
+/* The first row of key's kind at or above *key, which becomes its. -ENOENT. */
+int index_next(struct index *index, struct index_key *key, union index_value *ret_value);
+
 void index_announce_object(struct index *index, uint64_t ino, uint64_t gen, uint64_t seq, struct index_object object);
 void index_put_object(struct index *index, uint64_t ino, uint64_t gen, uint64_t seq, struct index_object object);
 void index_delete_object(struct index *index, uint64_t ino, uint64_t gen, uint64_t seq);

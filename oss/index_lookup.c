@@ -136,6 +136,11 @@ int index_next_object(struct index *index, uint64_t ino, uint64_t gen, uint64_t 
 	return 0;
 }
 
+int index_next(struct index *index, struct index_key *key, union index_value *ret_value)
+{
+	return seek(index, *key, key, ret_value);
+}
+
 void index_announce_object(struct index *index, uint64_t ino, uint64_t gen, uint64_t seq, struct index_object object)
 {
 	struct index_key key = index_object_key(ino, gen, seq);

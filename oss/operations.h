@@ -17,6 +17,8 @@ void ost_seek(struct ost *ost, struct request *request);
 void ost_cut(struct ost *ost, struct request *request);
 void ost_destroy(struct ost *ost, struct request *request);
 void ost_sessions(struct ost *ost, struct request *request);
+void ost_fsck_objects(struct ost *ost, struct request *request);
+void ost_fsck_files(struct ost *ost, struct request *request);
 
 /* Now and then (destroy.c): forget tombstones that no living session can need. */
 void ost_sweep_tombstones(struct ost *ost);
