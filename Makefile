@@ -72,7 +72,7 @@ $(LIB_MDS):    $(call obj,$(call src,mds))
 $(LIB_OSS):    $(call obj,$(call src,oss))
 $(LIB_CLIENT): $(call obj,$(call src,client client/data))
 $(LIB_FUSE):   $(call obj,$(call src,client/fuse))
-$(LIB_CLI):    $(call obj,$(call src,client/cli))
+$(LIB_CLI):    $(call obj,$(call src,client/cli client/fsck))
 
 PROGRAMS   := $(patsubst %,$(B)/bin/%,$(if $(wildcard mgs/main.c),strake-mgs) $(if $(wildcard mds/main.c),strake-mds) \
               $(if $(wildcard oss/main.c),strake-oss) $(if $(wildcard client/fuse/main.c),mount.strake) \
