@@ -147,10 +147,11 @@ $(B)/tests/%: tests/unit/%.c $(ALL_LIBS) | $(GEN_H)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group \
 		$(LIBS_CHECK) $(LIBS_FUSE) $(LIBS_COMMON)
-$(B)/tests/%: tests/tools/%.c $(BASE) | $(GEN_H)
+$(B)/tests/%: tests/tools/%.c $(ALL_LIBS) | $(GEN_H)
 	$(call say,TOOL,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CF_FUSE) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BASE) $(LIBS_FUSE) $(LIBS_COMMON)
+	$(Q)$(CC) $(CPPFLAGS) $(CF_FUSE) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) \
+		-Wl,--end-group $(LIBS_FUSE) $(LIBS_COMMON)
 
 # Fuzz targets are of a build of their own, clang's, in which what they call is instrumented.
 $(B)/fuzz/%: tests/fuzz/%.c $(BASE) | $(GEN_H)

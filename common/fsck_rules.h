@@ -100,6 +100,8 @@ struct fsck_links {
 	const char *name;   /* of that one in parent, fit for printing; NULL: not known */
 };
 
+#define FSCK_TYPE_DIR (0040000 >> 12) /* S_IFDIR in such a number */
+
 /* The entries in a directory. */
 struct fsck_entries {
 	uint64_t count, subdirs;

@@ -30,6 +30,7 @@ int cli_umount(int argc, char **argv, const struct cli_globals *globals);
 int cli_format(int argc, char **argv, const struct cli_globals *globals);
 int cli_cluster(int argc, char **argv, const struct cli_globals *globals);
 int cli_status(int argc, char **argv, const struct cli_globals *globals);
+int cli_fsck(int argc, char **argv, const struct cli_globals *globals);
 int cli_client(int argc, char **argv, const struct cli_globals *globals);
 
 /* "strake: ..." on stderr; CLI_FAILED. */

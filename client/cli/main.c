@@ -21,6 +21,7 @@ static const struct verb {
 	{ "mount", cli_mount, false, "[SOURCE] MNT [-o OPTIONS]", "mount a filesystem" },
 	{ "umount", cli_umount, false, "MNT", "unmount it, and wait until all is written" },
 	{ "status", cli_status, false, "[--json]", "the servers and how they are" },
+	{ "fsck", cli_fsck, false, "[--json]", "is all of it as it must be? while it is in use" },
 	{ "client", cli_client, false, "put|get|ls|...", "files without a mount" },
 };
 
@@ -110,8 +111,8 @@ int main(int argc, char **argv)
 	if (status)
 		return status;
 	if (first == argc)
-		return cli_misuse("",
-				  "what is to be done? mgs, mds, oss, format, cluster, mount, umount, status, client");
+		return cli_misuse(
+			"", "what is to be done? mgs, mds, oss, format, cluster, mount, umount, status, fsck, client");
 	verb = find_verb(argv[first]);
 	if (!verb)
 		return cli_misuse("", "there is no verb \"%s\"", argv[first]);

@@ -136,17 +136,19 @@ static inline void damage_orphan(struct state *state, uint64_t ino, uint64_t ses
 	state_store_meta(state);
 }
 
-static inline void damage_destroy(struct state *state, uint64_t ino, uint64_t gen, uint16_t ost)
+/* Of a record that is durable it is acted upon: the OST destroys it. */
+static inline void damage_destroy(struct state *state, uint64_t ino, uint64_t gen, uint16_t ost, bool durable)
 {
 	uint8_t key[16], out[12];
 	struct pack pack = { out, out + sizeof(out) };
 
-	pack_u64(&pack, UINT64_MAX); /* of a record that is never durable: nobody acts on it */
+	pack_u64(&pack, durable ? 1 : UINT64_MAX);
 	pack_u16(&pack, 1);
 	pack_u16(&pack, ost);
 	view_put(state->view, TABLE_DESTROY, key_of_two(key, ino, gen), (struct bytes){ out, sizeof(out) });
 }
 
+/* Of a record that is never durable: nobody acts upon it. */
 static inline void damage_cut(struct state *state, uint64_t ino, uint64_t gen, uint64_t number, uint16_t ost)
 {
 	uint8_t key[8], out[6 * 8 + 4];

@@ -120,7 +120,7 @@ static void cut(struct scene *s)
 }
 static void destroy(struct scene *s)
 {
-	damage_destroy(s->state, s->file, s->file, 0);
+	damage_destroy(s->state, s->file, s->file, 0, false);
 }
 static void inode_count(struct scene *s)
 {
