@@ -219,6 +219,8 @@ static int apply(struct ost_file *file, uint64_t stripe_size, uint64_t number, u
 	int err, unlink_err;
 
 	file->stripe_size = stripe_size;
+	ost_ledger_make_room(file->ost, 0);
+	ledger_note_zeroed(file->ost->ledger, file->ino, file->gen, stripe_size, start, end);
 	err = cut_parts(file, stripe_size, start, end, &doomed);
 	if (err == 0) {
 		file->counted = false;

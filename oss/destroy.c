@@ -63,6 +63,8 @@ static int bury(struct victims *victims, struct ost_file *file, uint64_t newest_
 		victims->count = first;
 		return err;
 	}
+	ost_ledger_make_room(victims->ost, 0);
+	ledger_note_zeroed(victims->ost->ledger, file->ino, file->gen, 1, 0, UINT64_MAX);
 	while (file->objects)
 		object_forget(file->objects);
 	for (size_t i = first; i < victims->count; i++)

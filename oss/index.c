@@ -112,10 +112,9 @@ static int meta_get(struct index *index, MDB_txn *txn, const char *name, void *o
 	return 0;
 }
 
-/* The mark of a clean stop. */
-static int set_clean(struct index *index, bool clean)
+/* The mark of a clean stop; 0 takes it away. */
+static int set_clean(struct index *index, uint64_t instance)
 {
-	uint8_t one = 1;
 	char key[] = "clean";
 	MDB_val k = { .mv_size = strlen(key), .mv_data = key };
 	MDB_txn *txn;
@@ -124,8 +123,8 @@ static int set_clean(struct index *index, bool clean)
 	rc = mdb_txn_begin(index->env, NULL, 0, &txn);
 	if (rc != 0)
 		return index_errno(rc);
-	if (clean)
-		rc = meta_put(index, txn, "clean", &one, sizeof(one));
+	if (instance != 0)
+		rc = meta_put(index, txn, "clean", &instance, sizeof(instance));
 	else
 		rc = mdb_del(txn, index->meta, &k, NULL);
 	if (rc == MDB_NOTFOUND) {
@@ -179,7 +178,6 @@ static int check_meta(struct index *index, MDB_txn *txn, const struct uuid *targ
 {
 	uint32_t version = FORMAT_VERSION;
 	struct uuid owner;
-	uint8_t clean;
 	int err;
 
 	err = meta_get(index, txn, "target", &owner, sizeof(owner));
@@ -213,7 +211,9 @@ static int check_meta(struct index *index, MDB_txn *txn, const struct uuid *targ
 			 index->path);
 		return -EINVAL;
 	}
-	*ret_clean = meta_get(index, txn, "clean", &clean, sizeof(clean)) == 0;
+	if (meta_get(index, txn, "clean", &index->clean_instance, sizeof(index->clean_instance)) < 0)
+		index->clean_instance = 0;
+	*ret_clean = index->clean_instance != 0;
 
 	return 0;
 }
@@ -330,7 +330,12 @@ static void close_snapshot(struct index *index)
 	index->snapshot = NULL;
 }
 
-int index_close(struct index *index, bool clean)
+uint64_t index_clean_instance(const struct index *index)
+{
+	return index->clean_instance;
+}
+
+int index_close(struct index *index, uint64_t clean_instance)
 {
 	int err = 0;
 
@@ -350,9 +355,9 @@ int index_close(struct index *index, bool clean)
 		loop_timer_cancel(&index->timer);
 	}
 	close_snapshot(index);
-	if (clean) {
+	if (clean_instance != 0) {
 		assert(index->durable_last == index->last);
-		err = set_clean(index, true);
+		err = set_clean(index, clean_instance);
 	}
 	index_changes_free(index->announced);
 	index_changes_free(index->pending);
@@ -504,7 +509,7 @@ int index_start(struct index *index, struct loop *loop)
 	sigset_t all, before;
 	int err;
 
-	err = set_clean(index, false);
+	err = set_clean(index, 0);
 	if (err < 0)
 		return err;
 	index->announced = index_changes_new();

@@ -11,7 +11,7 @@
  *     row without a file is damage, while a file without a row is just young.
  *   - A commit is one synced transaction. It begins when somebody waits in index_sync(), and INDEX_COMMIT_MS after the
  *     first change otherwise. Changes become durable in the order in which they were made.
- *   - A clean stop leaves the mark "clean"; the start takes it away, durably. Where it is missing, index_recover() makes
+ *   - A clean stop leaves the mark "clean", with the OST's instance; the start takes it away, durably. Where it is missing, index_recover() makes
  *     index and folders agree.
  *   - ENOSPC at a commit is its waiters' error, and it is tried again; space is reserved so that it hardly happens. Any
  *     other failure of a commit, a damaged row or memory shortage ends the process with a last word (logger_die): there is
@@ -45,14 +45,17 @@ struct index_recovery {
  */
 int index_recover(struct index *index, int objects_dir, bool syncfs_works, struct index_recovery *ret_recovery);
 
+/* As what the OST was stopped cleanly; 0: it was not, or is new. */
+uint64_t index_clean_instance(const struct index *index);
+
 /* Take the clean mark away and start the index thread. Changes are allowed from now on. */
 int index_start(struct index *index, struct loop *loop);
 
 /*
- * In a fiber, once index_start() was called. clean: all changes have been synced, leave the mark; otherwise what has not
+ * In a fiber, once index_start() was called. clean_instance: all changes have been synced, leave the mark; 0: what has not
  * been committed is forgotten, as by a crash. -EIO and others when the mark cannot be left; closed in any case.
  */
-int index_close(struct index *index, bool clean);
+int index_close(struct index *index, uint64_t clean_instance);
 
 /* -ENOENT. */
 int index_get_object(struct index *index, uint64_t ino, uint64_t gen, uint64_t seq, struct index_object *ret_object);

@@ -14,6 +14,7 @@ struct index {
 	char path[4096];
 	MDB_env *env;
 	MDB_dbi meta, dbi[INDEX_KINDS];
+	uint64_t clean_instance; /* as which it was stopped; 0: not cleanly */
 
 	/* The loop's. */
 	MDB_txn *snapshot; /* read-only; renewed after each commit */

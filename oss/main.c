@@ -308,9 +308,11 @@ static void open_ost(const struct options *options, unsigned int i, const struct
 		daemon_fail("%s", error);
 	if (runner->ost->recovered)
 		log_info("OST %u was not stopped cleanly: %" PRIu64 " objects known, %" PRIu64 " entered, %" PRIu64
-			 " leftovers removed, %" PRIu64 " files not ours",
+			 " leftovers removed, %" PRIu64 " files not ours; %s",
 			 runner->ost->identity.index, runner->ost->recovery.known, runner->ost->recovery.entered,
-			 runner->ost->recovery.removed, runner->ost->recovery.foreign);
+			 runner->ost->recovery.removed, runner->ost->recovery.foreign,
+			 runner->ost->kept ? "nothing is lost"
+					   : "what was not synced may be lost, clients send it again");
 	err = loop_new(&runner->loop);
 	if (err < 0)
 		daemon_fail("%s", strerror(-err));

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define SLOTS_PER_SESSION_MAX 1024
+#define LEDGER_DIR            "/dev/shm"
 
 static uint64_t boot_clock_ns(void)
 {
@@ -39,6 +40,17 @@ void ost_new_instance(struct ost *ost)
 
 		assert(got == sizeof(ost->instance)); /* so few bytes always come at once */
 	} while (ost->instance == 0 || ost->instance == before);
+	ledger_begin(ost->ledger, ost->instance);
+}
+
+void ost_ledger_make_room(struct ost *ost, size_t sum_count)
+{
+	while (!ledger_has_room(ost->ledger, sum_count)) {
+		if (object_commit_all(ost) < 0)
+			ledger_begin(ost->ledger, 0); /* to start without it is better than not to go on */
+		else if (!ledger_has_room(ost->ledger, sum_count) && ost->writes)
+			fiber_wait(&ost->write_done, NULL); /* the first record is one of theirs */
+	}
 }
 
 int ost_io_error(struct ost *ost, int err)
@@ -150,6 +162,29 @@ static int open_index(struct ost *ost, char *error, size_t error_size)
 	return err;
 }
 
+/*
+ * Under which instance do we go on? That of the clean stop; after a kill, that of the ledger if all it tells of is there:
+ * by now it is on stable storage.
+ */
+static void open_ledger(struct ost *ost)
+{
+	const char *dir = ost->config.ledger_dir;
+	struct statfs fs;
+
+	ost->instance = index_clean_instance(ost->index);
+	if (!dir && statfs(LEDGER_DIR, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
+		dir = LEDGER_DIR; /* on a disk it could be older than what it tells of */
+	if (!dir || ledger_open(dir, &ost->identity.target, &ost->ledger) < 0)
+		ost->ledger = NULL;
+	if (ost->instance == 0 && ledger_verify(ost->ledger, ost->objects_dir) == 0)
+		ost->instance = ledger_instance(ost->ledger);
+	ost->kept = ost->instance != 0;
+	if (ost->kept)
+		ledger_begin(ost->ledger, ost->instance);
+	else
+		ost_new_instance(ost);
+}
+
 static int open_all(struct ost *ost, char *error, size_t error_size)
 {
 	const struct ost_config *config = &ost->config;
@@ -181,7 +216,11 @@ static int open_all(struct ost *ost, char *error, size_t error_size)
 		return err;
 	}
 
-	return open_index(ost, error, error_size);
+	err = open_index(ost, error, error_size);
+	if (err == 0)
+		open_ledger(ost);
+
+	return err;
 }
 
 int ost_open(const struct ost_config *config, struct ost **ret_ost, char *error, size_t error_size)
@@ -202,7 +241,6 @@ int ost_open(const struct ost_config *config, struct ost **ret_ost, char *error,
 		ost->config.clock_ns = boot_clock_ns;
 	ost->identity_lock = ost->objects_dir = -1;
 	ost->destroying = (struct fiber_mutex)FIBER_MUTEX_INIT;
-	ost_new_instance(ost);
 	err = open_all(ost, error, error_size);
 	if (err < 0) {
 		ost_close(ost);
@@ -381,8 +419,10 @@ int ost_stop(struct ost *ost)
 		fiber_wait(&ost->idle, NULL);
 	err = ost->disk ? settle(ost) : 0;
 	object_close_idle(ost);
-	close_err = index_close(ost->index, err == 0);
+	close_err = index_close(ost->index, err == 0 ? ost->instance : 0);
 	ost->index = NULL;
+	if (err == 0 && close_err == 0)
+		ost->ledger = ledger_close(ost->ledger, true);
 
 	return err < 0 ? err : close_err;
 }
@@ -401,7 +441,8 @@ struct ost *ost_close(struct ost *ost)
 	ost->syncer = helper_free(ost->syncer);
 	ost->disk = disk_free(ost->disk);
 	if (ost->index)
-		(void)index_close(ost->index, false);
+		(void)index_close(ost->index, 0);
+	ledger_close(ost->ledger, false);
 	if (ost->objects_dir >= 0)
 		close(ost->objects_dir);
 	if (ost->identity_lock >= 0)

@@ -6,8 +6,9 @@
  *   - All of it belongs to one loop and its thread; beside it run the index thread (index.h) and the helper (helper.h).
  *   - Life: ost_open() (may block, any thread) -> ost_start() (on its loop) -> ost_stop() (in a fiber of it) ->
  *     ost_close().
- *   - `instance` names what this OST has in memory only: it is new with every start, and after every sync that failed. A
- *     client whose unstable writes were answered with another one sends them again.
+ *   - `instance` stands for what this OST was told and has not synced: it is new after every sync that failed, and with
+ *     every start that cannot show that nothing of it is lost (a clean stop, or the ledger). A client whose unstable
+ *     writes were answered with another one sends them again.
  */
 #ifndef STRAKE_OSS_OST_H
 #define STRAKE_OSS_OST_H
@@ -23,6 +24,7 @@
 #include "oss/group_sync.h"
 #include "oss/helper.h"
 #include "oss/index.h"
+#include "oss/ledger.h"
 #include "oss/object_path.h"
 #include "oss/page_pipe.h"
 #include "oss/session_table.h"
@@ -44,6 +46,7 @@ enum ost_direct {
 
 struct ost_config {
 	const char *dir;           /* borrowed for the OST's life */
+	const char *ledger_dir;    /* where the ledger lies, borrowed; NULL: /dev/shm, if that is a tmpfs */
 	const char *listen;        /* "HOST:PORT", port 0: any; borrowed */
 	const struct key *key;     /* NULL: dir/cluster.key */
 	struct address_list mgs;   /* none: do not register */
@@ -80,12 +83,14 @@ struct ost {
 	uint16_t port;     /* the real one */
 	uint64_t instance;
 	bool recovered; /* the last stop was not clean: */
+	bool kept;      /* but nothing is lost, and the instance is the same */
 	struct index_recovery recovery;
 
 	struct loop *loop;
 	struct disk *disk;
 	struct helper *helper, *syncer; /* the latter for syncfs alone, which takes its time */
 	struct index *index;
+	struct ledger *ledger; /* NULL: there can be none */
 	struct data_pool *buffers;
 	struct page_pipes pipes;
 	struct service *service; /* NULL once it stops */
@@ -136,6 +141,8 @@ struct ost *ost_close(struct ost *ost);
 int ost_io_error(struct ost *ost, int err);
 /* What was written and not committed may be lost: everybody is to send it again. */
 void ost_new_instance(struct ost *ost);
+/* For one more record of the ledger with so many sums. In a fiber; may have to commit everything first. */
+void ost_ledger_make_room(struct ost *ost, size_t sum_count);
 
 /* service_config's handle, handle.c: runs the operation in a fiber. */
 void ost_handle(void *owner, struct request *request);

@@ -483,6 +483,7 @@ static int commit_many(struct ost *ost, const struct dirty *list, size_t count)
 static int commit_all_round(void *arg)
 {
 	struct ost *ost = arg;
+	uint64_t mark = ledger_mark(ost->ledger);
 	struct dirty *list;
 	size_t count;
 	int err;
@@ -497,6 +498,8 @@ static int commit_all_round(void *arg)
 	for (size_t i = 0; i < count; i++)
 		object_put(list[i].object);
 	free(list);
+	if (err == 0)
+		ledger_forget(ost->ledger, mark);
 
 	return err;
 }

@@ -6,7 +6,8 @@
  *
  *   - What the peer sent is in the buffer that goes to the disk; it belongs to us, not to the request: the request may be
  *     replaced by its own resend while we work.
- *   - From the last look at the session until the disk is done, a write is on the list that SESSIONS waits for.
+ *   - From the last look at the session until the disk is done, a write is on the list that SESSIONS waits for, and from
+ *     then until it is committed in the ledger.
  *   - The reply's instance is that from before the write: should a sync fail meanwhile, the client sends it again.
  */
 #include "common/bulk_sums.h"
@@ -15,6 +16,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 /* All that is needed of the request. */
 struct writing {
@@ -27,6 +29,7 @@ struct writing {
 	uint64_t offset;
 	size_t length;
 	struct bulk *bulk;
+	uint32_t sums[LEDGER_SUMS_MAX];
 	uint64_t instance;
 };
 
@@ -67,16 +70,36 @@ static void running_remove(struct ost *ost, struct running_write *running)
 	fiber_wake_all(&ost->write_done);
 }
 
+static uint64_t note(const struct writing *writing)
+{
+	const struct ledger_write write = {
+		.ino = writing->ino,
+		.gen = writing->gen,
+		.seq = writing->object_seq,
+		.offset = writing->offset,
+		.length = writing->length,
+		.sums = writing->sums,
+	};
+
+	return ledger_note_write(writing->ost->ledger, &write);
+}
+
 static int write_bytes(const struct writing *writing, struct ost_object *object)
 {
 	struct ost *ost = writing->ost;
 	struct running_write running = { .session = writing->session };
-	int err = session_table_check(&ost->sessions, writing->session, lease_now(ost));
+	uint64_t noted;
+	int err;
 
+	ost_ledger_make_room(ost, bulk_sums_count(writing->offset, writing->length));
+	err = session_table_check(&ost->sessions, writing->session, lease_now(ost));
 	if (err < 0)
 		return err;
 	running_add(ost, &running);
+	noted = note(writing);
 	err = disk_pwrite(ost->disk, object->fd, writing->bulk->data, writing->length, writing->offset);
+	object_wrote(object);
+	ledger_done(ost->ledger, noted, err == 0);
 	running_remove(ost, &running);
 
 	return err < 0 && err != -EINVAL ? ost_io_error(ost, err) : err;
@@ -89,7 +112,6 @@ static int write_in_turn(const struct writing *writing, struct ost_object *objec
 
 	object_begin(object, &turn, writing->offset, writing->offset + writing->length, true, direct);
 	err = write_bytes(writing, object);
-	object_wrote(object);
 	object_end(object, &turn);
 
 	return err;
@@ -183,6 +205,7 @@ static void take(struct writing *writing, struct ost *ost, struct request *reque
 	};
 	if (write->object->cut)
 		writing->cut = *write->object->cut;
+	memcpy(writing->sums, write->sums, write->n_sums * sizeof(*write->sums));
 	request->bulk = NULL;
 }
 

@@ -58,6 +58,7 @@ static inline void fixture_format(void)
 	assert(identity_write(fixture_dir, &identity) == 0 && key_write(path, &key) == 0);
 	fixture_config = (struct ost_config){
 		.dir = fixture_dir,
+		.ledger_dir = fixture_dir,
 		.listen = "127.0.0.1:0",
 		.index = -1,
 		.clock_ns = fixture_clock,

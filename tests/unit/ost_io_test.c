@@ -767,32 +767,6 @@ START_TEST(a_commit_covers_what_came_before_it)
 }
 END_TEST
 
-static uint64_t first_instance;
-
-static void note_instance(void)
-{
-	struct write_call call = { .where = a, .data = "x", .length = 1, .session = SESSION, .slot = 1, .seq = 1 };
-
-	assert(write_call(&call) == 0 && call.instance != 0);
-	first_instance = call.instance;
-}
-
-static void other_instance(void)
-{
-	struct totals totals;
-
-	assert(commit(a, &totals) == 0 && totals.instance != first_instance);
-}
-
-START_TEST(a_restart_is_another_instance)
-{
-	fixture_format();
-	fixture_run(note_instance);
-	fixture_run(other_instance);
-	temp_dir_remove(fixture_dir);
-}
-END_TEST
-
 static void failed_sync(void)
 {
 	struct write_call call = { .where = a, .data = "x", .length = 1, .session = SESSION, .slot = 3, .seq = 1 };
@@ -1096,6 +1070,6 @@ UNIT_MAIN("ost_io", writes_are_read_back, nonsense_is_refused, wrong_sums_store_
 	  reads_without_sums_leave_by_sendfile, a_cut_does_not_disturb_what_is_being_sent,
 	  what_a_gone_peer_left_is_thrown_away, overlapping_writes_do_not_mix, few_descriptors_suffice, sizes_are_told,
 	  all_files_are_committed, committed_survives_a_kill, what_is_committed_is_on_the_disk,
-	  a_commit_covers_what_came_before_it, a_restart_is_another_instance, a_failed_sync_changes_the_instance,
-	  disk_errors_are_the_objects, a_lost_object_is_an_error, another_osts_or_a_broken_directory_is_refused,
-	  stopping_waits_for_what_runs, holes_are_found, a_full_disk_is_an_ordinary_answer)
+	  a_commit_covers_what_came_before_it, a_failed_sync_changes_the_instance, disk_errors_are_the_objects,
+	  a_lost_object_is_an_error, another_osts_or_a_broken_directory_is_refused, stopping_waits_for_what_runs,
+	  holes_are_found, a_full_disk_is_an_ordinary_answer)
