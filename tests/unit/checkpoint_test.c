@@ -27,7 +27,7 @@
 static char dir[PATH_MAX];
 static char error[512];
 static size_t segment_size = SEGMENT;
-static time_t clock_ahead_s;
+static _Atomic time_t clock_ahead_s;
 
 /* In place of the C library's: as if so much time had passed. */
 int clock_gettime(clockid_t clock, struct timespec *time)

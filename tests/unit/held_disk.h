@@ -33,7 +33,7 @@ static bool disk_held;                         /* no fdatasync() ends, */
 static unsigned int disk_passes, disk_waiting; /* but so many; so many wait */
 static bool disk_failing;
 static struct disk_event disk_events[DISK_EVENTS_MAX]; /* of what has ended, in order */
-static size_t disk_event_count;
+static _Atomic size_t disk_event_count;
 
 static inline void disk_note(enum disk_event_kind kind, ino_t ino)
 {
@@ -131,11 +131,15 @@ static inline bool disk_is_waited_for(void)
 	return waited;
 }
 
-/* Where in disk_events from `from` on this is; disk_event_count: nowhere. For when nobody is at work on the disk. */
+/* Where in disk_events from `from` on this is; DISK_EVENTS_MAX: nowhere. */
 static inline size_t disk_find(size_t from, enum disk_event_kind kind, ino_t ino)
 {
+	pthread_mutex_lock(&disk_mutex);
 	while (from < disk_event_count && (disk_events[from].kind != kind || disk_events[from].ino != ino))
 		from++;
+	if (from == disk_event_count)
+		from = DISK_EVENTS_MAX;
+	pthread_mutex_unlock(&disk_mutex);
 	return from;
 }
 
