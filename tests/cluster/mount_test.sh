@@ -9,6 +9,9 @@ for file in bin/strake bin/mount.strake bin/strake-mgs bin/strake-mds bin/strake
 	share/man/man8/mount.strake.8 share/man/man8/strake-mgs.8 share/man/man8/strake-mds.8 share/man/man8/strake-oss.8; do
 	[ -s "$T/root/usr/local/$file" ] || fail "make install left out $file"
 done
+for page in "$T/root"/usr/local/share/man/man8/*; do
+	grep -q '^\.SH SYNOPSIS' "$page" || fail "there is nothing in $page"
+done
 for helper in mount.strake mount.fuse.strake umount.strake umount.fuse.strake; do
 	target=$(readlink "$T/root$SBIN/$helper") || fail "make install left out $SBIN/$helper"
 	[ -x "$T/root$target" ] || fail "$SBIN/$helper points to $target, which was not installed"
