@@ -32,6 +32,8 @@ shown() { awk -v path="$1" -v n="$2" '$2 == path { print $n }' /proc/mounts; }
 is_shown() { [ -n "$(shown "$1" 1)" ]; }
 # The process that serves, or served last, a mount point.
 daemon_of() { grep -lx "mountpoint = $1" /run/strake/mounts/* 2>/dev/null | sed 's,.*/,,'; }
+# It may still write: its entry goes when all is written and its session closed, it itself a moment later.
+is_entered() { [ -e "/run/strake/mounts/$1" ]; }
 # It has been told that it is unmounted.
 is_leaving() { grep -qs "^leaving" "/run/strake/mounts/$1"; }
 
