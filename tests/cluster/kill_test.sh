@@ -40,5 +40,6 @@ restart "everything"
 
 touch "$T/stop"
 wait "$hammer" || { cat "$T/hammer.out"; fail "hammer"; }
+intact "$T/c" || fail "it is not as it must be"
 strake cluster stop "$T/c" >/dev/null || fail "stop"
 strake-mds --check -d "$T/c/mds0" >"$T/check" 2>&1 || { cat "$T/check"; fail "the MDT's state is not consistent"; }

@@ -4,6 +4,8 @@
 # functions is ended and removed when it exits, also when it fails. Needs root. Waits for events, never for time to pass.
 # It runs in a mount namespace of its own, and has no mounts of others there: a copy of a mount keeps it alive when it is
 # unmounted elsewhere, so tests that run at the same time would hold up each other's ends.
+# What runs at its end is to be as it must be: `strake fsck` finds nothing. A test that breaks things on purpose, and leaves
+# them so, says why in NO_FSCK.
 # $BUILD is what is tested, $SCALE (percent) how much work is done; of a failed test the logs are kept in $LOGS, and
 # everything in $T if $KEEP is set.
 # shellcheck shell=bash
@@ -58,12 +60,32 @@ descendants() {
 	done
 }
 
+# runs DIR: all of that cluster's servers.
+runs() {
+	strake cluster status "$1" --json 2>/dev/null | python3 -c '
+import json, sys
+status = json.load(sys.stdin)
+servers = [server for role in ("mgs", "mds", "oss") for server in status[role]]
+sys.exit(not all(server["running"] and server["state"] in ("up", "full", "degraded") for server in servers))' 2>/dev/null
+}
+
+# intact DIR: of a cluster that runs: all of it is as it must be.
+intact() {
+	timeout 120 strake -m "$(field "$1" mgs 0 address)" fsck >"$T/fsck.out" 2>&1 && return
+	echo "$NAME: fsck says $?:" >&2
+	head -n 40 "$T/fsck.out" >&2
+	return 1
+}
+
 cleanup() {
 	status=$?
 	trap - EXIT INT TERM
 	disown -a
 	for pid in $PIDS $(descendants $$); do kill -9 "$pid"; done 2>/dev/null
 	for mount in $MOUNTS; do timeout 60 strake umount "$mount" >/dev/null 2>&1 || umount -l "$mount" 2>/dev/null; done
+	for cluster in $CLUSTERS; do
+		[ "$status" != 0 ] || [ -n "${NO_FSCK:-}" ] || ! runs "$cluster" || intact "$cluster" || status=1
+	done
 	for cluster in $CLUSTERS; do
 		timeout 120 strake cluster stop "$cluster" >"$T/stop.out" 2>&1 || { cat "$T/stop.out" >&2; status=1; }
 	done

@@ -78,3 +78,4 @@ ip netns exec "$tag" ip link set p4 up
 wait "$copy" || fail "cp across a cut"
 cmp -s "$T/data" "$T/c1/h" || fail "other bytes after a cut"
 for c in c0 c1; do strake umount "$T/$c" || fail "umount on $c"; done
+on c0 strake -m $MGS --key "$key" fsck >"$T/fsck.out" 2>&1 || fail "fsck: $(cat "$T/fsck.out")"
