@@ -2,6 +2,7 @@
  * The client's data path beside OSTs that forget at a restart what was not committed, and an MDT that cuts and replaces
  * files for others: what is sent again and what never, in which order, and what is read meanwhile.
  */
+#include "client/data/ahead.h"
 #include "client/data/internal.h"
 #include "client/worker.h"
 #include "common/bulk_sums.h"
@@ -17,14 +18,15 @@ static struct {
 	uint8_t bytes[ROOM], stable[ROOM];
 	uint32_t length[FAKE_OSTS]; /* of the objects */
 	uint64_t instance[FAKE_OSTS];
-	uint64_t cut;                 /* that they have heard of */
-	int refuse;                   /* WRITEs, with this error */
-	bool lags;                    /* they have not heard of new content */
-	uint16_t hold;                /* keep requests of this opcode */
-	bool commit_held;             /* it is made, and not answered */
-	unsigned int bad_sums;        /* so many READs more come broken */
-	char order[256];              /* Write, Commit, Size, sTable size, Log */
-	uint64_t end, blocks, age_ns; /* of the last SIZE */
+	uint64_t cut;                    /* that they have heard of */
+	int refuse;                      /* WRITEs, with this error */
+	bool swallow;                    /* what is written goes into objects that nobody reads any more */
+	uint16_t hold;                   /* keep requests of this opcode */
+	bool commit_held;                /* it is made, and not answered */
+	unsigned int broken;             /* so many READs more come broken, */
+	uint32_t broken_from, broken_to; /* of those in this range */
+	char order[256];                 /* Write, Commit, Size, sTable size, Log, Punch, eXit: CLOSE */
+	uint64_t end, blocks, age_ns;    /* of the last SIZE */
 	bool kill_suid;
 } osts;
 
@@ -67,10 +69,9 @@ static void answer_write(struct request *request)
 {
 	const Strake__WriteRequest *write = (const Strake__WriteRequest *)request->body;
 	const Strake__Cut *cut = write->object->cut;
-	uint32_t ost = (uint32_t)write->object->seq;
+	uint32_t ost = (uint32_t)write->object->seq % FAKE_OSTS;
 	Strake__WriteReply reply = STRAKE__WRITE_REPLY__INIT;
 
-	assert(ost < FAKE_OSTS && write->offset + request->bulk->size <= STRIPE);
 	assert(bulk_sums_check(write->offset, request->bulk->data, request->header.bulk_len, write->sums, write->n_sums,
 			       NULL) == 0);
 	if (osts.refuse < 0) {
@@ -80,14 +81,15 @@ static void answer_write(struct request *request)
 	if (cut && cut->number > osts.cut)
 		osts_cut(cut->number, cut->start, cut->end);
 	reply.instance = osts.instance[ost];
-	if (write->object->gen != cluster->inodes[1].gen && osts.lags) {
-		fake_reply(request, &reply.base); /* into objects that nobody reads any more */
+	if (osts.swallow) {
+		fake_reply(request, &reply.base);
 		return;
 	}
 	if (write->object->gen != cluster->inodes[1].gen || (cut ? cut->number : 0) < osts.cut) {
 		service_reply_error(request, -ESTALE);
 		return;
 	}
+	assert(write->object->seq < FAKE_OSTS && write->offset + request->header.bulk_len <= STRIPE);
 	memcpy(osts.bytes + ost * STRIPE + write->offset, request->bulk->data, request->header.bulk_len);
 	if (osts.length[ost] < write->offset + request->header.bulk_len)
 		osts.length[ost] = write->offset + request->header.bulk_len;
@@ -128,9 +130,9 @@ static void answer_read(struct request *request)
 		assert(body.n_sums <= 300);
 		body.sums = sums;
 		bulk_sums_make(read->offset, reply.bulk, 1, sums);
-		if (osts.bad_sums > 0) {
-			osts.bad_sums--;
-			sums[0] ^= 1;
+		if (osts.broken > 0 && read->offset >= osts.broken_from && read->offset < osts.broken_to) {
+			osts.broken--;
+			*(char *)bulk->data ^= 1;
 		}
 	}
 	service_reply(request, &reply);
@@ -153,6 +155,19 @@ static void note_size(const struct request *request)
 	osts.blocks = size->blocks;
 	osts.age_ns = size->age_ns;
 	osts.kill_suid = size->has_kill_suid && size->kill_suid;
+}
+
+static void punch(struct fake *fake, struct request *request)
+{
+	const Strake__PunchRequest *asked = (const Strake__PunchRequest *)request->body;
+	struct fake_inode *inode = &fake->inodes[1];
+	uint64_t before = inode->data_version;
+
+	inode->cut++;
+	inode->cut_start = asked->start;
+	inode->cut_end = asked->end;
+	fake_changed(fake, inode);
+	fake_reply_attr(request, inode, before);
 }
 
 static bool serve(struct fake *fake, struct request *request)
@@ -180,6 +195,13 @@ static bool serve(struct fake *fake, struct request *request)
 	case OP_SYNC:
 		note('L');
 		return false;
+	case OP_PUNCH:
+		note('P');
+		punch(fake, request);
+		return true;
+	case OP_CLOSE:
+		note('X');
+		return false;
 	default:
 		return false;
 	}
@@ -197,7 +219,7 @@ static struct file *open_file(int flags)
 	return opened;
 }
 
-static void begin(struct fake *fake)
+static void begin_with(struct fake *fake, uint64_t memory_max)
 {
 	struct fs_config config;
 
@@ -208,9 +230,15 @@ static void begin(struct fake *fake)
 	fake->inodes[1].fixed = true;
 	fake->hook = serve;
 	fake_config(fake, &config);
+	config.memory_max = memory_max;
 	fake_mount(fake, &config, &mount);
 	file = open_file(O_RDWR);
 	direct = open_file(O_RDWR | O_DIRECT);
+}
+
+static void begin(struct fake *fake)
+{
+	begin_with(fake, UINT64_C(1) << 30);
 }
 
 static void end(void)
@@ -454,6 +482,8 @@ END_TEST
 /* Newer bytes for the same place are on their way: only the rest is sent again. */
 static void newer_body(struct fake *fake)
 {
+	char got[1];
+
 	begin(fake);
 	put_out(0, "oldold");
 	osts.hold = OP_WRITE;
@@ -465,12 +495,61 @@ static void newer_body(struct fake *fake)
 	let_write_go();
 	assert(finish() == 0);
 	assert(fsync_file() == 0 && is_at(osts.stable, 0, "newold"));
+
+	/* Or they have not set out yet. */
+	put_text(0, "OLDOLD");
+	put_out(8000, "end");
+	lose(0);
+	put_text(1, "NEW");
+	assert(get(direct, 4000, got, 1) == 1);
+	assert(fsync_file() == 0 && is_at(osts.stable, 0, "ONEWLD"));
 	end();
 }
 
 START_TEST(what_is_sent_again_does_not_cover_what_is_newer)
 {
 	fake_run(newer_body);
+}
+END_TEST
+
+static void write_two_fiber(void *arg)
+{
+	put(direct, 0, "two", 3);
+	*(bool *)arg = true;
+}
+
+/* Bytes for a place that others are on their way to wait for them, so that no order of arrival brings old ones back. */
+static void same_place_body(struct fake *fake)
+{
+	bool over = false;
+
+	begin(fake);
+	osts.hold = OP_WRITE;
+	put_text(0, "one");
+	put_text(8192, "elsewhere");
+	put_text(16384, "elsewhere");
+	start(flush_fiber);
+	assert(fiber_start(fake->loop, write_two_fiber, &over) == 0);
+	while (!is_at(extent_data(file->inode->data->dirty.count > 0 ? file->inode->data->dirty.items[0]
+								     : file->inode->data->flight.items[0]),
+		      0, "two"))
+		fiber_sleep_ms(1);
+	for (int i = 0; i < 20; i++)
+		fiber_yield();
+	assert(fake->held_count == 3 && !over); /* there are senders enough */
+	osts.hold = 0;
+	while (fake->held_count > 0)
+		answer_write(fake->held[--fake->held_count]);
+	assert(is_at(osts.bytes, 0, "one"));
+	while (!over)
+		fiber_sleep_ms(1);
+	assert(finish() == 0 && is_at(osts.bytes, 0, "two"));
+	end();
+}
+
+START_TEST(one_write_at_a_time_for_a_place)
+{
+	fake_run(same_place_body);
 }
 END_TEST
 
@@ -687,7 +766,7 @@ static void stale_body(struct fake *fake)
 	writes = fake->asked[OP_WRITE];
 	replace_elsewhere();
 	learn();
-	osts.lags = true;
+	osts.swallow = true;
 	let_write_go();
 	assert(finish() == 0 && fsync_file() == 0 && nothing_held());
 	assert(fake->asked[OP_WRITE] == writes && all_are(0, 100, 0));
@@ -833,6 +912,49 @@ START_TEST(fsync_is_write_commit_size_and_log)
 }
 END_TEST
 
+/* What was written before a punch is punched, what comes after is not; and room behind the end only grows the file. */
+static void space_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+
+	begin(fake);
+	put_letters(0, 'a', 8000);
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1000, 2000) == 0);
+	assert(strcmp(osts.order, "WSP") == 0);
+	put_letters(1500, 'b', 10);
+	assert(fsync_file() == 0 && all_are(0, 1000, 'a') && all_are(1000, 1500, 0) && all_are(1500, 1510, 'b') &&
+	       all_are(1510, 3000, 0) && all_are(3000, 8000, 'a') && known_size() == 8000);
+	assert(fs_fallocate(file, &ctx, 0, 0, 10000) == 0 && osts.end == 10000 && known_size() == 10000);
+	osts.end = 0;
+	assert(fs_fallocate(file, &ctx, 0, 0, 5000) == 0 && osts.end == 0 && known_size() == 10000);
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_KEEP_SIZE, 0, 20000) == 0 && known_size() == 10000);
+	assert(all_are(0, 1000, 'a') && all_are(3000, 8000, 'a'));
+	end();
+}
+
+START_TEST(a_punch_takes_what_was_written_before_it)
+{
+	fake_run(space_body);
+}
+END_TEST
+
+static bool see_attr(void *arg, const struct dir_entry *entry)
+{
+	if (entry->ino == 2)
+		*(bool *)arg = entry->attr != NULL;
+	return true;
+}
+
+/* Does a listing give the file's attributes? */
+static bool listed_with_attr(void)
+{
+	struct fs_ctx ctx = root_ctx();
+	bool with = false;
+
+	assert(fs_readdir(mount.fs, &ctx, 1, 0, true, see_attr, &with) == 0);
+	return with;
+}
+
 static void report_body(struct fake *fake)
 {
 	struct fs_ctx ctx = root_ctx(), writer = { .uid = 1, .kill_suid = true };
@@ -841,9 +963,10 @@ static void report_body(struct fake *fake)
 	/* What is dirty yet is the next report's business. */
 	put_text(0, "12345");
 	assert(data_write_out(file->inode, &ctx) == 0);
+	assert(!listed_with_attr()); /* not as the MDT knows them */
 	put_text(8192, "more");
 	assert(data_report_size(file->inode, &ctx, false) == 0 && osts.end == 5);
-	assert(flush() == 0 && osts.end == 8196 && !osts.kill_suid);
+	assert(flush() == 0 && osts.end == 8196 && !osts.kill_suid && listed_with_attr());
 
 	/* Blocks are no more than the file can have; the time is the write's, not the report's. */
 	put_letters(0, 'x', 8192);
@@ -861,9 +984,25 @@ static void report_body(struct fake *fake)
 	end();
 }
 
+/* Closed without a flush: the MDT hears of the size before it hears that nobody writes. */
+static void close_body(struct fake *fake)
+{
+	begin(fake);
+	fs_release(direct);
+	direct = NULL;
+	put_text(0, "x");
+	fs_release(file);
+	file = NULL;
+	while (fake->asked[OP_CLOSE] == 0)
+		fiber_sleep_ms(5);
+	assert(strcmp(osts.order, "WSX") == 0);
+	end();
+}
+
 START_TEST(a_report_tells_what_is_on_the_osts)
 {
 	fake_run(report_body);
+	fake_run(close_body);
 }
 END_TEST
 
@@ -901,17 +1040,11 @@ static void many_writes(void *arg)
 /* With OSTs that commit nothing, writers wait. */
 static void memory_body(struct fake *fake)
 {
-	struct fs_config config;
+	const uint64_t bound = (1 << 20) / 4 * 3;
 	struct fs_stats stats;
 	uint64_t most = 0;
 
-	begin(fake);
-	end();
-	fake_config(fake, &config);
-	config.memory_max = 1 << 20;
-	fake_mount(fake, &config, &mount);
-	file = open_file(O_RDWR);
-	direct = open_file(O_RDWR | O_DIRECT);
+	begin_with(fake, 1 << 20);
 	osts.hold = OP_COMMIT;
 	assert(fiber_start(fake->loop, many_writes, NULL) == 0);
 	while (fake->held_count == 0)
@@ -919,7 +1052,7 @@ static void memory_body(struct fake *fake)
 	for (int i = 0; i < 20; i++)
 		fiber_sleep_ms(5);
 	fs_stats(mount.fs, &stats);
-	assert(!writer_over && stats.bytes_held <= config.memory_max / 4 * 3);
+	assert(!writer_over && stats.bytes_held <= bound);
 	osts.hold = 0;
 	fake->held_count = 0;
 	answer_commit(fake->held[0], 0);
@@ -928,16 +1061,53 @@ static void memory_body(struct fake *fake)
 		most = stats.bytes_held > most ? stats.bytes_held : most;
 		fiber_sleep_ms(1);
 	}
-	assert(most <= config.memory_max / 4 * 3);
+	assert(most <= bound);
 	assert(fsync_file() == 0 && nothing_held());
 	for (unsigned int i = 0; i < 300; i++)
 		assert(all_are(i * 8192, (i + 1) * 8192, (uint8_t)i));
+	/* Bytes over bytes that are dirty yet take no more. */
+	put_letters(0, 'x', 8192);
+	put_letters(100, 'y', 8000);
+	assert(fsync_file() == 0 && nothing_held());
+	end();
+}
+
+static void large_writes(void *arg)
+{
+	static char block[512 * 1024];
+
+	(void)arg;
+	for (unsigned int i = 0; i < 40; i++)
+		put(file, i * sizeof(block), block, sizeof(block));
+	writer_over = true;
+}
+
+/* One file does not take it all: with OSTs that do not answer, its writers wait for them. */
+static void dirty_body(struct fake *fake)
+{
+	begin(fake);
+	writer_over = false;
+	osts.hold = OP_WRITE;
+	assert(fiber_start(fake->loop, large_writes, NULL) == 0);
+	while (fake->held_count < DATA_SENDERS_MAX)
+		fiber_sleep_ms(1);
+	for (int i = 0; i < 20; i++)
+		fiber_sleep_ms(5);
+	assert(!writer_over && file->inode->data->dirty.bytes <= DATA_DIRTY_MAX + 512 * 1024);
+	osts.hold = 0;
+	osts.swallow = true;
+	while (fake->held_count > 0)
+		answer_write(fake->held[--fake->held_count]);
+	while (!writer_over)
+		fiber_sleep_ms(1);
+	assert(fsync_file() == 0 && nothing_held());
 	end();
 }
 
 START_TEST(writers_wait_for_memory)
 {
 	fake_run(memory_body);
+	fake_run(dirty_body);
 }
 END_TEST
 
@@ -951,16 +1121,27 @@ static void sums_body(struct fake *fake)
 
 	begin(fake);
 	put_out(0, "hello");
-	osts.bad_sums = 2;
+	osts.broken = 2;
+	osts.broken_to = STRIPE;
 	assert(reads(direct, 0, "hello") && fake->asked[OP_READ] == 3);
-	osts.bad_sums = 1000;
+	osts.broken = 1000;
 	assert(fs_read(direct, &ctx, 0, 5, got, &result) == -EIO);
-	osts.bad_sums = 0;
+	osts.broken = 0;
 	assert(reads(direct, 0, "hello"));
 
 	/* Where the object ends before the file does, there are zeros. */
 	put_out(STRIPE, "x");
 	assert(get(direct, 3, got, 4) == 4 && memcmp(got, "lo\0\0", 4) == 0);
+
+	/* Others have made it longer, and what is known of it is old. */
+	cut_elsewhere(1, STRIPE + 5, END);
+	memcpy(osts.bytes + STRIPE, "xmore", 5);
+	osts.length[1] = 5;
+	assert(get(direct, STRIPE, got, 5) == 1);
+	pthread_mutex_lock(&file->inode->lock);
+	file->inode->attr_expires_ns = 0;
+	pthread_mutex_unlock(&file->inode->lock);
+	assert(reads(direct, STRIPE, "xmore"));
 
 	/* Replaced by others meanwhile: the new content. */
 	replace_elsewhere();
@@ -1036,11 +1217,56 @@ START_TEST(read_ahead_never_gives_old_bytes)
 }
 END_TEST
 
+/* What came broken ahead of its time is asked for again, when it is wanted; also by who waits for it. */
+static void broken_ahead_body(struct fake *fake)
+{
+	begin(fake);
+	fill_stripe('a');
+	osts.broken = 3; /* all tries of a unit */
+	osts.broken_to = AHEAD_UNIT;
+	assert(piece_is(0, 'a') && osts.broken == 0);
+	osts.broken = 1000;
+	osts.broken_from = AHEAD_UNIT;
+	osts.broken_to = STRIPE;
+	fill_stripe('b');
+	for (unsigned int i = 0; i < 4; i++)
+		assert(piece_is(i * PIECE, 'b'));
+	while (osts.broken > 997)
+		fiber_sleep_ms(1);
+	osts.broken = 0;
+	assert(piece_is(4 * PIECE, 'b') && piece_is(5 * PIECE, 'b'));
+	end();
+}
+
+START_TEST(broken_read_ahead_is_not_given)
+{
+	fake_run(broken_ahead_body);
+}
+END_TEST
+
+static void ahead_memory_body(struct fake *fake)
+{
+	begin_with(fake, 8 * AHEAD_UNIT);
+	fill_stripe('a');
+	for (unsigned int i = 0; i < STRIPE / PIECE; i++) {
+		assert(piece_is(i * PIECE, 'a'));
+		assert(atomic_load(&mount.fs->data->ahead) <= 2 * AHEAD_UNIT);
+	}
+	end();
+}
+
+START_TEST(read_ahead_is_bounded)
+{
+	fake_run(ahead_memory_body);
+}
+END_TEST
+
 UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_does_not_cover_what_is_newer,
-	  a_commit_covers_what_was_answered_before_it, what_others_cut_away_is_not_sent_again,
-	  what_is_sent_again_while_it_is_cut_stays_cut, what_was_not_answered_is_newer_than_a_cut,
-	  what_cuts_unheard_of_may_have_taken_is_an_error, an_answer_counts_only_for_the_gen_and_cut_in_force,
-	  what_others_have_written_since_is_not_covered, what_an_ost_refuses_is_told_once,
-	  a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
-	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole,
-	  read_ahead_never_gives_old_bytes)
+	  one_write_at_a_time_for_a_place, a_commit_covers_what_was_answered_before_it,
+	  what_others_cut_away_is_not_sent_again, what_is_sent_again_while_it_is_cut_stays_cut,
+	  what_was_not_answered_is_newer_than_a_cut, what_cuts_unheard_of_may_have_taken_is_an_error,
+	  an_answer_counts_only_for_the_gen_and_cut_in_force, what_others_have_written_since_is_not_covered,
+	  what_an_ost_refuses_is_told_once, a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
+	  a_punch_takes_what_was_written_before_it, a_report_tells_what_is_on_the_osts, nothing_is_held_for_long,
+	  writers_wait_for_memory, what_is_read_is_whole, read_ahead_never_gives_old_bytes,
+	  broken_read_ahead_is_not_given, read_ahead_is_bounded)

@@ -66,7 +66,7 @@ struct fake {
 
 	unsigned int asked[0x400]; /* by opcode */
 	uint64_t session, instance;
-	uint32_t slots_granted;
+	uint32_t slots_granted, lease_ms;
 	bool reclaim;               /* the next RENEW asks for it */
 	unsigned int reclaimed;     /* inodes of the last RECLAIM */
 	unsigned int closed_inodes; /* of the last CLOSE */
@@ -243,7 +243,7 @@ static void fake_session_open(struct fake *fake, struct request *request)
 		fake->inodes[i].opened = 0;
 	reply.session = fake->session;
 	reply.slots = fake->slots_granted;
-	reply.lease_ms = 30000;
+	reply.lease_ms = fake->lease_ms;
 	reply.root_ino = 1;
 	reply.fs_uuid = (ProtobufCBinaryData){ .len = UUID_SIZE, .data = fake->fs_uuid.bytes };
 	fake_reply(request, &reply.base);
@@ -397,7 +397,8 @@ static void fake_mdt_answer(struct fake *fake, struct request *request)
 		const Strake__SizeRequest *asked = (const Strake__SizeRequest *)request->body;
 
 		inode = fake_find(fake, asked->ino);
-		inode->size = asked->end;
+		if (inode->size < asked->end)
+			inode->size = asked->end;
 		inode->unsure = inode->written;
 		inode->version = ++fake->version;
 		if (!asked->wrote)
@@ -556,7 +557,9 @@ static void fake_run(void (*body)(struct fake *fake))
 	struct uuid none = { 0 };
 
 	logger_init("test", LOGGER_ERROR);
-	fake = (struct fake){ .body = body, .session = 40, .instance = 1, .slots_granted = 64, .ost_instance = 7 };
+	fake = (struct fake){
+		.body = body, .session = 40, .instance = 1, .slots_granted = 64, .lease_ms = 30000, .ost_instance = 7
+	};
 	key_make(&fake.key);
 	uuid_make(&fake.fs_uuid);
 	uuid_make(&fake.mdt_uuid);
