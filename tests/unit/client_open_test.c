@@ -493,6 +493,12 @@ static void readdir_body(struct fake *fake)
 		assert(listing.count == 102);
 		assert(fake->asked[OP_READDIR] == 3); /* pages of 40, whatever the pieces */
 	}
+	for (uint64_t ino = 2; ino <= 101; ino++) {
+		struct inode *inode = inode_find(mount.fs->inodes, ino);
+
+		assert(inode != NULL && inode->lookups == 1); /* the kernel knows them now */
+		inode_put(inode);
+	}
 	for (uint64_t ino = 2; ino <= 101; ino++)
 		fs_forget(mount.fs, ino, 1);
 	assert(inode_find(mount.fs->inodes, 2) == NULL);
@@ -505,9 +511,72 @@ START_TEST(a_directory_is_read_in_pieces_and_asked_for_in_pages)
 }
 END_TEST
 
+struct search {
+	const char *name;
+	uint64_t last;
+	unsigned int most;
+	bool found;
+};
+
+static bool look_at(void *arg, const struct dir_entry *entry)
+{
+	struct search *search = arg;
+
+	if (search->most-- == 0)
+		return false;
+	search->last = entry->cookie;
+	search->found |=
+		entry->name_len == strlen(search->name) && memcmp(entry->name, search->name, entry->name_len) == 0;
+	return true;
+}
+
+/* Is it among the next `most` entries after *cookie, which goes on? */
+static bool is_listed(struct fs *fs, uint64_t *cookie, unsigned int most, const char *name)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct search search = { .name = name, .most = most, .last = *cookie };
+
+	assert(fs_readdir(fs, &ctx, 1, *cookie, false, look_at, &search) == 0);
+	*cookie = search.last;
+	return search.found;
+}
+
+/* What others have changed: from the start at once, further on when the directory is known to be another. */
+static void changed_body(struct fake *fake)
+{
+	struct fs_config config;
+	struct fake_mount mount;
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr;
+	uint64_t cookie = 0;
+	char name[16];
+
+	for (unsigned int i = 0; i < 30; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		fake_make(fake, name, S_IFREG | 0644);
+	}
+	fake_config(fake, &config);
+	fake_mount(fake, &config, &mount);
+	assert(is_listed(mount.fs, &cookie, 100, "f5"));
+	snprintf(fake->inodes[6].name, sizeof(fake->inodes[6].name), "new5");
+	cookie = 0;
+	assert(is_listed(mount.fs, &cookie, 10, "new5"));
+	snprintf(fake->inodes[21].name, sizeof(fake->inodes[21].name), "new20");
+	fake_changed(fake, &fake->inodes[0]);
+	assert(fs_getattr(mount.fs, &ctx, 1, true, &attr) == 0);
+	assert(is_listed(mount.fs, &cookie, 100, "new20"));
+	fake_unmount(&mount);
+}
+
+START_TEST(what_others_change_in_a_directory_is_listed)
+{
+	fake_run(changed_body);
+}
+END_TEST
+
 UNIT_MAIN("client_open", fsync_asks_the_mdt_only_for_what_is_not_stable,
 	  modes_are_told_when_they_grow_and_when_they_are_gone, closes_are_sent_together,
 	  a_refused_open_leaves_nothing_behind, a_restarted_mdt_is_told_again_at_once,
 	  a_lost_tail_of_the_log_shows_at_once, a_reply_that_comes_late_is_no_loss, create_opens_without_asking_twice,
 	  unsure_sizes_come_from_the_osts, pages_are_kept_over_opens,
-	  a_directory_is_read_in_pieces_and_asked_for_in_pages)
+	  a_directory_is_read_in_pieces_and_asked_for_in_pages, what_others_change_in_a_directory_is_listed)
