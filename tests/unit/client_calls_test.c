@@ -270,6 +270,26 @@ START_TEST(a_lost_session_is_joined_again_once_and_open_files_reclaimed)
 }
 END_TEST
 
+/* Nobody asks for anything: the lease is kept all the same. */
+static void renew_body(struct fake *fake)
+{
+	struct fs_config config;
+	struct fake_mount mount;
+
+	fake->lease_ms = 300;
+	fake_config(fake, &config);
+	fake_mount(fake, &config, &mount);
+	while (fake->asked[OP_SESSION_RENEW] < 12) /* a few are asked for by the peers that have connected */
+		fiber_sleep_ms(5);
+	fake_unmount(&mount);
+}
+
+START_TEST(the_lease_is_renewed)
+{
+	fake_run(renew_body);
+}
+END_TEST
+
 /* --- slots ---------------------------------------------------------------------------------------------------------------- */
 
 static unsigned int most_held;
@@ -465,6 +485,6 @@ END_TEST
 UNIT_MAIN("client_calls", mount_opens_one_session_and_closes_it, nothing_is_asked_in_a_session_that_was_closed,
 	  who_gives_no_sign_of_life_is_told, a_subdirectory_is_the_root_and_errors_have_words,
 	  a_lost_answer_is_asked_for_again_in_the_same_slot, eagain_is_asked_again_as_a_new_request,
-	  a_lost_session_is_joined_again_once_and_open_files_reclaimed, no_more_requests_than_slots_are_under_way,
-	  an_interrupted_call_returns_and_its_slot_goes_on, a_soft_mount_gives_up_after_its_time,
-	  the_roots_attributes_are_told_without_the_mdt)
+	  a_lost_session_is_joined_again_once_and_open_files_reclaimed, the_lease_is_renewed,
+	  no_more_requests_than_slots_are_under_way, an_interrupted_call_returns_and_its_slot_goes_on,
+	  a_soft_mount_gives_up_after_its_time, the_roots_attributes_are_told_without_the_mdt)
