@@ -75,7 +75,9 @@ static void names_body(struct real *real)
 	struct fs_ctx ctx = root_ctx();
 	struct attr dir, attr, other;
 	struct names names = { 0 };
+	struct file *opened;
 	char target[64];
+	bool keep;
 	uint64_t root, file;
 	size_t len;
 
@@ -88,6 +90,7 @@ static void names_body(struct real *real)
 	assert(fs_mkdir(mount.fs, &ctx, root, "dir", 3, 0777, &dir) == -EEXIST);
 	file = make_file(mount.fs, dir.ino, "file");
 	assert(lookup(mount.fs, dir.ino, "file", &attr) == 0 && attr.ino == file && S_ISREG(attr.mode));
+	assert(fs_create(mount.fs, &ctx, dir.ino, "file", 4, 0644, O_RDWR | O_EXCL, &attr, &opened, &keep) == -EEXIST);
 	assert(fs_mknod(mount.fs, &ctx, dir.ino, "fifo", 4, S_IFIFO | 0666, 0, &attr) == 0);
 	assert(S_ISFIFO(attr.mode) && (attr.mode & 0777) == 0644);
 	assert(fs_mknod(mount.fs, &ctx, dir.ino, "null", 4, S_IFCHR | 0600, 0x103, &attr) == 0);
@@ -139,7 +142,9 @@ static void attributes_body(struct real *real)
 	struct real_mount mount;
 	struct fs_ctx ctx = root_ctx(), user = user_ctx(1000), other = user_ctx(1001);
 	struct attr attr,
-		set = { .mode = 04755, .uid = 1000, .gid = 1000, .size = 12345, .mtime_ns = 77, .atime_ns = 66 };
+		set = { .mode = 04755, .uid = 1000, .gid = 1000, .size = 12345, .mtime_ns = 77, .atime_ns = 66 },
+		give = set;
+	const gid_t groups[] = { 76, 77 };
 	struct statvfs statvfs;
 	struct file *file;
 	uint64_t root, ino;
@@ -155,6 +160,11 @@ static void attributes_body(struct real *real)
 	assert(attr.uid == 1000 && attr.gid == 1000);
 	assert(fs_setattr(mount.fs, &user, ino, SETATTR_MODE, &set, &attr) == 0 && (attr.mode & 07777) == 04755);
 	assert(fs_setattr(mount.fs, &other, ino, SETATTR_MODE, &set, &attr) == -EPERM);
+	give.gid = 77;
+	assert(fs_setattr(mount.fs, &user, ino, SETATTR_GID, &give, &attr) == -EPERM);
+	user.groups = groups;
+	user.group_count = 2;
+	assert(fs_setattr(mount.fs, &user, ino, SETATTR_GID, &give, &attr) == 0 && attr.gid == 77);
 	assert(fs_setattr(mount.fs, &ctx, ino, SETATTR_ATIME | SETATTR_MTIME, &set, &attr) == 0);
 	assert(attr.mtime_ns == 77 && attr.atime_ns == 66);
 	assert(fs_setattr(mount.fs, &ctx, ino, SETATTR_MTIME_NOW, &set, &attr) == 0 && attr.mtime_ns > 1000);
