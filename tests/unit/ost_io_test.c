@@ -498,6 +498,49 @@ START_TEST(few_descriptors_suffice)
 }
 END_TEST
 
+static bool read_over;
+
+static void read_fiber(void *arg)
+{
+	(void)arg;
+	assert(text_is(a, 0, "x"));
+	read_over = true;
+}
+
+/* Buffers are bounded; who gets none waits for one. */
+static void bounded_buffers(void)
+{
+	static const size_t sizes[] = { 1, 512 * 1024, DATA_POOL_MAX };
+	struct bulk *held[1000];
+	size_t count = 0, bytes = 0;
+
+	assert(write_text(a, 0, "x") == 0);
+	for (size_t i = 0; i < 3; i++) {
+		while ((held[count] = data_pool_get(ost->buffers, sizes[i]))) {
+			bytes += held[count++]->size;
+			assert(bytes <= 72 * MIB && count < 1000);
+		}
+	}
+	assert(fiber_start(loop, read_fiber, NULL) == 0);
+	while (ost->running == 0)
+		fiber_sleep_ms(1);
+	for (int i = 0; i < 20; i++)
+		fiber_yield();
+	assert(!read_over);
+	for (size_t i = 0; i < count; i++)
+		held[i]->release(held[i]);
+	while (!read_over)
+		fiber_sleep_ms(1);
+}
+
+START_TEST(buffers_are_bounded_and_waited_for)
+{
+	fixture_format();
+	fixture_run(bounded_buffers);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
 /* --- commit and glimpse -------------------------------------------------------------------------------------------------- */
 
 static void totals_body(void)
@@ -1068,8 +1111,8 @@ END_TEST
 
 UNIT_MAIN("ost_io", writes_are_read_back, nonsense_is_refused, wrong_sums_store_nothing, random_reads_and_writes,
 	  reads_without_sums_leave_by_sendfile, a_cut_does_not_disturb_what_is_being_sent,
-	  what_a_gone_peer_left_is_thrown_away, overlapping_writes_do_not_mix, few_descriptors_suffice, sizes_are_told,
-	  all_files_are_committed, committed_survives_a_kill, what_is_committed_is_on_the_disk,
-	  a_commit_covers_what_came_before_it, a_failed_sync_changes_the_instance, disk_errors_are_the_objects,
-	  a_lost_object_is_an_error, another_osts_or_a_broken_directory_is_refused, stopping_waits_for_what_runs,
-	  holes_are_found, a_full_disk_is_an_ordinary_answer)
+	  what_a_gone_peer_left_is_thrown_away, overlapping_writes_do_not_mix, few_descriptors_suffice,
+	  buffers_are_bounded_and_waited_for, sizes_are_told, all_files_are_committed, committed_survives_a_kill,
+	  what_is_committed_is_on_the_disk, a_commit_covers_what_came_before_it, a_failed_sync_changes_the_instance,
+	  disk_errors_are_the_objects, a_lost_object_is_an_error, another_osts_or_a_broken_directory_is_refused,
+	  stopping_waits_for_what_runs, holes_are_found, a_full_disk_is_an_ordinary_answer)
