@@ -17,3 +17,17 @@ wait
 say "peak $(peak) KiB"
 [ "$(peak)" -lt $((128 * 1024)) ] || fail "the client has used $(peak) KiB with memory=64M"
 for i in 1 2 3; do expect "size" $((256 << 20)) "$(stat -c %s "$T/m2/f$i")"; done
+
+# Files that are gone are forgotten.
+now() { awk '/^VmRSS/ { print $2 }' "/proc/$pid/status"; }
+come_and_go() {
+	python3 -c '
+import os, sys
+for i in range(3000): os.close(os.open(f"{sys.argv[1]}/gone{i}", os.O_CREAT | os.O_WRONLY))
+for i in range(3000): os.unlink(f"{sys.argv[1]}/gone{i}")' "$T/m2" || fail "files that come and go"
+}
+come_and_go
+before=$(now)
+for round in 1 2 3; do come_and_go; done
+say "$before KiB, then $(now) KiB"
+[ $(($(now) - before)) -lt 2048 ] || fail "the client keeps what is gone: $before KiB, then $(now) KiB"

@@ -68,8 +68,8 @@ chown 0:77 a/b
 touch a/b/inherits
 mkdir a/b/sub
 expect "group from a setgid directory" "77 77 2755" "$(stat -c %g a/b/inherits) $(stat -c '%g %a' a/b/sub)"
-(umask 027; touch a/masked; mkdir a/maskedd)
-expect "umask" "640 750" "$(stat -c %a a/masked a/maskedd | paste -sd' ')"
+(umask 027; touch a/masked; mkdir a/maskedd; mkfifo a/maskedf)
+expect "umask" "640 750 640" "$(stat -c %a a/masked a/maskedd a/maskedf | paste -sd' ')"
 
 # somebody else
 mkdir -m 700 private
@@ -80,6 +80,13 @@ setpriv --reuid 4711 --regid 4711 --clear-groups bash -c 'cat private/secret' 2>
 setpriv --reuid 4711 --regid 4711 --clear-groups rm -f sticky/mine 2>/dev/null && fail "removed from a sticky directory"
 setpriv --reuid 4711 --regid 4711 --clear-groups bash -c 'echo hi >sticky/theirs && rm sticky/theirs' || fail "own file in a sticky directory"
 
+# who writes to a program takes its privileges away, root alone does not
+install -m 6755 -o 4711 -g 4711 /dev/null a/program
+echo x >>a/program
+expect "mode after root has written" 6755 "$(stat -c %a a/program)"
+setpriv --reuid 4711 --regid 4711 --clear-groups bash -c 'echo x >>a/program' || fail "writing to one's own program"
+expect "mode after its owner has written" 755 "$(stat -c %a a/program)"
+
 # extended attributes
 setfattr -n user.colour -v blue a/one
 setfattr -n trusted.note -v t a/one
@@ -88,6 +95,22 @@ setfattr -x user.colour a/one
 getfattr -n user.colour a/one 2>/dev/null && fail "a removed xattr is there"
 head -c 60000 /dev/zero | tr '\0' v >"$T/value"
 python3 -c 'import os, sys; os.setxattr("a/one", "user.big", open(sys.argv[1], "rb").read()); assert len(os.getxattr("a/one", "user.big")) == 60000' "$T/value" || fail "a large xattr"
+
+# fsync of a directory waits for the MDT's log
+python3 - "$(field "$T/c" mds 0 pid)" <<'PY' || fail "fsync of a directory"
+import os, signal, sys, threading
+mds = int(sys.argv[1])
+fd = os.open("a", os.O_RDONLY | os.O_DIRECTORY)
+os.mkdir("a/fresh")
+os.kill(mds, signal.SIGSTOP)
+sync = threading.Thread(target=os.fsync, args=(fd,))
+sync.start()
+sync.join(0.5)
+waits = sync.is_alive()
+os.kill(mds, signal.SIGCONT)
+sync.join()
+assert waits
+PY
 
 # a large directory, listed while it changes
 mkdir many
