@@ -16,6 +16,9 @@ mknod "$src/dev" b 7 200
 truncate -s 20M "$src/sparse"
 printf data | dd of="$src/sparse" bs=1 seek=10000000 conv=notrunc 2>/dev/null
 setfattr -n user.tag -v value "$src/big" 2>/dev/null && tagged=1
+echo program >"$src/capable"
+chown 10:20 "$src/capable" # which would take the capability away
+setfattr -n security.capability -v 0x0100000200200000000000000000000000000000 "$src/capable" 2>/dev/null && capable=1
 chmod 4711 "$src/big"
 chmod 1770 "$src/empty"
 chown -h 10:20 "$src/big" "$src/soft" "$src/empty"
@@ -28,12 +31,55 @@ same "$src" "$T/m/tree"
 expect "root's time" "$(stat -c %.9Y "$src")" "$(stat -c %.9Y "$T/m/tree")"
 [ -z "${tagged:-}" ] || expect "xattr" value "$(getfattr --only-values -n user.tag "$T/m/tree/big")"
 [ "$(stat -c %b "$T/m/tree/sparse")" -lt 20000 ] || fail "the hole was filled"
+capability() { getfattr --absolute-names -e hex -n security.capability "$1/capable" | grep security; }
+[ -z "${capable:-}" ] || expect "capability" "$(capability "$src")" "$(capability "$T/m/tree")"
 client get -r /tree "$T/back" >"$T/out" || fail "get -r"
 same "$src" "$T/back"
+[ -z "${tagged:-}" ] || expect "xattr that came back" value "$(getfattr --absolute-names --only-values -n user.tag "$T/back/big")"
+[ -z "${capable:-}" ] || expect "capability that came back" "$(capability "$src")" "$(capability "$T/back")"
 [ "$(stat -c %b "$T/back/sparse")" -lt 20000 ] || fail "the hole was filled on the way back"
 client put -r "$src" /tree 2>"$T/err" && fail "put over something that exists"
 grep -q "exists" "$T/err" || fail "wrong words: $(cat "$T/err")"
 client put "$src" /other 2>/dev/null && fail "put of a directory without -r"
+expect "device" "7,c8 7,c8" "$(stat -c %t,%T "$T/m/tree/dev" "$T/back/dev" | paste -sd' ')"
+
+# What is there is replaced with -f only.
+client put "$src/deep/small" /tree/big 2>"$T/err" && fail "put over a file"
+grep -q "exists" "$T/err" && cmp -s "$src/big" "$T/m/tree/big" || fail "put over a file: $(cat "$T/err")"
+client get /tree/deep/small "$T/back/big" 2>"$T/err" && fail "get over a file"
+grep -q "exists" "$T/err" && cmp -s "$src/big" "$T/back/big" || fail "get over a file: $(cat "$T/err")"
+client put -f "$src/deep/small" /tree/big >"$T/out" && cmp -s "$src/deep/small" "$T/m/tree/big" || fail "put -f"
+client get -f /tree/deep/small "$T/back/big" >"$T/out" && cmp -s "$src/deep/small" "$T/back/big" || fail "get -f"
+
+# Others than root do not hand on what is not theirs to give: they own the copy, without the privileges.
+chmod 755 "$T"
+install -d -m 755 "$T/programs"
+install -m 6755 "$src/deep/small" "$T/programs/program"
+install -m 600 -o 65534 "$T/c/mgs/cluster.key" "$T/nobody.key"
+install -d -m 1777 "$T/m/public" "$T/public"
+nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups strake -m "$MGS" --key "$T/nobody.key" client "$@"; }
+nobody put -r "$T/programs" /public/put >"$T/out" || fail "put -r by others than root"
+expect "put by others than root" "755 65534" "$(stat -c '%a %u' "$T/m/public/put/program")"
+client put -r "$T/programs" /programs >"$T/out" || fail "put -r"
+nobody get -r /programs "$T/public/get" >"$T/out" || fail "get -r by others than root"
+expect "got by others than root" "755 65534" "$(stat -c '%a %u' "$T/public/get/program")"
+
+# Until it is whole nobody else sees into a copy, nor when it never becomes that: ended while its source, in a mount whose
+# OSTs do not answer, keeps it waiting.
+client put "$src/deep/small" /tree/cold >"$T/out" && mkdir "$T/m/cold" && mv "$T/m/tree/cold" "$T/m/cold/cold" || fail "put"
+osts=$(for i in 0 1 2; do field "$T/c" oss $i pid; done)
+# shellcheck disable=SC2086 # a list
+kill -STOP $osts
+strake -m "$MGS" client put -r "$T/m/cold" /cold.put >"$T/out" 2>&1 &
+putting=$!
+PIDS="$PIDS $putting"
+copied() { [ -n "$(ls -A "$T/m/cold.put" 2>/dev/null)" ]; }
+await "the copy to be there" copied
+kill -9 "$putting"
+# shellcheck disable=SC2086 # a list
+kill -CONT $osts
+expect "modes of an unfinished copy" "700 600" "$(stat -c %a "$T/m/cold.put" "$T/m/cold.put/cold" | paste -sd' ')"
+for name in public programs cold cold.put; do client rm -r /$name >"$T/out" || fail "rm -r /$name"; done
 
 client put -S 1M -c 2 "$src/big" /striped >"$T/out" || fail "put -S -c"
 client stat /striped >"$T/stat" || fail "stat"

@@ -18,6 +18,10 @@ dd if=/dev/zero of="$T/m/big" bs=1M count=200 conv=fsync 2>"$T/err" && fail "200
 grep -qi "no space" "$T/err" || fail "wrong error: $(cat "$T/err")"
 cmp -s "$T/data" "$T/m/before" || fail "what was there is damaged"
 rm "$T/m/big" || fail "rm on a full filesystem"
+head -c 200M /dev/zero >"$T/zeros"
+strake -m "$MGS" client put "$T/zeros" /big 2>"$T/err" && fail "put of 200 MB onto 64 MB"
+grep -qi "no space" "$T/err" || fail "put said: $(cat "$T/err")"
+rm -f "$T/m/big" || fail "rm on a full filesystem"
 writable() { cp "$T/data" "$T/m/after" 2>/dev/null && sync "$T/m/after" 2>/dev/null; }
 await "room again" writable
 cmp -s "$T/data" "$T/m/after" || fail "written after"
