@@ -281,6 +281,7 @@ static int setattr_ask(struct inode *inode, struct fs_ctx *ctx, unsigned int fie
 	request.cred = &cred;
 	request.ino = inode->ino;
 	setattr_fill(&request, fields, attr);
+	inode_change_begins(inode);
 	err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
 	if (err == 0) {
 		reply = (const Strake__AttrReply *)call.reply;
@@ -294,6 +295,7 @@ static int setattr_ask(struct inode *inode, struct fs_ctx *ctx, unsigned int fie
 			pthread_mutex_unlock(&inode->lock);
 		}
 	}
+	inode_change_ends(inode);
 	call_release(&call);
 	return err < 0 ? err : inode_settle_size(inode, ctx, asked_ns, ret_attr);
 }

@@ -259,8 +259,7 @@ int inode_table_distrust(struct inode_table *table)
 	return 0;
 }
 
-/* own: nobody but us has changed the content since the attributes that are known. */
-static void attr_become(struct inode *inode, const struct attr *attr, uint64_t asked_ns, bool own)
+void inode_set_attr(struct inode *inode, const struct attr *attr, uint64_t asked_ns)
 {
 	const struct fs_config *config = &inode->fs->config;
 	struct attr before;
@@ -279,16 +278,11 @@ static void attr_become(struct inode *inode, const struct attr *attr, uint64_t a
 	if (!inode->attr_valid || attr->version != before.version || expires_ns > inode->attr_expires_ns ||
 	    attr->size_unsure)
 		inode->attr_expires_ns = expires_ns;
-	if (attr->size_unsure || (!own && attr->data_version != before.data_version))
+	if (attr->size_unsure)
 		data_others_write(inode);
 	if (inode->data != NULL && inode->attr_valid && !attr_same_content(&before, &inode->attr))
 		data_attr_changed(inode, &before, &inode->attr);
 	inode->attr_valid = true;
-}
-
-void inode_set_attr(struct inode *inode, const struct attr *attr, uint64_t asked_ns)
-{
-	attr_become(inode, attr, asked_ns, false);
 }
 
 int inode_take_attr(struct inode *inode, const Strake__Attr *wire, uint64_t asked_ns, struct attr *ret_attr)
@@ -320,7 +314,23 @@ void inode_note_own_change(struct inode *inode, uint64_t data_before, const stru
 {
 	if (inode->pages_valid && data_before != 0 && data_before == inode->pages_data_version)
 		pages_become(inode, now);
-	attr_become(inode, now, asked_ns, data_before != 0 && data_before == inode->attr.data_version);
+	data_own_change(inode, data_before, now->data_version);
+	inode_set_attr(inode, now, asked_ns);
+}
+
+void inode_change_begins(struct inode *inode)
+{
+	pthread_mutex_lock(&inode->lock);
+	inode->changes_asked++;
+	pthread_mutex_unlock(&inode->lock);
+}
+
+void inode_change_ends(struct inode *inode)
+{
+	pthread_mutex_lock(&inode->lock);
+	inode->changes_asked--;
+	fiber_wake_all(&inode->changed);
+	pthread_mutex_unlock(&inode->lock);
 }
 
 bool inode_keep_pages(struct inode *inode, const struct attr *attr)

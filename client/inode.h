@@ -64,6 +64,8 @@ struct inode {
 		uint64_t older_until_ns; /* ... another state, before */
 	} entry;
 
+	unsigned int changes_asked; /* of the content, not answered: inode_change_begins() */
+
 	struct inode_data *data; /* NULL until the first read or write */
 };
 
@@ -116,6 +118,12 @@ int inode_fix_layout(struct inode *inode, struct fs_ctx *ctx, struct attr *ret_a
  * attributes over too. data_before 0: the reply did not say. inode->lock is held.
  */
 void inode_note_own_change(struct inode *inode, uint64_t data_before, const struct attr *now, uint64_t asked_ns);
+/*
+ * Around a request that changes the content (SIZE, SETATTR, PUNCH), its answer and what is made of that: meanwhile others'
+ * answers may show the data_version that is of our making. They take the lock.
+ */
+void inode_change_begins(struct inode *inode);
+void inode_change_ends(struct inode *inode);
 /* At an open with fresh attributes: may the kernel keep its pages? From here on they are filled from attr. lock held.
  */
 bool inode_keep_pages(struct inode *inode, const struct attr *attr);

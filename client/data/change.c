@@ -71,6 +71,20 @@ void data_attr_changed(struct inode *inode, const struct attr *before, const str
 	fiber_wake_all(&inode->changed);
 }
 
+/* --- versions of the content --------------------------------------------------------------------------------------- */
+
+void data_own_change(struct inode *inode, uint64_t before, uint64_t now)
+{
+	struct inode_data *data = inode->data;
+
+	if (data == NULL || before == 0)
+		return;
+	if (data->own_version == before)
+		data->own_version = now;
+	if (data->committed_version == before)
+		data->committed_version = now;
+}
+
 /* --- other writers ----------------------------------------------------------------------------------------------- */
 
 void data_others_write(struct inode *inode)

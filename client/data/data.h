@@ -66,7 +66,9 @@ uint32_t data_error_mark(const struct inode *inode);
 /* The attributes have changed: what was replaced or cut away is dropped. inode->lock is held. */
 void data_attr_changed(struct inode *inode, const struct attr *before, const struct attr *now);
 
-/* Others have written, or have it open for writing. inode->lock is held. */
+/* A change of our own took the content from one data_version to another. inode->lock is held. */
+void data_own_change(struct inode *inode, uint64_t before, uint64_t now);
+/* Others have it open for writing. inode->lock is held. */
 void data_others_write(struct inode *inode);
 
 /* What a reader here must see. inode->lock is held. */

@@ -55,7 +55,12 @@ struct inode_data {
 	uint64_t sent_end;  /* likewise of what is on the OSTs: what may be reported */
 	uint64_t own_bytes; /* written since the last report */
 	bool report, reporting, kill_suid, flushing;
-	bool shared; /* others may have written since the oldest of what is held: it is not sent again blindly */
+	/*
+	 * Since the oldest of what is held others had it open for writing; the data_version then, and what we made of it. It is
+	 * not sent again blindly if others may have written.
+	 */
+	bool shared;
+	uint64_t own_version;
 	uint64_t oldest_dirty_ns, last_write_ns;
 	uint64_t oldest_answer_ns;
 	uint64_t committed_version; /* data_version that others' bytes were committed of; our own are in the sets */

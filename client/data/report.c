@@ -29,9 +29,6 @@ int data_take_own_change(struct inode *inode, uint64_t asked_ns, const Strake__A
 	if (err == 0) {
 		pthread_mutex_lock(&inode->lock);
 		inode_note_own_change(inode, reply->data_version_before, &attr, asked_ns);
-		if (inode->data != NULL && reply->data_version_before != 0 &&
-		    reply->data_version_before == inode->data->committed_version)
-			inode->data->committed_version = attr.data_version;
 		pthread_mutex_unlock(&inode->lock);
 	}
 	return err;
@@ -78,11 +75,14 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 		data->reporting = true;
 		pthread_mutex_unlock(&inode->lock);
 
+		inode_change_begins(inode);
 		err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
 		if (err == 0) {
 			err = data_take_own_change(inode, asked_ns, (const Strake__AttrReply *)call.reply);
 			reported = err == 0;
-		} else if (err == -ESTALE && tries < DATA_STALE_RETRIES) {
+		}
+		inode_change_ends(inode);
+		if (err == -ESTALE && tries < DATA_STALE_RETRIES) {
 			struct attr attr;
 
 			err = report_pause(inode, ctx, tries);

@@ -101,6 +101,24 @@ static int data_send(struct inode *inode, struct fs_ctx *ctx, struct extent *ext
 }
 
 /*
+ * Have others written since the oldest of what is held, or may they have? The MDT is asked. What it shows may be of our own
+ * making before the answer that says so is here: that one is waited for.
+ */
+static int data_ask_shared(struct inode *inode, struct fs_ctx *ctx, bool *ret_shared)
+{
+	const struct inode_data *data = inode->data;
+	struct attr attr;
+	int err = inode_fetch_attr(inode, ctx, true, &attr);
+
+	pthread_mutex_lock(&inode->lock);
+	while (err == 0 && inode->attr.data_version != data->own_version && inode->changes_asked > 0)
+		err = data_wait(inode, ctx);
+	*ret_shared = data->shared || inode->attr.data_version != data->own_version;
+	pthread_mutex_unlock(&inode->lock);
+	return err;
+}
+
+/*
  * Bytes that the OST had answered before it became another instance, which may have lost them. Where nobody else can have
  * written since they are sent again. Else that could cover what is newer: they count as written if they are still there,
  * and as lost if they are not.
@@ -108,16 +126,12 @@ static int data_send(struct inode *inode, struct fs_ctx *ctx, struct extent *ext
 static int data_send_again(struct inode *inode, struct fs_ctx *ctx, struct extent *extent, const struct attr *attr,
 			   struct layout_piece piece, uint64_t *ret_instance)
 {
-	struct attr now;
 	uint8_t *there;
 	bool shared;
-	int err = inode_fetch_attr(inode, ctx, true, &now);
+	int err = data_ask_shared(inode, ctx, &shared);
 
 	if (err < 0)
 		return err;
-	pthread_mutex_lock(&inode->lock);
-	shared = inode->data->shared;
-	pthread_mutex_unlock(&inode->lock);
 	if (!shared)
 		return data_send(inode, ctx, extent, attr, piece, ret_instance);
 

@@ -25,9 +25,11 @@ static int space_punch(struct file *file, struct fs_ctx *ctx, uint64_t start, ui
 	request.ino = inode->ino;
 	request.start = start;
 	request.end = end;
+	inode_change_begins(inode);
 	err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
 	if (err == 0)
 		err = data_take_own_change(inode, asked_ns, (const Strake__AttrReply *)call.reply);
+	inode_change_ends(inode);
 	call_release(&call);
 	return err;
 }

@@ -235,8 +235,10 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 		return err;
 	}
 	was_clean = path->dirty.count == 0 && !path->report;
-	if (path->dirty.count + path->flight.count + path->uncommitted.count == 0)
+	if (path->dirty.count + path->flight.count + path->uncommitted.count == 0) {
 		path->shared = false;
+		path->own_version = inode->attr.data_version;
+	}
 	path->stamp++;
 	path->version++;
 	err = data_accept(path, offset, data, size, owner);

@@ -23,6 +23,7 @@ static struct {
 	bool swallow;                    /* what is written goes into objects that nobody reads any more */
 	uint16_t hold;                   /* keep requests of this opcode */
 	bool commit_held;                /* it is made, and not answered */
+	uint64_t size_before;            /* data_version before a SIZE that is made, and not answered */
 	unsigned int broken;             /* so many READs more come broken, */
 	uint32_t broken_from, broken_to; /* of those in this range */
 	char order[256];                 /* Write, Commit, Size, sTable size, Log, Punch, eXit: CLOSE */
@@ -191,7 +192,12 @@ static bool serve(struct fake *fake, struct request *request)
 		return true;
 	case OP_SIZE:
 		note_size(request);
-		return false;
+		if (osts.hold != OP_SIZE)
+			return false;
+		osts.size_before = fake->inodes[1].data_version;
+		fake->inodes[1].size = osts.end;
+		fake_changed(fake, &fake->inodes[1]);
+		return fake_hold(fake, request);
 	case OP_SYNC:
 		note('L');
 		return false;
@@ -826,6 +832,48 @@ START_TEST(what_others_have_written_since_is_not_covered)
 }
 END_TEST
 
+static bool read_over;
+
+static void read_fiber(void *arg)
+{
+	(void)arg;
+	assert(reads(direct, 0, "first"));
+	read_over = true;
+}
+
+/* What the MDT shows may be of our own making, though we have not been told so yet. */
+static void overtaken_body(struct fake *fake)
+{
+	unsigned int asked;
+
+	begin(fake);
+	put_out(0, "first");
+	put_text(100, "second");
+	osts.hold = OP_SIZE;
+	start(flush_fiber);
+	learn();
+	lose(0);
+	asked = fake->asked[OP_GETATTR];
+	read_over = false;
+	assert(fiber_start(fake->loop, read_fiber, NULL) == 0);
+	while (fake->asked[OP_GETATTR] == asked)
+		fiber_sleep_ms(1);
+	osts.hold = 0;
+	fake->held_count = 0;
+	fake_reply_attr(fake->held[0], &fake->inodes[1], osts.size_before);
+	assert(finish() == 0);
+	while (!read_over)
+		fiber_sleep_ms(1);
+	assert(fsync_file() == 0 && is_at(osts.stable, 0, "first") && is_at(osts.stable, 100, "second"));
+	end();
+}
+
+START_TEST(an_own_change_that_is_seen_before_its_answer_is_not_others)
+{
+	fake_run(overtaken_body);
+}
+END_TEST
+
 /* --- errors ------------------------------------------------------------------------------------------------------------- */
 
 /* What an OST refuses is told by the next close or fsync of each handle, once, and does not come later. */
@@ -1266,7 +1314,8 @@ UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_
 	  what_others_cut_away_is_not_sent_again, what_is_sent_again_while_it_is_cut_stays_cut,
 	  what_was_not_answered_is_newer_than_a_cut, what_cuts_unheard_of_may_have_taken_is_an_error,
 	  an_answer_counts_only_for_the_gen_and_cut_in_force, what_others_have_written_since_is_not_covered,
-	  what_an_ost_refuses_is_told_once, a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
+	  an_own_change_that_is_seen_before_its_answer_is_not_others, what_an_ost_refuses_is_told_once,
+	  a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
 	  a_punch_takes_what_was_written_before_it, a_report_tells_what_is_on_the_osts, nothing_is_held_for_long,
 	  writers_wait_for_memory, what_is_read_is_whole, read_ahead_never_gives_old_bytes,
 	  broken_read_ahead_is_not_given, read_ahead_is_bounded)
