@@ -10,7 +10,8 @@
  *     freeze N before|after        at the N-th event from now, before or after it takes effect, answer nobody any more; the
  *                                  command is answered then. N 0: at once. Whoever lives on it can be killed now.
  *     cut POLICY SEED              the power goes: whoever still waits gets an error, what survives is mounted anew. POLICY:
- *                                  nothing (of what was not synced), everything, or some, drawn from SEED.
+ *                                  nothing (of what was not synced), everything, or some, drawn from SEED. Or kept: the
+ *                                  power stays, all is as it was, synced or not.
  *
  * It promises what POSIX does and no more. Of a file, contents by page and size are durable when the file was synced; its
  * name when the directory was. Every page has its durable contents and the last few versions written since; one of them
@@ -30,6 +31,7 @@
 #include <limits.h>
 #include <linux/falloc.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,8 +48,8 @@
 #define PAGE          4096u
 #define VERSIONS      4 /* of a page or a size that were not synced: more replace the last but one */
 #define TIMEOUT       86400.0
-#define FREEZE_MAX_MS 300000 /* then nobody will come any more */
-#define CAPACITY      (UINT64_C(512) << 20)
+#define FREEZE_MAX_MS 300000                /* then nobody will come any more */
+#define CAPACITY      (UINT64_C(256) << 20) /* small, since an MDT's log segments are a part of it */
 
 struct page {
 	struct page *older; /* NULL: this version is durable */
@@ -88,7 +90,7 @@ struct node {
 	struct change *changes, **last_change;
 };
 
-enum policy { NOTHING, EVERYTHING, SOME };
+enum policy { NOTHING, EVERYTHING, SOME, KEPT };
 
 static struct {
 	const char *mount;
@@ -770,8 +772,11 @@ static const struct fuse_lowlevel_ops operations = {
 
 /* --- commands --------------------------------------------------------------------------------------------------------- */
 
+/* The last order counts. */
 static void command_freeze(int fd, uint64_t n, const char *when)
 {
+	if (lossy.waiter >= 0)
+		answer(lossy.waiter, "another freeze was asked for\n");
 	lossy.waiter = fd;
 	lossy.freeze_at = n == 0 ? 0 : lossy.events + n;
 	lossy.freeze_after = strcmp(when, "after") == 0;
@@ -794,7 +799,8 @@ static void command_cut(int fd, enum policy policy, uint64_t seed)
 {
 	fuse_session_unmount(lossy.session);
 	fuse_session_destroy(lossy.session);
-	cut(policy, seed);
+	if (policy != KEPT)
+		cut(policy, seed);
 	mount_it();
 	if (lossy.waiter >= 0)
 		answer(lossy.waiter, "cut before\n");
@@ -806,7 +812,7 @@ static void command_cut(int fd, enum policy policy, uint64_t seed)
 
 static void command(int fd)
 {
-	static const char *const policies[] = { "nothing", "everything", "some" };
+	static const char *const policies[] = { "nothing", "everything", "some", "kept" };
 	char line[256], word[16] = "", argument[16] = "", last[32] = "";
 	ssize_t n = read(fd, line, sizeof(line) - 1);
 
@@ -816,7 +822,7 @@ static void command(int fd)
 		answer(fd, "%" PRIu64 "\n", lossy.events);
 		return;
 	}
-	if (strcmp(word, "freeze") == 0 && lossy.waiter < 0 && !lossy.frozen) {
+	if (strcmp(word, "freeze") == 0 && !lossy.frozen) {
 		command_freeze(fd, strtoull(argument, NULL, 10), last);
 		return;
 	}
@@ -916,6 +922,7 @@ int main(int argc, char **argv)
 	if (fork() != 0)
 		_exit(0);
 	setsid();
+	signal(SIGPIPE, SIG_IGN); /* whoever asked may be gone */
 	serve(listener);
 	_exit(0);
 }
