@@ -33,6 +33,7 @@ struct fuse_server {
 	/* Called once, on a worker, when the kernel has ended the connection (unmount). */
 	void (*ended)(struct fuse_server *server);
 	_Atomic bool over;
+	_Atomic uint64_t help_until_ns; /* the first worker alone is not enough until then (worker.c) */
 
 	/* INTERRUPTs, by the unique id of the request they mean, that may have come before it was entered anywhere. */
 	pthread_mutex_t early_lock;     /* guards the two below */

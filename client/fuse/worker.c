@@ -3,11 +3,19 @@
  *
  * A request's bytes are read into a whole device buffer. A large WRITE keeps the buffer (its bytes go on to the OSTs
  * from there); of anything else the bytes are copied into the request and the buffer is read into again, warm.
+ *
+ * Who reads: the first worker, until it finds that it has been busy most of the time (follow.h); then the others, too,
+ * for a while. If all of them waited for the device, each request that comes while the first one is about to sleep
+ * would wake another, on another CPU, and the first one for nothing besides.
+ *
+ * Where it reads: where a single thread sends one small request after the other, on that thread's CPU. Then each waits
+ * for the other by turns, and a wake-up across CPUs costs several times what the request does.
  */
 #include "client/fuse/caller.h"
 #include "client/fuse/request.h"
 #include "common/bulk.h"
 #include "common/fiber.h"
+#include "common/follow.h"
 #include "common/logger.h"
 
 #include <assert.h>
@@ -22,6 +30,7 @@
 #define KEEP_BUFFER_MIN (64u * 1024)
 #define READ_BATCH      64 /* requests taken before the loop looks elsewhere */
 #define TABLE_SIZE      1024
+#define HELP_MS         50   /* so long a worker helps */
 #define CALLER_LOOK_MS  250  /* so often callers that got a signal are looked at */
 #define CALLER_GRACE_MS 2000 /* an answer that comes in this time is in time for anybody */
 
@@ -37,7 +46,11 @@ struct fuse_worker {
 	struct bulk *buffer;
 	struct fiber_queue idle; /* stop waits for the last request */
 	unsigned int running;
-	bool ended;
+	bool stopping;
+
+	struct follow follow; /* its caller, where there is but one */
+	struct loop_post help_post;
+	atomic_bool helping; /* it reads the device, or is going to; not of the first worker */
 
 	pthread_mutex_t lock; /* guards table and started: INTERRUPT comes by any worker */
 	struct fuse_request *table[TABLE_SIZE];
@@ -224,6 +237,62 @@ static void interrupt(struct fuse_server *server, uint64_t unique)
 	}
 }
 
+/* --- who reads, and where ---------------------------------------------------------------------------------------- */
+
+/* Of all workers that wait for the device only one is woken per request, the first one if it waits. */
+static int device_watch(struct fuse_worker *worker)
+{
+	return loop_watch_add(worker->loop, &worker->watch, EPOLLIN | EPOLLEXCLUSIVE);
+}
+
+static void help_begin(struct loop_post *post)
+{
+	struct fuse_worker *worker =
+		(struct fuse_worker *)(void *)((char *)post - offsetof(struct fuse_worker, help_post));
+
+	if (worker->stopping || device_watch(worker) < 0)
+		atomic_store(&worker->helping, false);
+}
+
+/* What comes from here on the first worker is told of: it stands before us in the device's queue. */
+static void help_end(struct fuse_worker *worker)
+{
+	loop_watch_remove(&worker->watch);
+	atomic_store(&worker->helping, false);
+}
+
+static void call_help(struct fuse_server *server, uint64_t now_ns)
+{
+	atomic_store(&server->help_until_ns, now_ns + HELP_MS * NSEC_PER_MSEC);
+	for (unsigned int i = 1; i < server->worker_count; i++) {
+		struct fuse_worker *worker = server->workers[i];
+
+		if (worker != NULL && !atomic_exchange(&worker->helping, true))
+			loop_post(worker->loop, &worker->help_post);
+	}
+}
+
+static void judge_load(struct fuse_worker *worker)
+{
+	uint64_t now_ns = clock_ns();
+	struct follow_verdict verdict = follow_judge(&worker->follow, now_ns, follow_cpu_ns());
+
+	if (verdict.busy)
+		call_help(worker->server, now_ns);
+	follow_to(&worker->follow, verdict.whom != 0 ? caller_cpu((uint32_t)verdict.whom) : -1);
+}
+
+/* What it moves between the kernel and us. */
+static uint64_t bytes_of(const struct fuse_in_header *header, const uint8_t *args, size_t len)
+{
+	struct fuse_read_in in;
+
+	if (header->opcode != FUSE_READ || len < sizeof(in))
+		return len;
+	memcpy(&in, args, sizeof(in));
+	return in.size;
+}
+
 /* --- serving ----------------------------------------------------------------------------------------------------- */
 
 static void request_free(struct fuse_request *request)
@@ -349,6 +418,9 @@ static void serve(struct fuse_worker *worker, size_t size)
 	if (size < sizeof(header))
 		return;
 	memcpy(&header, bytes, sizeof(header));
+	if (follow_note(&worker->follow, header.pid, bytes_of(&header, bytes + sizeof(header), size - sizeof(header)),
+			loop_now_ns(worker->loop)))
+		judge_load(worker);
 	if (serve_at_once(worker, &header, bytes + sizeof(header), size - sizeof(header)))
 		return;
 	request = request_new(worker, &header, size - sizeof(header));
@@ -369,17 +441,12 @@ static void device_ended(struct fuse_worker *worker)
 	struct fuse_server *server = worker->server;
 
 	loop_watch_remove(&worker->watch);
-	worker->ended = true;
 	if (!atomic_exchange(&server->over, true))
 		server->ended(server);
 }
 
-static void device_ready(struct loop_watch *watch, uint32_t events)
+static void device_read(struct fuse_worker *worker)
 {
-	struct fuse_worker *worker =
-		(struct fuse_worker *)(void *)((char *)watch - offsetof(struct fuse_worker, watch));
-
-	(void)events;
 	for (unsigned int i = 0; i < READ_BATCH; i++) {
 		ssize_t n;
 
@@ -403,6 +470,17 @@ static void device_ready(struct loop_watch *watch, uint32_t events)
 	}
 }
 
+static void device_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct fuse_worker *worker =
+		(struct fuse_worker *)(void *)((char *)watch - offsetof(struct fuse_worker, watch));
+
+	(void)events;
+	device_read(worker);
+	if (worker->index > 0 && loop_now_ns(worker->loop) > atomic_load(&worker->server->help_until_ns))
+		help_end(worker);
+}
+
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
 static void worker_set_started(struct fuse_worker *worker, int result)
@@ -418,11 +496,9 @@ static void worker_begin(void *arg)
 	struct fuse_worker *worker = arg;
 	int err = worker_new(worker->server->fs, worker->loop, worker->index, &worker->worker);
 
-	if (err == 0) {
-		worker->watch = (struct loop_watch){ .fd = worker->fd, .ready = device_ready };
-		/* Of all workers that wait for the device only one is woken per request. */
-		err = loop_watch_add(worker->loop, &worker->watch, EPOLLIN | EPOLLEXCLUSIVE);
-	}
+	worker->watch = (struct loop_watch){ .fd = worker->fd, .ready = device_ready };
+	if (err == 0 && worker->index == 0)
+		err = device_watch(worker);
 	worker_set_started(worker, err);
 	if (err < 0)
 		loop_stop(worker->loop);
@@ -432,6 +508,7 @@ static void *worker_thread(void *arg)
 {
 	struct fuse_worker *worker = arg;
 
+	follow_begin(&worker->follow);
 	if (fiber_start(worker->loop, worker_begin, worker) < 0)
 		worker_set_started(worker, -ENOMEM);
 	else
@@ -478,6 +555,7 @@ int fuse_worker_start(struct fuse_server *server, int fd, unsigned int index)
 	worker->server = server;
 	worker->index = index;
 	worker->start_result = 1;
+	worker->help_post.run = help_begin;
 	worker->callers.expired = callers_due;
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_cond_init(&worker->started, NULL);
@@ -510,6 +588,7 @@ static void worker_end(void *arg)
 {
 	struct fuse_worker *worker = arg;
 
+	worker->stopping = true;
 	loop_watch_remove(&worker->watch);
 	/* The kernel waits for none of them any more; what waits for a server that is away would wait for ever. */
 	for (size_t i = 0; i < TABLE_SIZE; i++)
