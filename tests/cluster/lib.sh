@@ -77,6 +77,13 @@ intact() {
 	return 1
 }
 
+# The ledgers of OSTs that were killed and will not come back (oss/README.md).
+forget_ledgers() {
+	find "$T" -name identity -exec grep -lx "role = ost" {} + 2>/dev/null | while read -r identity; do
+		rm -f "/dev/shm/strake-ost-$(sed -n 's/^target = //p' "$identity")"
+	done
+}
+
 cleanup() {
 	status=$?
 	trap - EXIT INT TERM
@@ -109,6 +116,7 @@ cleanup() {
 		awk -v t="$T/" 'index($2, t) == 1 { print $2 }' /proc/mounts | while read -r m; do umount -l "$m"; done
 		status=1
 	fi
+	forget_ledgers
 	if [ "$status" != 0 ] && [ -n "${KEEP:-}" ]; then say "kept: $T" >&2; else rm -rf "$T"; fi
 	exit "$status"
 }
