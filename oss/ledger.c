@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -54,14 +53,12 @@ static int map(struct ledger *ledger, const struct uuid *target)
 
 int ledger_open(const char *dir, const struct uuid *target, struct ledger **ret_ledger)
 {
-	size_t room = strlen(dir) + UUID_STRING_SIZE + 16;
-	struct ledger *ledger = calloc(1, sizeof(*ledger) + room);
-	char name[UUID_STRING_SIZE];
+	struct ledger *ledger = calloc(1, sizeof(*ledger));
 	int err;
 
 	if (!ledger)
 		return -ENOMEM;
-	snprintf(ledger->path, room, "%s/strake-ost-%s", dir, uuid_format(target, name));
+	ledger_path(dir, target, ledger->path);
 	ledger->fd = open(ledger->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (ledger->fd < 0) {
 		err = -errno;

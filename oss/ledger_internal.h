@@ -2,6 +2,7 @@
 #ifndef STRAKE_OSS_LEDGER_INTERNAL_H
 #define STRAKE_OSS_LEDGER_INTERNAL_H
 
+#include "common/ledger_path.h"
 #include "oss/ledger.h"
 
 #define LEDGER_MAGIC       UINT64_C(0x31676c6b61727473) /* "strakgl1" */
@@ -39,7 +40,7 @@ struct ledger {
 	struct ledger_header *header;
 	uint8_t *ring;
 	uint64_t settled; /* nothing before it is running */
-	char path[];
+	char path[LEDGER_PATH_SIZE];
 };
 
 /* The record at a position, pads left out; NULL at the end or where there is nonsense. *position is then behind it. */

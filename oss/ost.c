@@ -2,6 +2,7 @@
 
 #include "common/address.h"
 #include "common/fiber.h"
+#include "common/ledger_path.h"
 #include "oss/ost_file.h"
 #include "oss/ost_object.h"
 
@@ -20,7 +21,6 @@
 #include <unistd.h>
 
 #define SLOTS_PER_SESSION_MAX 1024
-#define LEDGER_DIR            "/dev/shm"
 
 static uint64_t boot_clock_ns(void)
 {

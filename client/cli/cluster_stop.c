@@ -7,6 +7,7 @@
 #include "client/cli/mountinfo.h"
 #include "client/cli/unmount.h"
 #include "client/key_find.h"
+#include "common/ledger_path.h"
 #include "common/loop.h"
 
 #include <errno.h>
@@ -42,6 +43,19 @@ static int see_the_end(const struct process *process, const char *name, uint64_t
 	return CLI_FAILED;
 }
 
+/* An OST that was killed leaves its ledger behind, for its next start: without it clients send again what they hold. */
+static void forget_ledger(const struct cluster *cluster, const struct cluster_member *member)
+{
+	char dir[PATH_MAX], path[LEDGER_PATH_SIZE], error[PATH_MAX + 256];
+	struct identity identity;
+
+	cluster_member_path(cluster, member, "", "", dir);
+	if (identity_read(dir, &identity, error, sizeof(error)) < 0)
+		return;
+	ledger_path(LEDGER_DIR, &identity.target, path);
+	unlink(path);
+}
+
 /* All members of a role, together. */
 static int stop_members(struct cluster *cluster, enum role role)
 {
@@ -60,8 +74,11 @@ static int stop_members(struct cluster *cluster, enum role role)
 		if (member->running)
 			status |= see_the_end(&member->process, member->name, deadline_ns);
 		cluster_member_path(cluster, member, "run/", ".pid", path);
-		if (!process_is_alive(&member->process))
-			unlink(path);
+		if (process_is_alive(&member->process))
+			continue;
+		unlink(path);
+		if (role == ROLE_OST)
+			forget_ledger(cluster, member);
 	}
 	return status;
 }

@@ -33,6 +33,17 @@ crash oss 1
 strake cluster start "$T/c" >/dev/null || fail "starting what is missing"
 expect "content after a lost OSS" "first words" "$(cat "$T/m/file")"
 
+# A killed OST leaves a ledger for its next start, a stopped cluster nothing.
+ledgers() { for dir in "$T"/c/ost*; do ls "/dev/shm/strake-ost-$(sed -n 's/^target = //p' "$dir/identity")"; done 2>/dev/null; }
+if [ "$(stat -f -c %T /dev/shm)" = tmpfs ]; then
+	expect "ledgers" 3 "$(ledgers | wc -l)"
+	grep -q "nothing is lost" "$T/c/log/ost1.log" || fail "the killed OST thinks that something is lost"
+fi
+crash oss 2
+strake cluster stop "$T/c" >/dev/null || fail "stop of what partly runs"
+expect "ledgers of a stopped cluster" "" "$(ledgers)"
+strake cluster start "$T/c" --mount "$T/m" >/dev/null || fail "third start"
+
 # A mount that lives on in another namespace only is none here.
 unshare -m sleep 1000 &
 other=$!
