@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_SIZE ((off_t)LEDGER_HEADER_SIZE + LEDGER_SIZE)
+#define FILE_SIZE    ((off_t)LEDGER_HEADER_SIZE + LEDGER_SIZE)
+#define POSITION_MAX ((uint64_t)INT64_MAX) /* nobody will ever have noted so many bytes */
 
 /* --- opening ---------------------------------------------------------------------------------------------------------- */
 
@@ -32,8 +33,8 @@ static int own_file(int fd)
 static bool header_is_sound(const struct ledger_header *header, const struct uuid *target)
 {
 	return header->magic == LEDGER_MAGIC && uuid_equal(&header->target, target) && header->begin <= header->end &&
-	       header->end - header->begin <= LEDGER_SIZE && header->begin % LEDGER_ALIGN == 0 &&
-	       header->end % LEDGER_ALIGN == 0;
+	       header->end <= POSITION_MAX && header->end - header->begin <= LEDGER_SIZE &&
+	       header->begin % LEDGER_ALIGN == 0 && header->end % LEDGER_ALIGN == 0;
 }
 
 static int map(struct ledger *ledger, const struct uuid *target)
@@ -134,7 +135,7 @@ static bool record_is_sound(const struct ledger_record *record, uint64_t left)
 		return record->size == record_size(0);
 
 	return record->kind == LEDGER_WRITE && record->size >= record_size(0) && record->write.length > 0 &&
-	       record->write.length <= FRAME_BULK_MAX && record->write.offset <= UINT64_MAX - record->write.length &&
+	       record->write.length <= FRAME_BULK_MAX && record->write.offset <= INT64_MAX - record->write.length &&
 	       record->size == record_size(bulk_sums_count(record->write.offset, record->write.length));
 }
 

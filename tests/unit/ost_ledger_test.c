@@ -325,7 +325,21 @@ START_TEST(nonsense_is_not_believed)
 			ledger->ring[(size_t)rand_r(&seed) % ledger->header->end] = (uint8_t)rand_r(&seed);
 		(void)model_verify();
 	}
+	/* A write at the end of all numbers has no place in a file. */
+	for (uint64_t length = 1; length <= 2 * BULK_PIECE; length *= 2) {
+		ledger_begin(ledger, 1);
+		write_done(0, 100, "first");
+		((struct ledger_record *)(void *)(ledger->ring + ledger->header->begin % LEDGER_SIZE))->write.offset =
+			UINT64_MAX - length;
+		ck_assert_int_eq(model_verify(), -ESTALE);
+	}
 	ledger->header->end = ledger->header->begin + LEDGER_SIZE + LEDGER_ALIGN;
+	ledger_close(ledger, false);
+	model_open();
+	ck_assert_uint_eq(ledger_instance(ledger), 0);
+	/* Nor has the ring come that far: what is noted next would not fit before the end. */
+	ledger_begin(ledger, 1);
+	ledger->header->begin = ledger->header->end = UINT64_MAX - LEDGER_ALIGN + 1;
 	ledger_close(ledger, false);
 	model_open();
 	ck_assert_uint_eq(ledger_instance(ledger), 0);
