@@ -85,9 +85,10 @@ ask_witnesses() {
 # fsck CLUSTER WHAT: clean. But an OST may have bytes of files whose making the MDT has lost, and keeps them for ever yet.
 fsck() {
 	strake -m "$(field "$1" mgs 0 address)" fsck --json >"$T/fsck.out" 2>&1
-	python3 - "$T/fsck.out" "$T/lost" <<-'PY' || { cat "$T/fsck.out" && fail "$2: strake fsck"; }
+	python3 - "$T/fsck.out" "$T/lost" >"$T/fsck.lost" <<-'PY' || { cat "$T/fsck.out" && fail "$2: strake fsck"; }
 	import json, sys
 	said, lost = json.load(open(sys.argv[1])), open(sys.argv[2]).read().split()
+	print("so many objects of files that the MDT has lost:", len(said["findings"]))
 	sys.exit(not said["complete"] or any(f["kind"] != "object-leaked" or str(f["ino"]) not in lost for f in said["findings"]))
 	PY
 }
@@ -210,6 +211,7 @@ part() {
 		ask_witnesses "$description"
 		fsck "$T/c" "$description"
 	done
+	say "$1: $(cat "$T/fsck.lost")"
 }
 before_beginning() { wipe; }
 before_stopping() { :; }
