@@ -81,8 +81,8 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/*_tes
 FUZZ       := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
 
-.PHONY: all build tests-build fuzz fuzz-targets fuzz-build deps run stop check check-unit check-cluster check-fresh install \
-        clean format help lint force
+.PHONY: all build tests-build fuzz fuzz-targets fuzz-build deps run stop check check-unit check-cluster check-long check-fresh \
+        install clean format help lint force
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -175,6 +175,10 @@ stop:
 check: $(if $(SAN),tests-build)
 	$(Q)tests/run.sh $(if $(SAN),--build $(B)) $(MAKEOVERRIDES)
 
+# The same with twenty times the work in what has rounds: hours.
+check-long: export TIMES := 20
+check-long: check
+
 # The parts of `make check`, for one build.
 check-unit: tests-build
 	$(Q)tests/run.sh --only unit --build $(B)
@@ -210,6 +214,7 @@ help:
 	@echo '  make run        set up, build, start a cluster, import a dataset, read it as a training job does'
 	@echo '  make stop       end what make run started'
 	@echo '  make check      all tests, plain and with sanitizers'
+	@echo '  make check-long the same with twenty times the work: hours'
 	@echo '  make check-fresh  make run, stop and check in a bare Debian, which it makes and removes'
 	@echo '  make fuzz       look for bytes that break a decoder, SECONDS=60 each'
 	@echo '  make install    DESTDIR= PREFIX=$(PREFIX)'

@@ -7,7 +7,8 @@
 #
 # A test is a program of tests/unit or a script of tests/cluster: exit 0 passed, 77 skipped (it has said why), else failed.
 # It has also failed when it leaves a process, a mount or a file of its own behind; those are removed. What a test prints
-# goes to build/log, of one that failed the end is shown. SCALE (percent) is how much work the cluster tests do.
+# goes to build/log, of one that failed the end is shown. SCALE (percent) is how much work the cluster tests do; TIMES makes
+# that, and what fuzz targets get, so many times as much.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -23,6 +24,7 @@ while [ $# -gt 0 ]; do
 	shift
 done
 
+TIMES=${TIMES:-1}
 passed=0 failed=0 skipped=0
 log=build/log
 mkdir -p "$log" || exit 1
@@ -103,7 +105,7 @@ tests() {
 	if [ "${only:-cluster}" = cluster ]; then
 		for test in tests/cluster/*_test.sh; do
 			name=$(basename "$test" .sh)
-			wanted "$name" && BUILD=$PWD/$1 SCALE=$3 run "$2 $name" 600 bash "$test"
+			wanted "$name" && BUILD=$PWD/$1 SCALE=$(($3 * TIMES)) run "$2 $name" $((600 * TIMES)) bash "$test"
 		done
 	fi
 	return 0
@@ -116,7 +118,7 @@ everything() {
 	[ "$failed" = "$before" ] && tests "$1" "$2" "$3"
 }
 
-# Every decoder, 2 s each: longer is `make fuzz`.
+# Every decoder, 2 s each (TIMES): longer is `make fuzz`.
 fuzz() {
 	local before=$failed source name
 	if ! command -v clang >/dev/null; then
@@ -127,7 +129,7 @@ fuzz() {
 	[ "$failed" = "$before" ] || return
 	for source in tests/fuzz/*_fuzz.c; do
 		name=$(basename "$source" .c)
-		run "fuzz $name" 120 tests/fuzz/run.sh "build/san-fuzz/fuzz/$name" 2
+		run "fuzz $name" $((120 * TIMES)) tests/fuzz/run.sh "build/san-fuzz/fuzz/$name" $((2 * TIMES))
 	done
 }
 

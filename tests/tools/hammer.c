@@ -2,7 +2,10 @@
  * hammer: many processes that create, write, read, truncate, rename and unlink files, each against a model of its own
  * in memory, so that any byte, size or name that is lost, old or foreign is found at once.
  *
- *     hammer [-p PROCESSES] [-n OPERATIONS] [-s SEED] [-m MAX_FILE_BYTES] DIR [DIR2]
+ *     hammer [-p PROCESSES] [-n OPERATIONS] [-u FILE] [-c COUNTS] [-s SEED] [-m MAX_FILE_BYTES] DIR [DIR2]
+ *
+ * With -u it does not stop after so many operations, but when FILE is there. In COUNTS each process keeps, as a uint64_t,
+ * how many it has done, so that others can see it go on.
  *
  * With DIR2 (the same directory through another mount) every look at a file goes, after a close, through one of the two
  * mounts by turns: close-to-open must hold between them. Runs of the same seed do the same. Exits 0 when all was right;
@@ -44,6 +47,8 @@ struct hammer {
 	size_t max_size;
 	struct model_file files[FILES];
 	char *scratch;
+	const char *until; /* or NULL */
+	int counts;        /* a descriptor, or -1 */
 };
 
 static uint64_t hammer_random(struct hammer *h, uint64_t below)
@@ -342,6 +347,15 @@ static void hammer_one(struct hammer *h)
 		op_list(h);
 }
 
+static bool hammer_goes_on(const struct hammer *h, unsigned long operations)
+{
+	uint64_t done = h->operation - 1;
+
+	if (h->counts >= 0 && pwrite(h->counts, &done, sizeof(done), (off_t)(h->process * sizeof(done))) < 0)
+		hammer_wrong(h, "counting: %s", strerror(errno));
+	return h->until == NULL ? done < operations : access(h->until, F_OK) < 0;
+}
+
 static _Noreturn void hammer_process(struct hammer *h, unsigned long operations)
 {
 	h->rng = (h->seed * UINT64_C(0x9e3779b97f4a7c15)) ^ ((uint64_t)(h->process + 1) << 32) ^ 88172645463325252ULL;
@@ -349,7 +363,7 @@ static _Noreturn void hammer_process(struct hammer *h, unsigned long operations)
 	for (unsigned int i = 0; i < FILES; i++)
 		h->files[i] = (struct model_file){ .fd = -1, .data = calloc(1, h->max_size + 16) };
 
-	for (h->operation = 1; h->operation <= operations; h->operation++)
+	for (h->operation = 1; hammer_goes_on(h, operations); h->operation++)
 		hammer_one(h);
 
 	for (unsigned int i = 0; i < FILES; i++) {
@@ -364,14 +378,19 @@ static _Noreturn void hammer_process(struct hammer *h, unsigned long operations)
 int main(int argc, char **argv)
 {
 	unsigned long processes = 4, operations = 1000;
-	struct hammer h = { .seed = 1, .max_size = 1 << 20 };
+	struct hammer h = { .seed = 1, .max_size = 1 << 20, .counts = -1 };
+	const char *counts = NULL;
 	int failed = 0;
 
-	for (int c; (c = getopt(argc, argv, "p:n:s:m:")) != -1;) {
+	for (int c; (c = getopt(argc, argv, "p:n:u:c:s:m:")) != -1;) {
 		if (c == 'p')
 			processes = strtoul(optarg, NULL, 10);
 		else if (c == 'n')
 			operations = strtoul(optarg, NULL, 10);
+		else if (c == 'u')
+			h.until = optarg;
+		else if (c == 'c')
+			counts = optarg;
 		else if (c == 's')
 			h.seed = strtoull(optarg, NULL, 10);
 		else if (c == 'm')
@@ -380,8 +399,14 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	if (optind >= argc || argc - optind > 2) {
-		fprintf(stderr,
-			"usage: hammer [-p PROCESSES] [-n OPERATIONS] [-s SEED] [-m MAX_FILE_BYTES] DIR [DIR2]\n");
+		fprintf(stderr, "usage: hammer [-p PROCESSES] [-n OPERATIONS] [-u FILE] [-c COUNTS] [-s SEED] "
+				"[-m MAX_FILE_BYTES] DIR [DIR2]\n");
+		return 2;
+	}
+	if (counts != NULL)
+		h.counts = open(counts, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (counts != NULL && h.counts < 0) {
+		fprintf(stderr, "hammer: %s: %s\n", counts, strerror(errno));
 		return 2;
 	}
 	h.mounts = argc - optind;
@@ -398,7 +423,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "hammer: %d of %lu processes found something wrong\n", failed, processes);
 		return 1;
 	}
-	printf("hammer: %lu processes, %lu operations each, seed %llu: all right\n", processes, operations,
-	       (unsigned long long)h.seed);
+	if (h.until != NULL)
+		printf("hammer: %lu processes, seed %llu: all right\n", processes, (unsigned long long)h.seed);
+	else
+		printf("hammer: %lu processes, %lu operations each, seed %llu: all right\n", processes, operations,
+		       (unsigned long long)h.seed);
 	return 0;
 }
