@@ -69,6 +69,8 @@ int service_new(struct loop *loop, const struct service_config *config, struct s
 		free(service);
 		return err;
 	}
+	if (config->follow)
+		follow_begin(&service->follow);
 	*ret_service = service;
 	return 0;
 }

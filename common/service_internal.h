@@ -17,6 +17,7 @@
 #define STRAKE_COMMON_SERVICE_INTERNAL_H
 
 #include "common/address.h"
+#include "common/follow.h"
 #include "common/opening.h"
 #include "common/service.h"
 #include "common/transport.h"
@@ -57,6 +58,7 @@ struct service {
 	unsigned int spare_count;
 	struct service_stats stats; /* but what the transport counts */
 	struct service_log_limit log_limit;
+	struct follow follow; /* if so configured */
 };
 
 /* --- service.c ---------------------------------------------------------------------------------------------------- */
