@@ -2,9 +2,14 @@
 # Servers that die, hang and come back, and connections that are cut in the middle of whatever goes over them, under
 # writers, readers and renamers on two mounts, who know what they must find. They see no error, nothing is lost, done twice
 # or done in another order; they are only slow. SEED=N repeats the choices, not the moments.
+#
+# In a network of its own: what is lost with a connection is lost only while the link is down, since a loopback delivers
+# whatever was sent before the end of a connection is told.
+[ "$(id -u)" != 0 ] || [ -n "${OWN_NETWORK:-}" ] || exec env OWN_NETWORK=1 unshare -n bash "$0" "$@"
 . "$(dirname "$0")/lib.sh"
 
 command -v ss >/dev/null || skip "needs ss (make deps installs it)"
+ip link set lo up || fail "no loopback"
 SEED=${SEED:-$((RANDOM * 32768 + RANDOM))}
 rounds=$(((${SCALE:-100} + 1) / 2))
 say "$rounds rounds, SEED=$SEED"
@@ -24,55 +29,62 @@ import os, random, struct, sys
 stop, counts, me, seed, *mounts = sys.argv[1:]
 rng = random.Random(f"{seed} {me}")
 counts = os.open(counts, os.O_WRONLY | os.O_CREAT)
-mounts = [f"{mount}/{me}" for mount in mounts]
-os.mkdir(mounts[0])
-def a(): return rng.choice(mounts)
+os.mkdir(f"{mounts[0]}/{me}")
+# By descriptor of their directory, so that most requests are for what is done, and not for the way there.
+fds = [os.open(f"{mount}/{me}", os.O_RDONLY | os.O_DIRECTORY) for mount in mounts]
+def a(): return rng.choice(fds)
+def rename(source, target):
+    fd = a()
+    os.rename(source, target, src_dir_fd=fd, dst_dir_fd=fd)
+def opened(path, mode): return open(path, mode, opener=lambda path, flags: os.open(path, flags, 0o600, dir_fd=a()))
+def listed(path):
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=a())
+    names = sorted(os.listdir(fd))
+    os.close(fd)
+    return names
 at, lines, done = "d", 0, 0
-os.mkdir(f"{a()}/{at}")
+os.mkdir(at, dir_fd=a())
 def check():
-    there = a()
-    names = sorted(os.listdir(there))
-    assert names == sorted([at, "log"][: 1 + (lines > 0)]), f"{names} in {there}, not {at}"
-    assert os.listdir(f"{there}/{at}") == [], f"{there}/{at} is not empty"
+    assert listed(".") == [at, "log"][: 1 + (lines > 0)], f"{listed('.')}, not {at}"
+    assert listed(at) == [], f"{at} is not empty"
     if lines:
-        with open(f"{a()}/log") as log: found = log.read()
+        with opened("log", "r") as log: found = log.read()
         assert found == "".join(f"{n}\n" for n in range(lines)), f"the log: {lines} lines, not {found!r}"
 while not os.path.exists(stop):
     kind = rng.randrange(6)
     try:
         if kind == 0:
-            here = a()
-            os.rename(f"{here}/{at}", f"{here}/e{done}")
+            rename(at, f"e{done}")
             at = f"e{done}"
         elif kind == 1: # from one directory into another, and back
             make, drop = (os.mkdir, os.rmdir) if len(mounts) == 1 else (os.mknod, os.unlink)
-            os.mkdir(f"{a()}/outer")
-            make(f"{a()}/{at}/thing")
-            for source, target in ((at, "outer"), ("outer", at)):
-                here = a()
-                os.rename(f"{here}/{source}/thing", f"{here}/{target}/thing")
-            drop(f"{a()}/{at}/thing")
-            os.rmdir(f"{a()}/outer")
+            os.mkdir("outer", dir_fd=a())
+            make(f"{at}/thing", dir_fd=a())
+            rename(f"{at}/thing", "outer/thing")
+            rename("outer/thing", f"{at}/thing")
+            drop(f"{at}/thing", dir_fd=a())
+            os.rmdir("outer", dir_fd=a())
         elif kind == 2: # a file by two names
-            with open(f"{a()}/{at}/file", "x") as file: file.write(f"{done}")
-            here = a()
-            os.link(f"{here}/{at}/file", f"{here}/{at}/other")
-            os.unlink(f"{a()}/{at}/file")
-            with open(f"{a()}/{at}/other") as file: assert file.read() == f"{done}", "another file's bytes"
-            assert os.stat(f"{a()}/{at}/other").st_nlink == 1, "links"
-            os.unlink(f"{a()}/{at}/other")
+            with opened(f"{at}/file", "x") as file: file.write(f"{done}")
+            fd = a()
+            os.link(f"{at}/file", f"{at}/other", src_dir_fd=fd, dst_dir_fd=fd)
+            os.unlink(f"{at}/file", dir_fd=a())
+            with opened(f"{at}/other", "r") as file: assert file.read() == f"{done}", "another file's bytes"
+            assert os.stat(f"{at}/other", dir_fd=a()).st_nlink == 1, "links"
+            os.unlink(f"{at}/other", dir_fd=a())
         elif kind == 3:
-            os.symlink(f"to {done}", f"{a()}/{at}/link")
-            assert os.readlink(f"{a()}/{at}/link") == f"to {done}", "another link"
-            os.unlink(f"{a()}/{at}/link")
+            os.symlink(f"to {done}", f"{at}/link", dir_fd=a())
+            assert os.readlink(f"{at}/link", dir_fd=a()) == f"to {done}", "another link"
+            os.unlink(f"{at}/link", dir_fd=a())
         elif kind == 4:
-            os.setxattr(f"{a()}/{at}", "user.step", b"%d" % done, os.XATTR_CREATE)
-            assert os.getxattr(f"{a()}/{at}", "user.step") == b"%d" % done, "another value"
-            os.removexattr(f"{a()}/{at}", "user.step")
+            fd = a()
+            os.setxattr(fd, "user.step", b"%d" % done, os.XATTR_CREATE)
+            assert os.getxattr(a(), "user.step") == b"%d" % done, "another value"
+            os.removexattr(fd, "user.step")
         else:
-            with open(f"{a()}/log", "a") as log: log.write(f"{lines}\n")
+            with opened("log", "a") as log: log.write(f"{lines}\n")
             lines += 1
-        check()
+        if rng.randrange(4) == 0: check()
     except (OSError, AssertionError) as error:
         sys.exit(f"mover {me}, step {done} of kind {kind}: {error}")
     done += 1
@@ -85,16 +97,21 @@ work() { # NAME COMMAND...
 	WORKERS="$WORKERS $!"
 	PIDS="$PIDS $!"
 }
-work both hammer -p 3 -u "$T/stop" -c "$T/both.counts" -s "$SEED" "$T/m/both" "$T/m2/both"
+work both hammer -p 2 -u "$T/stop" -c "$T/both.counts" -s "$SEED" "$T/m/both" "$T/m2/both"
 work one hammer -p 2 -u "$T/stop" -c "$T/one.counts" -s "$SEED" "$T/m2/one"
-work mover1 python3 "$T/mover.py" "$T/stop" "$T/mover1.counts" 1 "$SEED" "$T/m/moved" "$T/m2/moved"
-work mover2 python3 "$T/mover.py" "$T/stop" "$T/mover2.counts" 2 "$SEED" "$T/m/moved"
+for mover in 1 2; do work mover$mover python3 "$T/mover.py" "$T/stop" "$T/mover$mover.counts" $mover "$SEED" "$T/m/moved" "$T/m2/moved"; done
+for mover in 3 4; do work mover$mover python3 "$T/mover.py" "$T/stop" "$T/mover$mover.counts" $mover "$SEED" "$T/m/moved"; done
 
-counts() { od -An -v -w8 -tu8 "$T/both.counts" "$T/one.counts" "$T/mover1.counts" "$T/mover2.counts"; }
+counts() { od -An -v -w8 -tu8 "$T"/{both,one,mover{1..4}}.counts; }
 ended() { for worker in $WORKERS; do kill -0 "$worker" 2>/dev/null || return 0; done && return 1; }
 # Each has done what it was at when it was `counted`, and something more; or one has ended.
-go_on() { ended || counts | paste - <(echo "$counted") | awk '$1 < $2 + 2 { waits = 1 } END { exit waits || NR < 7 }'; }
-found() { tail -n 20 "$T"/{both,one,mover1,mover2}.out >&2 && fail "$1; SEED=$SEED"; }
+go_on() { ended || counts | paste - <(echo "$counted") | awk '$1 < $2 + 2 { waits = 1 } END { exit waits || NR < 8 }'; }
+await_progress() {
+	counted=$(counts)
+	await "all go on after $deed" go_on
+	! ended || found "who worked has ended in round $round: $deed"
+}
+found() { tail -n 20 "$T"/{both,one,mover{1..4}}.out >&2 && fail "$1; SEED=$SEED"; }
 
 # --- what happens to them -------------------------------------------------------------------------------------------------
 
@@ -109,6 +126,7 @@ restart() { strake cluster start "$T/c" >"$T/start.out" 2>&1 || fail "restart: $
 die() { # PIDS...
 	kill -9 "$@" || fail "no server to kill"
 	for pid in "$@"; do await "server $pid gone" ! alive "$pid"; done
+	ip link set lo up
 	restart
 }
 hang() { # PID MILLISECONDS
@@ -116,45 +134,76 @@ hang() { # PID MILLISECONDS
 	sleep "$(printf '%d.%03d' $(($2 / 1000)) $(($2 % 1000)))" # so long it hangs
 	kill -CONT "$1"
 }
-# Either end of a connection; where there are any, of one that has something under way.
-cut() {
-	connections=$(ss -tnH state established "( $port_filter )")
-	busy=$(echo "$connections" | awk '$1 + $2 > 0')
-	[ $((RANDOM % 3)) = 0 ] || connections=${busy:-$connections}
+connections() { ss -tnH state established "$1"; }
+# Either end of a connection; mostly of one that has bytes under way.
+cut() { # FILTER
+	all=$(connections "$1")
+	busy=$(echo "$all" | awk '$1 + $2 > 0')
+	[ $((RANDOM % 3)) = 0 ] || all=${busy:-$all}
 	# shellcheck disable=SC2046 # the fields
-	set -- $(echo "$connections" | sed -n "$((RANDOM % $(echo "$connections" | wc -l) + 1))p")
+	set -- $(echo "$all" | sed -n "$((RANDOM % $(echo "$all" | wc -l) + 1))p")
 	[ $# -lt 4 ] || ss -tnHK state established src "$3" dst "$4" >"$T/cut"
+}
+# strand PID PORT: what the server is asked it does, and its answers do not arrive: the link is down when this returns.
+strand() {
+	kill -STOP "$1"
+	piled_up 1 "sport = :$2"
+	ip link set lo down
+	kill -CONT "$1"
+	piled_up 2 "sport = :$2"
+}
+# piled_up 1|2 FILTER: until bytes wait to be read, or to be sent, and no more come. Not for long: the MGS is seldom asked.
+piled_up() {
+	before=0
+	for ((look = 0; look < 30; look++)); do
+		bytes=$(connections "$2" | awk -v n="$1" '{ bytes += $n } END { print bytes + 0 }')
+		[ "$bytes" = 0 ] || [ "$bytes" != "$before" ] || return
+		before=$bytes
+	done
 }
 
 for ((round = 1; round <= rounds; round++)); do
-	mapfile -t all < <(servers)
-	read -r role index pid _ <<<"${all[RANDOM % ${#all[@]}]}"
-	pids=$(printf '%s\n' "${all[@]}" | awk '{ print $3 }')
-	port_filter=$(printf '%s\n' "${all[@]}" | awk '{ printf "%ssport = :%s or dport = :%s", n++ ? " or " : "", $4, $4 }')
-	case $((RANDOM % 8)) in
-	0 | 1 | 2)
-		deed="kill -9 of $role $index"
+	mapfile -t servers < <(servers)
+	read -r role index pid port <<<"${servers[RANDOM % ${#servers[@]}]}"
+	[ $((RANDOM % 4)) != 0 ] || read -r role index pid port <<<"$(printf '%s\n' "${servers[@]}" | grep ^mds)"
+	pids=$(printf '%s\n' "${servers[@]}" | awk '{ print $3 }')
+	ports=$(printf '%s\n' "${servers[@]}" | awk '{ printf "%ssport = :%s or dport = :%s", n++ ? " or " : "", $4, $4 }')
+	case $((RANDOM % 10)) in
+	0 | 1)
+		deed="$role $index is killed"
 		die "$pid"
 		;;
-	3)
-		deed="kill -9 of all"
+	2 | 3)
+		deed="$role $index is killed before its answers arrive"
+		strand "$pid" "$port"
+		die "$pid"
+		;;
+	4)
+		deed="all are killed"
 		# shellcheck disable=SC2086 # a list
 		die $pids
 		;;
-	4 | 5)
-		deed="cuts"
-		for ((n = 0; n < 12; n++)); do cut; done
+	5)
+		deed="connections end"
+		for ((n = 0; n < 12; n++)); do cut "$ports"; done
+		;;
+	6 | 7 | 8)
+		deed="the connections of $role $index end before its answers arrive"
+		for ((n = 0; n < 3; n++)); do
+			strand "$pid" "$port"
+			ss -tnHK state established "sport = :$port or dport = :$port" >"$T/cut"
+			ip link set lo up
+			await_progress
+		done
 		;;
 	*)
 		pause=$((RANDOM % 3 == 0 ? RANDOM % 2000 : RANDOM % 200))
-		deed="$role $index silent for $pause ms"
+		deed="$role $index is silent for $pause ms"
 		hang "$pid" "$pause"
 		;;
 	esac
-	counted=$(counts)
+	await_progress
 	say "round $round: $deed, $(echo "$counted" | awk '{ n += $1 } END { print n }') steps"
-	await "all go on after $deed" go_on
-	! ended || found "who worked has ended in round $round"
 done
 
 touch "$T/stop"
