@@ -141,6 +141,8 @@ ALL_LIBS := $(foreach d,mgs mds oss client/fuse client/cli client,$(if $(call sr
             $(subst client/fuse,libstrake-fuse.a,$(subst client/cli,libstrake-cli.a,$(if $(filter client,$(d)),libstrake.a,\
             $(if $(filter client/%,$(d)),$(d),libstrake-$(d).a))))))) $(BASE)
 
+FUZZ_LIBS := $(LIB_MGS) $(LIB_MDS) $(LIB_OSS) $(LIB_CLIENT) $(BASE)
+
 # A test that names its module (tests/unit/mdt_log_test.c) links every library and takes what it uses.
 $(B)/tests/%: tests/unit/%.c $(ALL_LIBS) | $(GEN_H)
 	$(call say,TEST,$@)
@@ -154,10 +156,13 @@ $(B)/tests/%: tests/tools/%.c $(ALL_LIBS) | $(GEN_H)
 		-Wl,--end-group $(LIBS_FUSE) $(LIBS_COMMON)
 
 # Fuzz targets are of a build of their own, clang's, in which what they call is instrumented.
-$(B)/fuzz/%: tests/fuzz/%.c $(BASE) | $(GEN_H)
+$(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIBS) | $(GEN_H)
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(BASE) $(LIBS_COMMON)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -fsanitize=fuzzer $(FUZZ_LDFLAGS) -o $@ $< \
+		$(FUZZ_LIBS) $(LIBS_COMMON)
+# Damage to its own state ends an MDT; here it is told, and the next input comes.
+$(B)/fuzz/state_fuzz: FUZZ_LDFLAGS := -Wl,--wrap=logger_die
 fuzz-build: $(FUZZ)
 
 # --- verbs --------------------------------------------------------------------------------------------------------

@@ -4,13 +4,12 @@
 set -eu
 target=$1 seconds=$2
 mkdir -p build/log
-if [ -n "${CORPUS:-}" ]; then
-	corpus=$CORPUS/$(basename "$target")
-	mkdir -p "$corpus"
-else
-	corpus=$(mktemp -d)
-	trap 'rm -rf "$corpus"' EXIT
-fi
+work=$(mktemp -d -p /dev/shm) # some targets work with files, thousands of times a second
+trap 'rm -rf "$work"' EXIT
+corpus=${CORPUS:+$CORPUS/$(basename "$target")}
+corpus=${corpus:-$work/corpus}
+mkdir -p "$corpus" "$work/tmp"
+export TMPDIR=$work/tmp
 "$target" "--seeds=$corpus"
 "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -artifact_prefix=build/log/ \
 	-print_final_stats=1 "$corpus"
