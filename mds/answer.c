@@ -71,6 +71,8 @@ void answer_fill_attr(struct answer *answer, struct answer_attr *out, uint32_t *
 	attr->data_version = inode->data_version;
 	attr->has_name_version = 1;
 	attr->name_version = inode->name_version;
+	attr->has_xattr_count = 1;
+	attr->xattr_count = inode->xattr_count;
 
 	if (inode->cut > 0) {
 		strake__cut__init(&out->cut);

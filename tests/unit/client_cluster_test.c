@@ -136,6 +136,14 @@ END_TEST
 
 /* --- attributes --------------------------------------------------------------------------------------------------------- */
 
+static uint64_t mds_calls(struct fs *fs)
+{
+	struct fs_stats stats;
+
+	fs_stats(fs, &stats);
+	return stats.mds_calls;
+}
+
 static void attributes_body(struct real *real)
 {
 	struct fs_config config;
@@ -147,7 +155,7 @@ static void attributes_body(struct real *real)
 	const gid_t groups[] = { 76, 77 };
 	struct statvfs statvfs;
 	struct file *file;
-	uint64_t root, ino;
+	uint64_t root, ino, asked;
 	char value[64], list[128];
 	size_t len;
 	bool keep;
@@ -185,6 +193,17 @@ static void attributes_body(struct real *real)
 	assert(fs_access(mount.fs, &other, ino, W_OK) == -EACCES);
 	assert(fs_open_file(mount.fs, &other, ino, O_RDWR, &file, &keep) == -EACCES);
 	assert(fs_statfs(mount.fs, &ctx, &statvfs) == 0 && statvfs.f_blocks > 0 && statvfs.f_namemax == 255);
+
+	/* That it has none is known; what not all may read is asked nevertheless. */
+	assert(fs_getattr(mount.fs, &ctx, ino, true, &attr) == 0 && attr.no_xattrs);
+	asked = mds_calls(mount.fs);
+	assert(fs_getxattr(mount.fs, &ctx, ino, "security.capability", value, sizeof(value), &len) == -ENODATA);
+	assert(mds_calls(mount.fs) == asked);
+	assert(fs_getxattr(mount.fs, &other, ino, "user.one", value, sizeof(value), &len) == -ENODATA);
+	assert(mds_calls(mount.fs) == asked + 1);
+	assert(fs_setxattr(mount.fs, &ctx, ino, "security.one", "1", 1, 0) == 0);
+	assert(fs_getxattr(mount.fs, &ctx, ino, "security.one", value, sizeof(value), &len) == 0 && len == 1);
+	assert(fs_removexattr(mount.fs, &ctx, ino, "security.one") == 0);
 
 	assert(fs_setxattr(mount.fs, &ctx, ino, "user.one", "1", 1, XATTR_CREATE) == 0);
 	assert(fs_setxattr(mount.fs, &ctx, ino, "user.one", "2", 1, XATTR_CREATE) == -EEXIST);
