@@ -2,6 +2,7 @@
 
 #include "common/bulk_sums.h"
 #include "common/fd_io.h"
+#include "common/lmdb_file.h"
 #include "common/logger.h"
 #include "mds/memtable.h"
 
@@ -276,7 +277,9 @@ static int open_state(struct view *view, const char *dir, uint64_t *ret_applied,
 		snprintf(error, error_size, "%s: cannot be made: %s", view->path, strerror(-err));
 		return err;
 	}
-	rc = open_env(view);
+	rc = lmdb_file_make(view->path);
+	if (rc == 0)
+		rc = open_env(view);
 	if (rc == 0)
 		rc = check_length(view);
 	if (rc == 0)

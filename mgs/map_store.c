@@ -1,6 +1,7 @@
 #include "mgs/map_store.h"
 #include "common/bulk_sums.h"
 #include "common/fd_io.h"
+#include "common/lmdb_file.h"
 #include "common/uuid.h"
 
 #include <assert.h>
@@ -72,6 +73,8 @@ int map_store_open(const char *dir, struct map_store **ret_store)
 		return -ENOMEM;
 	}
 	err = mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+	if (err == 0)
+		err = store_error(lmdb_file_make(path));
 	if (err == 0)
 		err = store_error(mdb_env_create(&store->env));
 	if (err == 0)

@@ -2,6 +2,7 @@
 
 #include "common/fd_io.h"
 #include "common/fiber.h"
+#include "common/lmdb_file.h"
 #include "common/logger.h"
 
 #include <assert.h>
@@ -244,7 +245,9 @@ static int open_env(struct index *index, const char *dir, const struct uuid *tar
 		snprintf(error, error_size, "%s: cannot be made: %s", index->path, strerror(-err));
 		return err;
 	}
-	rc = mdb_env_create(&index->env);
+	rc = lmdb_file_make(index->path);
+	if (rc == 0)
+		rc = mdb_env_create(&index->env);
 	if (rc == 0)
 		rc = mdb_env_set_maxdbs(index->env, 1 + INDEX_KINDS);
 	if (rc == 0)
