@@ -1,0 +1,82 @@
+#!/bin/bash
+# Wrong peers and a wrong wire: each is refused or survived, in time, with a clear line in the log, and the mounts of others
+# never notice: on one of them the hammer compares every byte all the time.
+. "$(dirname "$0")/lib.sh"
+
+tools=$(cd "$(dirname "$0")/../tools" && pwd)
+tag=wire$$
+at_exit() { ip netns del "$tag" 2>/dev/null; }
+scale=${SCALE:-100}
+
+start --osts 2
+key=$T/c/mgs/cluster.key
+
+# --- somebody at work -------------------------------------------------------------------------------------------------
+
+mkdir "$T/m/work"
+at_work() {
+	local seed=1
+	until [ -e "$T/enough" ]; do
+		hammer -p 2 -n 30 -s $seed "$T/m/work" >>"$T/work.out" 2>&1 || return 1
+		seed=$((seed + 1))
+	done
+}
+at_work &
+worker=$!
+unharmed() { # AFTER WHAT
+	alive "$worker" || { cat "$T/work.out" >&2; fail "after $1 the hammer finds other bytes"; }
+	local rounds
+	rounds=$(wc -l <"$T/work.out")
+	goes_on() { [ "$(wc -l <"$T/work.out")" -gt "$rounds" ] || ! alive "$worker"; }
+	await "the hammer goes on after $1" goes_on
+	alive "$worker" || { cat "$T/work.out" >&2; fail "after $1 the hammer finds other bytes"; }
+}
+servers="mgs mds oss"
+role_of() { case $1 in mds) echo mdt ;; oss) echo ost ;; *) echo "$1" ;; esac; }
+log_of() { case $1 in mgs) echo "$T/c/log/mgs.log" ;; mds) echo "$T/c/log/mds0.log" ;; oss) echo "$T/c/log/ost0.log" ;; esac; }
+memory() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$(field "$T/c" "$1" 0 pid)/status"; } # MiB
+pids() { for s in $servers; do field "$T/c" "$s" 0 pid; done; }
+pids_before=$(pids)
+wrong_peer() { # SERVER ATTACK...
+	local server=$1
+	shift
+	timeout 300 python3 "$tools/wrong_peer.py" "$key" "$(field "$T/c" "$server" 0 address)" "$(role_of "$server")" "$@"
+}
+attack() { # ATTACK LINE...: on all servers; their logs then have these lines
+	local kind=$1 server line
+	shift
+	for server in $servers; do
+		wrong_peer "$server" "$kind" || fail "$kind on the $server"
+		for line in "$@"; do
+			await "the $server's log says '$line'" grep -qE "warning: client [^ ]+:[0-9]+( \(client\))?: $line" "$(log_of "$server")"
+		done
+	done
+	unharmed "$kind"
+}
+
+# --- peers ------------------------------------------------------------------------------------------------------------
+
+attack garbage "refused: it does not speak our protocol"
+attack greetings "refused: no protocol version in common: the server speaks 1 to 1, the client 99 to 99" \
+	"refused: this is filesystem [-0-9a-f]+, not 78787878" "refused: malformed greeting"
+attack wrong_key "refused: wrong key: the client's cluster key is not the server's"
+attack replay "refused: wrong key"
+attack reflect "refused: wrong key"
+attack flipped "cut off: a damaged message"
+attack lies "cut off: a message longer than allowed" "cut off: a message that breaks the protocol" \
+	"cut off: a message of another protocol version"
+attack strangers "refused .*: Operation not supported" "refused .*: Bad message"
+jobs=
+for server in $servers; do
+	wrong_peer "$server" silent &
+	jobs="$jobs $!"
+done
+for job in $jobs; do wait "$job" || fail "silent peers"; done
+for server in $servers; do
+	for line in "cut off: no complete greeting in time" "cut off: silent in the middle of a message"; do
+		grep -q "$line" "$(log_of "$server")" || fail "the $server's log does not say '$line'"
+	done
+done
+unharmed silent
+NOISE=$((20 * scale)) attack noise
+expect "the servers that run, after all of that" "$pids_before" "$(pids)"
