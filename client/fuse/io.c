@@ -15,12 +15,17 @@ static struct file *file_of(uint64_t fh)
 	return (struct file *)(uintptr_t)fh; /* the kernel gives back what it was given */
 }
 
-static void fill_open(struct file *file, bool keep_cache, struct fuse_open_out *out)
+/*
+ * What is open for reading only has nothing to bring out when it is closed, nor an error to tell. (Locks are the kernel's
+ * own; were they ours, FLUSH would have to come to release them.)
+ */
+static void fill_open(struct file *file, uint32_t flags, bool keep_cache, struct fuse_open_out *out)
 {
 	atomic_fetch_add_explicit(&handed_out, 1, memory_order_release);
 	*out = (struct fuse_open_out){
 		.fh = (uint64_t)(uintptr_t)file,
-		.open_flags = FOPEN_PARALLEL_DIRECT_WRITES | (keep_cache ? FOPEN_KEEP_CACHE : 0),
+		.open_flags = FOPEN_PARALLEL_DIRECT_WRITES | (keep_cache ? FOPEN_KEEP_CACHE : 0) |
+			      ((flags & O_ACCMODE) == O_RDONLY ? FOPEN_NOFLUSH : 0),
 	};
 }
 
@@ -40,7 +45,7 @@ void fuse_open(struct fuse_request *request)
 		fuse_answer_error(request, err); /* ESTALE: a cached name led here, and the kernel looks it up again */
 		return;
 	}
-	fill_open(file, keep_cache, &out);
+	fill_open(file, in->flags, keep_cache, &out);
 	if (fs_attr_outdated(file))
 		fuse_drop_attr(request);
 	if (fuse_answer(request, &out, sizeof(out)) < 0)
@@ -71,7 +76,7 @@ void fuse_create(struct fuse_request *request)
 		return;
 	}
 	fuse_fill_entry(request->server, &attr, &out.entry);
-	fill_open(file, keep_cache, &out.open);
+	fill_open(file, in->flags, keep_cache, &out.open);
 	if (fuse_answer(request, &out, sizeof(out)) < 0) {
 		fs_release(file);
 		fs_forget(request_fs(request), attr.ino, 1);
