@@ -43,7 +43,7 @@ bool follow_note(struct follow *follow, uint64_t whom, uint64_t bytes, uint64_t 
 		follow->at_ns = now_ns;
 	}
 	follow->bytes += bytes;
-	return ++follow->requests >= FOLLOW_WINDOW;
+	return ++follow->requests >= FOLLOW_WINDOW || now_ns > follow->began_ns + FOLLOW_WINDOW_MS * NSEC_PER_MSEC;
 }
 
 struct follow_verdict follow_judge(const struct follow *follow, uint64_t now_ns, uint64_t cpu_ns)

@@ -12,7 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FOLLOW_WINDOW 64
+#define FOLLOW_WINDOW    64
+#define FOLLOW_WINDOW_MS 250 /* or what came in this time: who starves on another's CPU does not stay there for long */
 
 struct follow {
 	cpu_set_t cpus; /* where the thread may run */

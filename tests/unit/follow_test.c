@@ -28,7 +28,9 @@ static struct follow_verdict judge(struct shape shape)
 			whom = 0;
 		if (shape.together == 0 || i % shape.together != 0)
 			now += step_ns;
-		ck_assert(follow_note(&follow, whom, shape.bytes, now) == (i == FOLLOW_WINDOW));
+		if (follow_note(&follow, whom, shape.bytes, now))
+			break;
+		ck_assert_uint_lt(i, FOLLOW_WINDOW);
 	}
 	return follow_judge(&follow, now, follow.cpu_ns + (now - follow.began_ns) * shape.busy_percent / 100);
 }
@@ -53,6 +55,7 @@ START_TEST(nobody_is_followed_where_both_could_run)
 	ck_assert_uint_eq(judge((struct shape){ .bytes = 33 * 1024 }).whom, 0);
 	ck_assert_uint_eq(judge((struct shape){ .busy_percent = 80 }).whom, 0);
 	ck_assert_uint_eq(judge((struct shape){ .step_ns = 10 * NSEC_PER_MSEC }).whom, 0);
+	ck_assert_uint_eq(judge((struct shape){ .step_ns = NSEC_PER_SEC }).whom, 0);
 }
 END_TEST
 
@@ -61,6 +64,16 @@ START_TEST(who_runs_most_of_the_time_is_busy)
 	ck_assert(judge((struct shape){ .busy_percent = 75 }).busy);
 	ck_assert(judge((struct shape){ .busy_percent = 75, .others = 2, .bytes = 1 << 20 }).busy);
 	ck_assert(!judge((struct shape){ .busy_percent = 65 }).busy);
+}
+END_TEST
+
+START_TEST(a_window_is_short)
+{
+	struct follow follow;
+
+	follow_begin(&follow);
+	ck_assert(!follow_note(&follow, 7, 0, follow.began_ns));
+	ck_assert(follow_note(&follow, 7, 0, follow.began_ns + NSEC_PER_SEC));
 }
 END_TEST
 
@@ -104,4 +117,4 @@ START_TEST(it_goes_there_and_comes_back)
 END_TEST
 
 UNIT_MAIN("follow", who_asks_alone_is_followed, nobody_is_followed_where_both_could_run,
-	  who_runs_most_of_the_time_is_busy, it_goes_there_and_comes_back)
+	  who_runs_most_of_the_time_is_busy, a_window_is_short, it_goes_there_and_comes_back)
