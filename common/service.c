@@ -10,27 +10,38 @@
 #include <string.h>
 
 #define CONNECTIONS_MAX_DEFAULT 16384
-#define LOG_LINES_MAX           10 /* a second: nobody fills the disk by being refused */
+/* Nobody fills the disk by being refused: so many lines at once, then one more after so long, some MiB a day in all. */
+#define LOG_LINES_AT_ONCE 100
+#define LOG_LINE_NS       (6 * NSEC_PER_SEC)
 
 /* --- what is said of others --------------------------------------------------------------------------------------- */
+
+static bool log_line_is_free(struct service_log_limit *limit, uint64_t now_ns)
+{
+	uint64_t back = (now_ns - limit->since_ns) / LOG_LINE_NS;
+
+	if (back >= limit->lines)
+		*limit = (struct service_log_limit){ .since_ns = now_ns, .dropped = limit->dropped };
+	else
+		*limit = (struct service_log_limit){ limit->since_ns + back * LOG_LINE_NS,
+						     limit->lines - (unsigned int)back, limit->dropped };
+	return limit->lines < LOG_LINES_AT_ONCE;
+}
 
 void service_warn(struct service *service, const char *format, ...)
 {
 	struct service_log_limit *limit = &service->log_limit;
-	uint64_t second = loop_now_ns(service->loop) / NSEC_PER_SEC;
 	char line[512];
 	va_list args;
 
-	if (second != limit->second) {
-		if (limit->dropped > 0)
-			log_warning("%u lines like the last ones not shown", limit->dropped);
-		*limit = (struct service_log_limit){ .second = second };
-	}
-	if (limit->lines == LOG_LINES_MAX) {
+	if (!log_line_is_free(limit, loop_now_ns(service->loop))) {
 		limit->dropped++;
 		return;
 	}
 	limit->lines++;
+	if (limit->dropped > 0)
+		log_warning("%u lines like the last ones not shown", limit->dropped);
+	limit->dropped = 0;
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);

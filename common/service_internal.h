@@ -40,9 +40,9 @@ struct service_conn {
 	struct service_conn *starving_next;
 };
 
-/* Lines about others' faults are counted by the second. */
+/* Lines about others' faults: what was said counts until enough time has passed for it. */
 struct service_log_limit {
-	uint64_t second;
+	uint64_t since_ns; /* from then on lines are given back */
 	unsigned int lines, dropped;
 };
 
@@ -63,7 +63,7 @@ struct service {
 
 /* --- service.c ---------------------------------------------------------------------------------------------------- */
 
-/* Log what somebody else did; so many lines a second. */
+/* Log what somebody else did; only so many lines. */
 void service_warn(struct service *service, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 void service_destroy_if_over(struct service *service);

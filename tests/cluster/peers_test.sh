@@ -79,4 +79,44 @@ for server in $servers; do
 done
 unharmed silent
 NOISE=$((20 * scale)) attack noise
+
+# Who is refused all the time fills no disk: 100 lines at once, then one more every 6 s.
+lines() { for server in $servers; do wc -l <"$(log_of "$server")"; done | sort -n | tail -n 1; }
+before=$(lines)
+jobs=
+for server in $servers; do
+	FLOOD=15 wrong_peer "$server" flood &
+	jobs="$jobs $!"
+done
+for job in $jobs; do wait "$job" || fail "flood"; done
+[ $(($(lines) - before)) -lt 130 ] || fail "a flood of peers that were refused has filled a log with $(($(lines) - before)) lines"
+unharmed "a flood"
+told() { wrong_peer "$1" garbage && grep -q "lines like the last ones not shown" "$(log_of "$1")"; }
+for server in $servers; do await "the $server says that it said less" told "$server"; done
+
+# Connections that do nothing, half of them by the key; others are served meanwhile, and more can be mounted.
+most=$(ulimit -Hn)
+[ "$most" -gt 11000 ] && IDLE=10000 || IDLE=$((most - 500))
+IDLE=$((IDLE * scale / 100))
+for server in $servers; do
+	before=$(memory "$server")
+	IDLE=$IDLE HOLD=$T/hold wrong_peer "$server" idle &
+	job=$!
+	held() { [ -e "$T/hold" ] || ! alive $job; }
+	tries=0
+	until held; do
+		tries=$((tries + 1))
+		[ $tries -lt 300 ] || fail "$IDLE idle connections to the $server take too long"
+		sleep 1
+	done
+	after=$(memory "$server")
+	mount_more "$T/m1"
+	ls "$T/m1/work" >/dev/null || fail "a mount beside $IDLE idle connections to the $server"
+	strake umount "$T/m1" || fail "umount"
+	rm -f "$T/hold"
+	wait $job || fail "idle connections to the $server"
+	say "$server: $IDLE idle connections, $before MiB before, $after MiB after"
+	[ -n "${SAN:-}" ] || [ $((after - before)) -lt 64 ] || fail "idle connections took $((after - before)) MiB of the $server"
+	unharmed "idle connections"
+done
 expect "the servers that run, after all of that" "$pids_before" "$(pids)"
