@@ -120,3 +120,34 @@ for server in $servers; do
 	unharmed "idle connections"
 done
 expect "the servers that run, after all of that" "$pids_before" "$(pids)"
+
+# --- a wrong wire -----------------------------------------------------------------------------------------------------
+
+# A mount in a network namespace where what answers at the servers' addresses is tests/tools/bad_wire.py.
+if ip netns add "$tag" 2>/dev/null && ip netns exec "$tag" ip link set lo up; then
+	ports=$(for server in mgs:0 mds:0 oss:0 oss:1; do field "$T/c" ${server%:*} ${server#*:} address | sed 's/.*://'; done)
+	mkfifo "$T/orders" "$T/answers"
+	# shellcheck disable=SC2086 # a list
+	python3 "$tools/bad_wire.py" "/run/netns/$tag" $ports <"$T/orders" >"$T/answers" &
+	PIDS="$PIDS $!"
+	exec 8>"$T/orders" 9<"$T/answers"
+	wire() { echo "$*" >&8 && read -r -t 30 answer <&9 && [ "$answer" = ok ] || fail "the wire does not answer"; }
+	read -r -t 30 answer <&9 || fail "there is no wire"
+	mkdir "$T/m2" "$T/m/wire"
+	MOUNTS="$MOUNTS $T/m2"
+	nsenter --net="/run/netns/$tag" mount.strake --key "$key" "$MGS:/" "$T/m2" || fail "mount by the wire"
+	for faults in flip "drop twice insert" cut "flip drop twice insert cut"; do
+		wire "$faults"
+		timeout 300 hammer -p 2 -n $((2 * scale)) -s 3 "$T/m2/wire" || fail "the hammer on a wire with $faults"
+		wire ""
+		unharmed "a wire with $faults"
+	done
+	wire "stall"
+	timeout 300 hammer -p 2 -n $((scale / 2)) -s 4 "$T/m2/wire" || fail "the hammer on a wire that stalls"
+	wire ""
+	unharmed "a wire that stalls"
+	strake umount "$T/m2" || fail "umount by the wire"
+	exec 8>&-
+	say "the wire: $(cat <&9)"
+	grep -qE "warning: .*(damaged|breaks the protocol)" "$T/c/log/mds0.log" || fail "the MDS's log does not tell of the wire"
+fi
