@@ -126,8 +126,6 @@ restart() { strake cluster start "$T/c" >"$T/start.out" 2>&1 || fail "restart: $
 die() { # PIDS...
 	kill -9 "$@" || fail "no server to kill"
 	for pid in "$@"; do await "server $pid gone" ! alive "$pid"; done
-	ip link set lo up
-	restart
 }
 hang() { # PID MILLISECONDS
 	kill -STOP "$1"
@@ -136,13 +134,13 @@ hang() { # PID MILLISECONDS
 }
 connections() { ss -tnH state established "$1"; }
 # Either end of a connection; mostly of one that has bytes under way.
-cut() { # FILTER
-	all=$(connections "$1")
-	busy=$(echo "$all" | awk '$1 + $2 > 0')
-	[ $((RANDOM % 3)) = 0 ] || all=${busy:-$all}
+sever() { # FILTER
+	some=$(connections "$1")
+	busy=$(echo "$some" | awk '$1 + $2 > 0')
+	[ $((RANDOM % 3)) = 0 ] || some=${busy:-$some}
 	# shellcheck disable=SC2046 # the fields
-	set -- $(echo "$all" | sed -n "$((RANDOM % $(echo "$all" | wc -l) + 1))p")
-	[ $# -lt 4 ] || ss -tnHK state established src "$3" dst "$4" >"$T/cut"
+	set -- $(echo "$some" | sed -n "$((RANDOM % $(echo "$some" | wc -l) + 1))p")
+	[ $# -lt 4 ] || ss -tnHK state established src "$3" dst "$4" >"$T/severed"
 }
 # strand PID PORT: what the server is asked it does, and its answers do not arrive: the link is down when this returns.
 strand() {
@@ -152,7 +150,12 @@ strand() {
 	kill -CONT "$1"
 	piled_up 2 "sport = :$2"
 }
-# piled_up 1|2 FILTER: until bytes wait to be read, or to be sent, and no more come. Not for long: the MGS is seldom asked.
+# lose PORT: these answers are lost for good, also those of a server that is gone; the link is up again.
+lose() {
+	ss -tnHK "sport = :$1 or dport = :$1" >"$T/severed"
+	ip link set lo up
+}
+# piled_up 1|2 FILTER: until bytes wait to be read, or to be sent, and no more come; an OST may have none for a while.
 piled_up() {
 	before=0
 	for ((look = 0; look < 30; look++)); do
@@ -163,36 +166,42 @@ piled_up() {
 }
 
 for ((round = 1; round <= rounds; round++)); do
-	mapfile -t servers < <(servers)
-	read -r role index pid port <<<"${servers[RANDOM % ${#servers[@]}]}"
-	[ $((RANDOM % 4)) != 0 ] || read -r role index pid port <<<"$(printf '%s\n' "${servers[@]}" | grep ^mds)"
-	pids=$(printf '%s\n' "${servers[@]}" | awk '{ print $3 }')
-	ports=$(printf '%s\n' "${servers[@]}" | awk '{ printf "%ssport = :%s or dport = :%s", n++ ? " or " : "", $4, $4 }')
-	case $((RANDOM % 10)) in
+	mapfile -t all < <(servers)
+	read -r role index pid port <<<"${all[RANDOM % ${#all[@]}]}"
+	dice=$((RANDOM % 10))
+	case $role:$dice in # a lost answer of the MGS is nothing much, of the MDS all the more
+	mgs:[23678] | *:[26]) read -r role index pid port <<<"$(printf '%s\n' "${all[@]}" | grep ^mds)" ;;
+	esac
+	pids=$(printf '%s\n' "${all[@]}" | awk '{ print $3 }')
+	ports=$(printf '%s\n' "${all[@]}" | awk '{ printf "%ssport = :%s or dport = :%s", n++ ? " or " : "", $4, $4 }')
+	case $dice in
 	0 | 1)
 		deed="$role $index is killed"
 		die "$pid"
+		restart
 		;;
 	2 | 3)
 		deed="$role $index is killed before its answers arrive"
 		strand "$pid" "$port"
 		die "$pid"
+		lose "$port"
+		restart
 		;;
 	4)
 		deed="all are killed"
 		# shellcheck disable=SC2086 # a list
 		die $pids
+		restart
 		;;
 	5)
 		deed="connections end"
-		for ((n = 0; n < 12; n++)); do cut "$ports"; done
+		for ((n = 0; n < 12; n++)); do sever "$ports"; done
 		;;
 	6 | 7 | 8)
 		deed="the connections of $role $index end before its answers arrive"
 		for ((n = 0; n < 3; n++)); do
 			strand "$pid" "$port"
-			ss -tnHK state established "sport = :$port or dport = :$port" >"$T/cut"
-			ip link set lo up
+			lose "$port"
 			await_progress
 		done
 		;;
