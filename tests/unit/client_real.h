@@ -9,6 +9,7 @@
 #include "client/fs.h"
 #include "common/fiber.h"
 #include "common/identity.h"
+#include "common/ledger_path.h"
 #include "common/logger.h"
 #include "tests/unit/unit.h"
 
@@ -28,6 +29,7 @@
 
 struct real_daemon {
 	const char *program;
+	struct uuid target;
 	char dir[PATH_MAX], address[ADDRESS_SIZE];
 	pid_t pid;
 };
@@ -113,6 +115,7 @@ static void real_format(struct real *real, struct real_daemon *daemon, const cha
 	uuid_make(&identity.target);
 	snprintf(identity.fs_name, sizeof(identity.fs_name), "test");
 	assert(identity_write(daemon->dir, &identity) == 0);
+	daemon->target = identity.target;
 }
 
 static void real_body(void *arg)
@@ -189,8 +192,13 @@ static void real_run(void (*body)(struct real *real))
 	assert(loop_run(real.loop) == 0);
 	loop_free(real.loop);
 
-	for (uint32_t i = 0; i < REAL_OSTS; i++)
+	for (uint32_t i = 0; i < REAL_OSTS; i++) {
+		char ledger[LEDGER_PATH_SIZE];
+
 		real_kill(&real.oss[i], SIGTERM);
+		ledger_path(LEDGER_DIR, &real.oss[i].target, ledger);
+		unlink(ledger); /* there is one if it was killed */
+	}
 	real_kill(&real.mds, SIGTERM);
 	real_kill(&real.mgs, SIGTERM);
 	snprintf(command, sizeof(command), "rm -rf '%s'", real.dir);
