@@ -475,8 +475,9 @@ static void expect_content(struct file *file, uint64_t offset, const char *text)
 /*
  * What an evicted mount still had to say does not come after what others have written since. The other mounts after the
  * eviction: where its WRITE is taken, the session table has come that has it, and has the evicted one no more.
+ * False: this took so long that all had been said before the table came.
  */
-static void evicted_writer_body(struct real *real)
+static bool evicted_writer_round(struct real *real, const char *name)
 {
 	struct fs_config config;
 	struct real_mount one, two;
@@ -484,13 +485,11 @@ static void evicted_writer_body(struct real *real)
 	struct attr attr;
 	struct fs_stats stats;
 	struct file *file, *other, *later;
-	uint64_t root;
-	bool keep;
+	bool keep, told;
 
 	real_config(real, &config);
 	real_mount(real, &config, &one);
-	root = fs_root(one.fs);
-	assert(fs_create(one.fs, &ctx, root, "f", 1, 0644, O_RDWR, &attr, &file, &keep) == 0);
+	assert(fs_create(one.fs, &ctx, fs_root(one.fs), name, 1, 0644, O_RDWR, &attr, &file, &keep) == 0);
 	assert(fs_write(file, &ctx, 0, "old", 3, NULL) == 0 && fs_write(file, &ctx, 8192, "old", 3, NULL) == 0);
 	assert(data_write_out(file->inode, &ctx) == 0);
 	assert(fs_write(file, &ctx, 0, "OLD", 3, NULL) == 0);
@@ -500,12 +499,12 @@ static void evicted_writer_body(struct real *real)
 	assert(fs_write(other, &ctx, 0, "new", 3, NULL) == 0 && fs_write(other, &ctx, 8192, "new", 3, NULL) == 0);
 	assert(fs_fsync(other, &ctx, false) == 0);
 
-	assert(fs_fsync(file, &ctx, false) == -EIO);
+	told = fs_fsync(file, &ctx, false) == -EIO;
 	assert(fs_fsync(file, &ctx, false) == 0);
 	expect_content(other, 0, "new");
 	expect_content(other, 8192, "new");
 	fs_stats(one.fs, &stats);
-	assert(stats.bytes_held == 0 && stats.bytes_lost > 0);
+	assert(stats.bytes_held == 0 && (stats.bytes_lost > 0) == told);
 
 	assert(fs_open_file(one.fs, &ctx, attr.ino, O_RDWR, &later, &keep) == 0 && !keep);
 	expect_content(later, 0, "new");
@@ -516,6 +515,15 @@ static void evicted_writer_body(struct real *real)
 	fs_release(file);
 	real_unmount(&two);
 	real_unmount(&one);
+	return told;
+}
+
+static void evicted_writer_body(struct real *real)
+{
+	char name[] = "a";
+
+	while (!evicted_writer_round(real, name))
+		assert(++name[0] <= 'z');
 }
 
 START_TEST(an_evicted_mounts_late_bytes_are_void)
