@@ -338,4 +338,4 @@ def main():
         except (AssertionError, OSError) as error: sys.exit(f"wrong_peer: {role} {address}: {name}: {error!r}")
         well(server)
 
-main()
+if __name__ == "__main__": main()
