@@ -64,6 +64,7 @@ int service_new(struct loop *loop, const struct service_config *config, struct s
 	if (service == NULL)
 		return -ENOMEM;
 	service->loop = loop;
+	service->hoard_timer.expired = service_hoard_check;
 	service->config = *config;
 	if (config->connections_max == 0)
 		service->config.connections_max = CONNECTIONS_MAX_DEFAULT;
@@ -93,6 +94,7 @@ struct service *service_free(struct service *service)
 	while (service->conns != NULL)
 		service_conn_close(service->conns);
 	service_spare_free(service);
+	loop_timer_cancel(&service->hoard_timer);
 	service->transport = transport_free(service->transport);
 	service_destroy_if_over(service);
 	return NULL;

@@ -12,7 +12,8 @@
  *     requests under way; beyond that its socket is not read.
  *   - Answers are sent in LOOP_STAGE_SEND, all that a connection has in one call.
  *   - Nothing here waits: a peer that does not read its answers, or goes silent
- *     in mid-frame for SERVICE_FRAME_DEADLINE_MS, is cut off and reported.
+ *     in mid-frame for SERVICE_FRAME_DEADLINE_MS (SERVICE_HOARD_MS while others
+ *     wait for the memory that it holds), is cut off and reported.
  */
 #ifndef STRAKE_COMMON_SERVICE_H
 #define STRAKE_COMMON_SERVICE_H
@@ -28,6 +29,7 @@
 
 #define SERVICE_FRAME_DEADLINE_MS 10000
 #define SERVICE_STALL_MS          30000
+#define SERVICE_HOARD_MS          1000               /* silent in mid-bulk while others wait for memory: cut off */
 #define SERVICE_QUEUE_MAX         (16 * 1024 * 1024) /* bytes of answers for one peer; beyond, it is not read */
 #define SERVICE_CREDITS_DEFAULT   128
 
@@ -114,6 +116,9 @@ void service_reply_error(struct request *request, int err); /* the short form */
 
 /* Send something that nobody asked for. Dropped, with the connection, when too much is queued. */
 void service_push(struct service_conn *conn, uint16_t opcode, const ProtobufCMessage *message);
+
+/* Somebody else waits for what bulk_alloc gives: who holds some, and sends nothing into it, is cut off. */
+void service_bulk_wanted(struct service *service);
 
 /* bulk_alloc would succeed again: read on from those who wait. */
 void service_bulk_available(struct service *service);

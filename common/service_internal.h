@@ -54,6 +54,8 @@ struct service {
 	struct service_conn *conns;
 	size_t conn_count; /* also of those that are gone and have requests under way */
 	struct service_conn *starving_first, *starving_last;
+	struct loop_timer hoard_timer; /* set while bulk memory is wanted, or was a moment ago */
+	uint64_t hoard_until_ns;
 	struct service_box *spare; /* spare_count requests kept for reuse */
 	unsigned int spare_count;
 	struct service_stats stats; /* but what the transport counts */
@@ -87,6 +89,9 @@ void service_request_over(struct request *request);
 
 /* The transport has gone: what it was bringing will not come, and bulk memory is not waited for. */
 void service_request_abandon(struct service_conn *conn);
+
+/* Of service.hoard_timer. */
+void service_hoard_check(struct loop_timer *timer);
 
 void service_spare_free(struct service *service);
 

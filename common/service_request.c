@@ -1,4 +1,5 @@
 #include "common/arena.h"
+#include "common/container_of.h"
 #include "common/service_internal.h"
 
 #include <assert.h>
@@ -11,6 +12,7 @@
 #define REQUESTS_SPARE_MAX 256  /* requests kept for reuse */
 #define REQUEST_RAW_SIZE   512  /* a body up to this long lies in the request */
 #define REQUEST_ARENA_SIZE 1024 /* and what is unpacked of it, here */
+#define HOARD_CHECK_MS     (SERVICE_HOARD_MS / 4)
 
 struct service_box {
 	struct request request;   /* first */
@@ -144,6 +146,29 @@ void service_bulk_available(struct service *service)
 	}
 }
 
+static void hoard_check_later(struct service *service)
+{
+	loop_timer_set(service->loop, &service->hoard_timer,
+		       loop_now_ns(service->loop) + HOARD_CHECK_MS * NSEC_PER_MSEC);
+}
+
+/* As long as a frame may take: whoever is silent for longer has been cut off anyway. */
+void service_bulk_wanted(struct service *service)
+{
+	service->hoard_until_ns = loop_now_ns(service->loop) + SERVICE_FRAME_DEADLINE_MS * NSEC_PER_MSEC;
+	if (service->hoard_timer.loop == NULL)
+		hoard_check_later(service);
+}
+
+void service_hoard_check(struct loop_timer *timer)
+{
+	struct service *service = container_of(timer, struct service, hoard_timer);
+
+	if (loop_now_ns(service->loop) < service->hoard_until_ns)
+		hoard_check_later(service);
+	transport_reclaim(service->transport, SERVICE_HOARD_MS);
+}
+
 /* Memory for a request's bulk. -EAGAIN: none just now, and the connection waits for it. */
 static int bulk_for(struct service_conn *conn, size_t size, struct bulk **ret_bulk)
 {
@@ -151,8 +176,10 @@ static int bulk_for(struct service_conn *conn, size_t size, struct bulk **ret_bu
 	bool bounded = config->bulk_alloc != NULL;
 	struct bulk *bulk = bounded ? config->bulk_alloc(config->owner, size) : bulk_malloc(size);
 
-	if (bulk == NULL && bounded)
+	if (bulk == NULL && bounded) {
 		starving_append(conn);
+		service_bulk_wanted(conn->service);
+	}
 	if (bulk == NULL)
 		return bounded ? -EAGAIN : -ENOMEM;
 	assert(bulk->size >= size);

@@ -109,6 +109,7 @@ struct transport_ops {
 	int (*connect)(struct transport *transport, const struct sockaddr *address, socklen_t address_len,
 		       const struct transport_events *events, void *owner, struct transport_conn **ret_conn);
 	void (*stats)(const struct transport *transport, struct transport_stats *ret_stats);
+	void (*reclaim)(struct transport *transport, unsigned int idle_ms);
 	void (*free)(struct transport *transport);
 };
 
@@ -136,6 +137,15 @@ static inline struct transport *transport_free(struct transport *transport)
 static inline void transport_stats(const struct transport *transport, struct transport_stats *ret_stats)
 {
 	transport->ops->stats(transport, ret_stats);
+}
+
+/*
+ * Connections in the middle of whose bulk nothing has come for so long end: others wait for the memory that it goes to.
+ * Not within an event.
+ */
+static inline void transport_reclaim(struct transport *transport, unsigned int idle_ms)
+{
+	transport->ops->reclaim(transport, idle_ms);
 }
 
 /*

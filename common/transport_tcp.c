@@ -132,6 +132,7 @@ static const struct transport_ops tcp_ops = {
 	.accept = tcp_accept,
 	.connect = tcp_connect,
 	.stats = tcp_stats,
+	.reclaim = tcp_reclaim,
 	.free = tcp_free,
 };
 

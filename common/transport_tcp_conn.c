@@ -124,6 +124,36 @@ static void conn_timer(struct loop_timer *timer)
 	tcp_conn_drop(conn);
 }
 
+static struct tcp_conn *find_idle(const struct transport_tcp *tcp, uint64_t idle_ns)
+{
+	uint64_t now_ns = loop_now_ns(tcp->loop);
+
+	for (struct tcp_conn *conn = tcp->all; conn != NULL; conn = conn->next) {
+		if (conn->bulk != NULL && conn->bulk_left > 0 && !conn->paused && !conn->choked &&
+		    now_ns - conn->received_ns >= idle_ns)
+			return conn;
+	}
+	return NULL;
+}
+
+/* What comes up may end any connection: it is begun anew after each. */
+void tcp_reclaim(struct transport *base, unsigned int idle_ms)
+{
+	struct transport_tcp *tcp = tcp_of(base);
+	const uint64_t idle_ns = idle_ms * NSEC_PER_MSEC;
+	struct tcp_conn *conn;
+
+	while ((conn = find_idle(tcp, idle_ns)) != NULL) {
+		tcp_conn_hold(conn);
+		tcp_receive(conn); /* perhaps it was this thread that did not come round */
+		if (!conn->dead && conn == find_idle(tcp, idle_ns))
+			tcp_conn_fail(conn, -ETIMEDOUT,
+				      "silent in the middle of a message, and others wait for its memory");
+		tcp_conn_watch(conn);
+		tcp_conn_drop(conn);
+	}
+}
+
 /* --- what the loop tells it --------------------------------------------------------------------------------------- */
 
 void tcp_conn_watch(struct tcp_conn *conn)

@@ -45,6 +45,7 @@ struct tcp_conn {
 	void *bulk_base;
 	size_t bulk_left;
 	uint64_t partial_since_ns; /* a frame has begun and is not complete; 0: none */
+	uint64_t received_ns;      /* when something came last */
 
 	/* sending */
 	struct tcp_queue queue;
@@ -103,6 +104,9 @@ void tcp_conn_fail(struct tcp_conn *conn, int err, const char *text);
 
 /* A deadline may have come nearer. */
 void tcp_conn_arm(struct tcp_conn *conn);
+
+/* Of struct transport_ops. */
+void tcp_reclaim(struct transport *base, unsigned int idle_ms);
 
 /* What it waits for may have changed. */
 void tcp_conn_watch(struct tcp_conn *conn);

@@ -252,6 +252,7 @@ static bool receive_some(struct tcp_conn *conn)
 
 	size = (size_t)received;
 	conn->tcp->stats.bytes_in += size;
+	conn->received_ns = loop_now_ns(conn->tcp->loop);
 	direct = size < landing.direct ? size : landing.direct;
 	if (direct > 0)
 		landed_direct(conn, &landing, direct);

@@ -138,10 +138,22 @@ static bool read_by_sendfile(struct ost *ost, struct request *request)
 	return true;
 }
 
+/* Memory to read into. A frame that stands still in such memory is no reason to wait for long. */
+static struct bulk *read_buffer(struct ost *ost, size_t size)
+{
+	struct bulk *bulk = data_pool_get(ost->buffers, size);
+
+	if (bulk)
+		return bulk;
+	if (ost->service)
+		service_bulk_wanted(ost->service);
+	return data_pool_wait(ost->buffers, size);
+}
+
 static void read_object(struct ost *ost, struct request *request)
 {
 	const Strake__ReadRequest *read = (const Strake__ReadRequest *)request->body;
-	struct bulk *bulk = data_pool_wait(ost->buffers, read->length);
+	struct bulk *bulk = read_buffer(ost, read->length);
 	struct reading reading;
 	size_t length;
 	ssize_t got;

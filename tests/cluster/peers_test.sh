@@ -78,7 +78,18 @@ for server in $servers; do
 	done
 done
 unharmed silent
+attack lengths
 NOISE=$((20 * scale)) attack noise
+
+# All memory that an OST has for bulk, in the hands of those who went silent: others wait a second or two, not for the 10 s
+# that a frame may take.
+wrong_peer oss hoard &
+job=$!
+while alive $job; do
+	timeout 8 dd if=/dev/urandom of="$T/m/beside" bs=1M count=2 conv=fsync 2>/dev/null || fail "a write beside those who hoard memory"
+done
+wait $job || fail "hoard"
+unharmed "those who hoard memory"
 
 # Who is refused all the time fills no disk: 100 lines at once, then one more every 6 s.
 lines() { for server in $servers; do wc -l <"$(log_of "$server")"; done | sort -n | tail -n 1; }

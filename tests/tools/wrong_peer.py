@@ -293,6 +293,16 @@ def lengths(server):
     for conn in conns: conn.sendall(frame(body_len=BODY_MAX, bulk_len=BODY_MAX))
     for conn in conns: expect_end(conn, FRAME_S + LATE_S)
 
+def hoard(server):
+    """400 that begin a WRITE and stop in the middle of its bulk: together they hold all memory that there is for bulk."""
+    body = b"\x0a" + bytes([len(b"\x08\x01\x10\x01\x18\x00\x20" + varint(65536))])
+    body += b"\x08\x01\x10\x01\x18\x00\x20" + varint(65536) + b"\x10\x00"
+    conns = []
+    for i in range(400):
+        conns.append(server.opened())
+        conns[-1].sendall(frame(0x310, body, b"begun", bulk_len=(1 << 20, 1 << 19, 1 << 16)[0 if i < 20 else 1 if i < 110 else 2]))
+    for conn in conns: expect_end(conn, FRAME_S + LATE_S)
+
 def well(server):
     conn = server.opened()
     conn.sendall(frame(xid=77))

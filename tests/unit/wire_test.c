@@ -1547,6 +1547,29 @@ START_TEST(garbage_is_cut_off)
 }
 END_TEST
 
+/* Half a bulk and silence, in all memory that there is for bulk: others get it long before the frame's deadline. */
+START_TEST(who_hoards_bulk_memory_is_cut_off)
+{
+	struct server server = { .bulk_bounded = true, .bulks_left = 2 };
+	uint8_t *data = malloc(1024 * 1024);
+	size_t size = raw_request(data, 1, 1000);
+	uint64_t began_ns = clock_ns();
+	int hoarders[2];
+
+	server_thread_start(&server);
+	for (unsigned int i = 0; i < 2; i++) {
+		hoarders[i] = raw_open(&server);
+		raw_send(hoarders[i], data, size - 500);
+	}
+	server_is_well(&server);
+	assert(clock_ns() - began_ns < SERVICE_FRAME_DEADLINE_MS * NSEC_PER_MSEC / 2);
+	for (unsigned int i = 0; i < 2; i++)
+		raw_expect_end(hoarders[i]);
+	server_thread_stop(&server);
+	free(data);
+}
+END_TEST
+
 /* Anything at all may stand in a frame whose sums are right: answered or cut off, and nothing else comes of it. */
 START_TEST(noise_in_right_frames_is_survived)
 {
@@ -2151,9 +2174,9 @@ UNIT_MAIN("wire", bulk_and_bodies_of_all_sizes_go_both_ways, long_bodies_arrive_
 	  requests_wait_for_bulk_memory, who_waits_longest_for_bulk_memory_is_first,
 	  refusals_and_errors_reach_the_caller, bulk_leaves_from_pipes, sockets_do_not_pace,
 	  the_hook_has_the_connection_first, the_hook_may_wait, pushes_arrive, addresses_are_tried_in_turn,
-	  refusals_are_told_in_words, garbage_is_cut_off, noise_in_right_frames_is_survived, frames_may_be_cut_anywhere,
-	  a_peer_that_does_not_read_is_cut_off, nobody_takes_more_than_he_was_granted,
-	  greetings_have_nonces_of_their_own, a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more,
-	  an_answer_to_something_else_is_none, an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back,
-	  a_cancelled_call_gets_no_more_bulk, attempts_become_rare, silence_is_noticed,
-	  two_thousand_idle_connections_are_cheap, connections_are_bounded)
+	  refusals_are_told_in_words, garbage_is_cut_off, who_hoards_bulk_memory_is_cut_off,
+	  noise_in_right_frames_is_survived, frames_may_be_cut_anywhere, a_peer_that_does_not_read_is_cut_off,
+	  nobody_takes_more_than_he_was_granted, greetings_have_nonces_of_their_own,
+	  a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more, an_answer_to_something_else_is_none,
+	  an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back, a_cancelled_call_gets_no_more_bulk,
+	  attempts_become_rare, silence_is_noticed, two_thousand_idle_connections_are_cheap, connections_are_bounded)
