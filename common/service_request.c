@@ -296,7 +296,7 @@ static int conn_message(void *owner, const struct frame_header *header)
 	conn->arriving = NULL;
 	if (box->refusal != 0) {
 		service->stats.refused++;
-		service_warn(service, "%s: refused %s: %s", conn->name, op_name(header->opcode),
+		service_warn(service, "%s: refused %s (0x%x): %s", conn->name, op_name(header->opcode), header->opcode,
 			     strerror(-box->refusal));
 		service_reply_error(&box->request, box->refusal);
 	} else if (header->opcode == OP_PING) {
