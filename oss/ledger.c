@@ -101,9 +101,11 @@ void ledger_begin(struct ledger *ledger, uint64_t instance)
 {
 	if (!ledger)
 		return;
-	ledger->header->instance = 0;
-	ledger->settled = ledger->header->begin = ledger->header->end;
-	ledger->header->instance = instance;
+	/* Atomic, so that all three are made, in this order: killed in between, it is nobody's. */
+	__atomic_store_n(&ledger->header->instance, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&ledger->header->begin, ledger->header->end, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&ledger->header->instance, instance, __ATOMIC_SEQ_CST);
+	ledger->settled = ledger->header->begin;
 }
 
 /* --- the ring --------------------------------------------------------------------------------------------------------- */
