@@ -25,6 +25,42 @@ int fd_write_all(int fd, const void *data, size_t size)
 	return 0;
 }
 
+int fd_pwrite_all(int fd, const void *data, size_t size, uint64_t offset)
+{
+	const char *at = data;
+
+	while (size > 0) {
+		ssize_t written = pwrite(fd, at, size, (off_t)offset);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0)
+			return -errno;
+		at += written;
+		size -= (size_t)written;
+		offset += (uint64_t)written;
+	}
+	return 0;
+}
+
+int fd_pread_all(int fd, void *out, size_t size, uint64_t offset)
+{
+	char *at = out;
+
+	while (size > 0) {
+		ssize_t more = pread(fd, at, size, (off_t)offset);
+
+		if (more < 0 && errno == EINTR)
+			continue;
+		if (more <= 0)
+			return more < 0 ? -errno : -ENODATA;
+		at += more;
+		size -= (size_t)more;
+		offset += (uint64_t)more;
+	}
+	return 0;
+}
+
 ssize_t fd_read_all(int fd, void *out, size_t size)
 {
 	char *at = out;

@@ -6,10 +6,16 @@
 #define STRAKE_COMMON_FD_IO_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* 0 or -errno; then some of it may have been written. */
 int fd_write_all(int fd, const void *data, size_t size);
+
+/* The same at an offset. */
+int fd_pwrite_all(int fd, const void *data, size_t size, uint64_t offset);
+/* All of it or an error: -ENODATA the file ends before. */
+int fd_pread_all(int fd, void *out, size_t size, uint64_t offset);
 
 /* How many bytes came, fewer than size only at the file's end; or -errno. */
 ssize_t fd_read_all(int fd, void *out, size_t size);

@@ -32,44 +32,6 @@ static int log_name_parse(const char *name, uint64_t *ret_first)
 
 /* --- file contents -------------------------------------------------------------------------------------------------- */
 
-int log_file_read(int fd, void *data, size_t size, size_t offset)
-{
-	uint8_t *at = data;
-
-	while (size > 0) {
-		ssize_t n = pread(fd, at, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -ENODATA;
-		at += n;
-		offset += (size_t)n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-int log_file_write(int fd, const void *data, size_t size, size_t offset)
-{
-	const uint8_t *at = data;
-
-	while (size > 0) {
-		ssize_t n = pwrite(fd, at, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		at += n;
-		offset += (size_t)n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
 /* For filesystems that cannot preallocate. */
 static int write_zeros(int fd, size_t size)
 {
@@ -80,7 +42,7 @@ static int write_zeros(int fd, size_t size)
 	while (err == 0 && at < size) {
 		size_t step = size - at < sizeof(zeros) ? size - at : sizeof(zeros);
 
-		err = log_file_write(fd, zeros, step, at);
+		err = fd_pwrite_all(fd, zeros, step, at);
 		at += step;
 	}
 	return err;
@@ -140,7 +102,7 @@ static int find_begun(struct log_dir *dir)
 	dir->begun = 0;
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	err = log_file_read(fd, data, sizeof(data), 0);
+	err = fd_pread_all(fd, data, sizeof(data), 0);
 	if (err == 0)
 		err = log_header_decode(data, &header);
 	close(fd);

@@ -40,8 +40,4 @@ int log_dir_make_next(struct log_dir *dir, size_t size, int *ret_fd);
 int log_dir_name_next(struct log_dir *dir, uint64_t first);
 int log_dir_remove(struct log_dir *dir, uint64_t first);
 
-/* All or nothing; a file that ends early is -ENODATA. */
-int log_file_read(int fd, void *data, size_t size, size_t offset);
-int log_file_write(int fd, const void *data, size_t size, size_t offset);
-
 #endif

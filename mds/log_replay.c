@@ -1,5 +1,7 @@
 #include "mds/log_replay.h"
 
+#include "common/fd_io.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -43,7 +45,7 @@ static int header_check(struct segment *segment, uint64_t first)
 
 	if (fstat(segment->fd, &stat) < 0)
 		return refuse(segment, -errno, "cannot be read: %s", strerror(errno));
-	err = log_file_read(segment->fd, data, sizeof(data), 0);
+	err = fd_pread_all(segment->fd, data, sizeof(data), 0);
 	if (err == -ENODATA)
 		return refuse(segment, -EBADMSG, "is %lld bytes long and was cut short; " RESTORE,
 			      (long long)stat.st_size);
@@ -81,7 +83,7 @@ static int contents_read(struct segment *segment)
 	segment->data = malloc(size);
 	if (!segment->data)
 		return refuse(segment, -ENOMEM, "out of memory");
-	err = log_file_read(segment->fd, segment->data, size, 0);
+	err = fd_pread_all(segment->fd, segment->data, size, 0);
 	if (err < 0)
 		return refuse(segment, err, "cannot be read: %s", strerror(-err));
 	if (fdatasync(segment->fd) < 0)

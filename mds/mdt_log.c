@@ -10,6 +10,7 @@
  * There is one next, made only after the current one has its name; so next.seg is never two files' name.
  */
 #include "mds/mdt_log.h"
+#include "common/fd_io.h"
 
 #include "common/logger.h"
 #include "mds/log_replay.h"
@@ -163,7 +164,7 @@ static void note_all(struct mdt_log *log)
 	log->noted = synced;
 	pthread_mutex_unlock(&log->mutex);
 	log_note_encode(current->salt, synced, note);
-	err = log_file_write(current->fd, note, sizeof(note), LOG_NOTE_OFFSET);
+	err = fd_pwrite_all(current->fd, note, sizeof(note), LOG_NOTE_OFFSET);
 	if (err < 0)
 		die(log, "cannot be written", err);
 	if (fdatasync(current->fd) < 0)
@@ -320,7 +321,7 @@ static void header_write(struct mdt_log *log, int fd, uint64_t first)
 	int err;
 
 	log_header_encode(&header, data);
-	err = log_file_write(fd, data, sizeof(data), 0);
+	err = fd_pwrite_all(fd, data, sizeof(data), 0);
 	if (err < 0)
 		die(log, "cannot be written", err);
 }
@@ -423,7 +424,7 @@ void mdt_log_write(struct mdt_log *log)
 
 	if (log->buffered == 0)
 		return;
-	err = log_file_write(log->fd, log->buffer, log->buffered, log->offset);
+	err = fd_pwrite_all(log->fd, log->buffer, log->buffered, log->offset);
 	if (err < 0)
 		die(log, "cannot be written", err);
 	log->offset += log->buffered;

@@ -1,5 +1,7 @@
 #include "client/fsck/sorter.h"
 
+#include "common/fd_io.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -95,42 +97,6 @@ static int open_file(struct sorter *sorter)
 	return 0;
 }
 
-static int write_all(int fd, const void *data, size_t size, uint64_t offset)
-{
-	const char *at = data;
-
-	while (size > 0) {
-		ssize_t n = pwrite(fd, at, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		at += n;
-		size -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
-
-static int read_all(int fd, void *data, size_t size, uint64_t offset)
-{
-	char *at = data;
-
-	while (size > 0) {
-		ssize_t n = pread(fd, at, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		at += n;
-		size -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
-
 /* What was gathered becomes a run. */
 static int flush(struct sorter *sorter)
 {
@@ -146,8 +112,8 @@ static int flush(struct sorter *sorter)
 		return -ENOMEM;
 	sorter->runs = runs;
 	qsort(sorter->records, sorter->count, sizeof(*sorter->records), compare_void);
-	err = write_all(sorter->fd, sorter->records, sorter->count * sizeof(*sorter->records),
-			sorter->file_count * sizeof(*sorter->records));
+	err = fd_pwrite_all(sorter->fd, sorter->records, sorter->count * sizeof(*sorter->records),
+			    sorter->file_count * sizeof(*sorter->records));
 	if (err < 0)
 		return err;
 	runs[sorter->run_count++] =
@@ -186,7 +152,8 @@ static int fill(struct sorter *sorter, struct run *run)
 		run->records = calloc(READ_MAX, sizeof(*run->records));
 	if (!run->records)
 		return -ENOMEM;
-	err = read_all(sorter->fd, run->records, run->count * sizeof(*run->records), run->next * sizeof(*run->records));
+	err = fd_pread_all(sorter->fd, run->records, run->count * sizeof(*run->records),
+			   run->next * sizeof(*run->records));
 	run->next += run->count;
 	return err;
 }

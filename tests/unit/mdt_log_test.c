@@ -1,4 +1,5 @@
 /* The log: what is appended comes back, whatever the segments and the stops; durable is told; a full filesystem. */
+#include "common/fd_io.h"
 #include "mds/mdt_log.h"
 
 #include "mds/log_dir.h"
@@ -413,7 +414,7 @@ START_TEST(a_left_over_next_is_zeroed)
 		ck_assert_int_eq(write(fd, garbage, size), (ssize_t)size);
 		close(fd);
 		ck_assert_int_eq(log_dir_make_next(&log_dir, SEGMENT, &fd), 0);
-		ck_assert_int_eq(log_file_read(fd, data, SEGMENT, 0), 0);
+		ck_assert_int_eq(fd_pread_all(fd, data, SEGMENT, 0), 0);
 		close(fd);
 		for (size_t i = 0; i < SEGMENT; i++)
 			ck_assert_uint_eq(data[i], 0);
