@@ -7,23 +7,7 @@
 tools=$(cd "$(dirname "$0")/../tools" && pwd)
 start --osts 2
 
-mkdir "$T/m/work"
-at_work() {
-	local seed=1
-	until [ -e "$T/enough" ]; do
-		hammer -p 2 -n 30 -s $seed "$T/m/work" >>"$T/work.out" 2>&1 || return 1
-		seed=$((seed + 1))
-	done
-}
-at_work &
-worker=$!
-unharmed() { # AFTER WHAT
-	local rounds
-	rounds=$(wc -l <"$T/work.out")
-	goes_on() { [ "$(wc -l <"$T/work.out")" -gt "$rounds" ] || ! alive "$worker"; }
-	await "the hammer goes on after $1" goes_on
-	alive "$worker" || { cat "$T/work.out" >&2; fail "after $1 the hammer finds other bytes"; }
-}
+work_begins
 refused() { # WHAT PATTERN COMMAND...
 	local kind=$1 pattern=$2
 	shift 2
@@ -119,5 +103,4 @@ for i in 0 1; do kill "${swapped[i]}" && wait "${swapped[i]}" || fail "swapped O
 swap
 strake cluster start "$T/c" >"$T/start.out" 2>&1 || fail "restart: $(cat "$T/start.out")"
 unharmed "a swap of OSTs back"
-touch "$T/enough"
-wait $worker || { cat "$T/work.out" >&2; fail "hammer"; }
+work_ends

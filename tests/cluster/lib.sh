@@ -160,14 +160,14 @@ crash() {
 	await "$1 $2 gone" ! alive "$pid"
 }
 
-# await WHAT COMMAND...: until the command succeeds, 60 s at most.
+# await WHAT COMMAND...: until the command succeeds, $PATIENCE (60) seconds at most.
 await() {
 	what=$1
 	shift
 	tries=0
 	until if [ "$1" = ! ]; then ! "${@:2}" 2>/dev/null; else "$@" 2>/dev/null; fi; do
 		tries=$((tries + 1))
-		[ "$tries" -lt 600 ] || fail "did not happen within 60 s: $what"
+		[ "$tries" -lt $((${PATIENCE:-60} * 10)) ] || fail "did not happen within ${PATIENCE:-60} s: $what"
 		sleep 0.1 # between two looks
 	done
 }
@@ -190,4 +190,32 @@ same() {
 }
 listing() {
 	find . -mindepth 1 \( -type d -printf '%P %y %m %U %G %T@\n' -o -printf '%P %y %m %U %G %s %n %l %T@\n' \) | LC_ALL=C sort
+}
+
+# work_begins: the hammer works in $T/m/work, one round after the other, and compares every byte, until work_ends.
+work_begins() {
+	mkdir "$T/m/work"
+	work_rounds &
+	WORKER=$!
+}
+work_rounds() {
+	local seed=1
+	until [ -e "$T/enough" ]; do
+		hammer -p 2 -n 30 -s $seed "$T/m/work" >>"$T/work.out" 2>&1 || return 1
+		seed=$((seed + 1))
+	done
+}
+work_fails() { cat "$T/work.out" >&2; fail "after $1 the hammer finds other bytes"; }
+# unharmed WHAT: after that it goes on, and finds what it wrote.
+unharmed() {
+	alive "$WORKER" || work_fails "$1"
+	local rounds
+	rounds=$(wc -l <"$T/work.out")
+	goes_on() { [ "$(wc -l <"$T/work.out")" -gt "$rounds" ] || ! alive "$WORKER"; }
+	await "the hammer goes on after $1" goes_on
+	alive "$WORKER" || work_fails "$1"
+}
+work_ends() {
+	touch "$T/enough"
+	wait "$WORKER" || work_fails "all of it"
 }

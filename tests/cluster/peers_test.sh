@@ -13,24 +13,7 @@ key=$T/c/mgs/cluster.key
 
 # --- somebody at work -------------------------------------------------------------------------------------------------
 
-mkdir "$T/m/work"
-at_work() {
-	local seed=1
-	until [ -e "$T/enough" ]; do
-		hammer -p 2 -n 30 -s $seed "$T/m/work" >>"$T/work.out" 2>&1 || return 1
-		seed=$((seed + 1))
-	done
-}
-at_work &
-worker=$!
-unharmed() { # AFTER WHAT
-	alive "$worker" || { cat "$T/work.out" >&2; fail "after $1 the hammer finds other bytes"; }
-	local rounds
-	rounds=$(wc -l <"$T/work.out")
-	goes_on() { [ "$(wc -l <"$T/work.out")" -gt "$rounds" ] || ! alive "$worker"; }
-	await "the hammer goes on after $1" goes_on
-	alive "$worker" || { cat "$T/work.out" >&2; fail "after $1 the hammer finds other bytes"; }
-}
+work_begins
 servers="mgs mds oss"
 role_of() { case $1 in mds) echo mdt ;; oss) echo ost ;; *) echo "$1" ;; esac; }
 log_of() { case $1 in mgs) echo "$T/c/log/mgs.log" ;; mds) echo "$T/c/log/mds0.log" ;; oss) echo "$T/c/log/ost0.log" ;; esac; }
@@ -114,12 +97,7 @@ for server in $servers; do
 	IDLE=$IDLE HOLD=$T/hold wrong_peer "$server" idle &
 	job=$!
 	held() { [ -e "$T/hold" ] || ! alive $job; }
-	tries=0
-	until held; do
-		tries=$((tries + 1))
-		[ $tries -lt 300 ] || fail "$IDLE idle connections to the $server take too long"
-		sleep 1
-	done
+	PATIENCE=300 await "$IDLE idle connections to the $server" held
 	after=$(memory "$server")
 	mount_more "$T/m1"
 	ls "$T/m1/work" >/dev/null || fail "a mount beside $IDLE idle connections to the $server"
@@ -162,3 +140,4 @@ if ip netns add "$tag" 2>/dev/null && ip netns exec "$tag" ip link set lo up; th
 	say "the wire: $(cat <&9)"
 	grep -qE "warning: .*(damaged|breaks the protocol)" "$T/c/log/mds0.log" || fail "the MDS's log does not tell of the wire"
 fi
+work_ends
