@@ -2,6 +2,11 @@
 
 #include <errno.h>
 
+bool access_is_id(uint32_t id)
+{
+	return id != UINT32_MAX;
+}
+
 bool access_is_root(const Strake__Cred *cred)
 {
 	return cred->uid == 0;

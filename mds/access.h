@@ -12,6 +12,9 @@
 
 #include <unistd.h> /* R_OK, W_OK, X_OK */
 
+/* What a file may belong to: -1 is nobody (chown(2)); a kernel lets not even root write to a file of nobody's. */
+bool access_is_id(uint32_t id);
+
 bool access_is_root(const Strake__Cred *cred);
 bool access_in_group(const Strake__Cred *cred, uint32_t gid); /* by gid and groups only */
 

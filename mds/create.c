@@ -121,6 +121,8 @@ int create_apply(struct change *change, const ProtobufCMessage *message)
 	uint64_t version_before;
 	int err;
 
+	if (!access_is_id(cred->uid) || !access_is_id(cred->gid))
+		return -EINVAL;
 	err = names_dir(change->state, cred, request->parent, &dir);
 	if (err < 0)
 		return err;

@@ -27,6 +27,8 @@ static int check_owner(const Strake__SetattrRequest *request, const struct inode
 {
 	const Strake__Cred *cred = request->cred;
 
+	if ((request->has_uid && !access_is_id(request->uid)) || (request->has_gid && !access_is_id(request->gid)))
+		return -EINVAL;
 	if (access_is_root(cred))
 		return 0;
 	if (request->has_uid && (request->uid != inode->uid || cred->uid != inode->uid))

@@ -172,7 +172,7 @@ END_TEST
 START_TEST(chmod_and_chown)
 {
 	struct driver *driver;
-	uint64_t dir, file;
+	uint64_t dir, file, made;
 
 	driver = with_files(0755, 0644, &dir, &file);
 	ck_assert_int_eq(chmod_as(driver, OTHER, file, 0600), -EPERM);
@@ -195,6 +195,12 @@ START_TEST(chmod_and_chown)
 	ck_assert_int_eq(chmod_as(driver, 0, file, 06745), 0);
 	ck_assert_int_eq(chown_as(driver, 0, file, -1, -1), 0);
 	ck_assert_uint_eq(driver_inode(driver, file).mode, S_IFREG | 02745);
+
+	/* Nobody, -1, owns nothing, and makes nothing. */
+	ck_assert_int_eq(chown_as(driver, 0, dir, UINT32_MAX, -1), -EINVAL);
+	ck_assert_int_eq(chown_as(driver, 0, dir, -1, UINT32_MAX), -EINVAL);
+	become(driver, UINT32_MAX);
+	ck_assert_int_eq(driver_make(driver, OP_CREATE, dir, "of nobody's", 0644, &made), -EINVAL);
 
 	/* Directories keep theirs. */
 	ck_assert_int_eq(chmod_as(driver, 0, dir, 02775), 0);
