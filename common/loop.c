@@ -11,10 +11,12 @@
 #include "common/loop.h"
 
 #include "common/loop_internal.h"
+#include "common/spin.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -45,6 +47,8 @@ struct loop {
 	bool running;
 	bool no_pwait2; /* the kernel has no epoll_pwait2() */
 	uint64_t now_ns;
+	uint64_t idle_ns;
+	struct spin spin;
 
 	/* The descriptors' stage: entries from event_next on are still to be told; a removed watch leaves NULL. */
 	unsigned int event_next, event_count;
@@ -90,6 +94,11 @@ struct loop *loop_current(void)
 uint64_t loop_now_ns(const struct loop *loop)
 {
 	return loop->now_ns;
+}
+
+uint64_t loop_idle_ns(const struct loop *loop)
+{
+	return loop->idle_ns;
 }
 
 struct fiber_set *loop_fibers(struct loop *loop)
@@ -490,21 +499,53 @@ static const struct timespec *timeout_next(const struct loop *loop, struct times
 	return timeout;
 }
 
+/* Look again and again, and let others run in between. */
+static int wait_awake(struct loop *loop, uint64_t until_ns)
+{
+	int n;
+
+	do {
+		n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_MAX, 0);
+		if (n != 0)
+			break;
+		sched_yield();
+	} while (clock_ns() < until_ns);
+	return n;
+}
+
+/* There is nothing to do until something comes. */
+static int wait_idle(struct loop *loop)
+{
+	struct timespec timeout = { 0 };
+	bool spun = spin_wanted(&loop->spin);
+	uint64_t began_ns = clock_ns();
+	int n = 0;
+
+	if (spun)
+		n = wait_awake(loop, began_ns + SPIN_NS);
+	if (n == 0)
+		n = wait_nsec(loop, timeout_next(loop, &timeout));
+	loop->now_ns = clock_ns();
+	loop->idle_ns += loop->now_ns - began_ns;
+	spin_learn(&loop->spin, spun, n > 0, loop->now_ns - began_ns);
+	return n;
+}
+
 /* Wait for events, not at all when there is something to run already, and read the clock. */
 static int events_wait(struct loop *loop)
 {
-	struct timespec timeout = { 0 };
 	int n;
 
-	if (mail_fall_asleep(loop))
-		n = wait_nsec(loop, timeout_next(loop, &timeout));
-	else
+	if (mail_fall_asleep(loop)) {
+		n = wait_idle(loop);
+	} else {
 		n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_MAX, 0);
+		loop->now_ns = clock_ns();
+	}
 	if (n < 0 && errno != EINTR)
 		return -errno;
 
 	atomic_store_explicit(&loop->mail.asleep, false, memory_order_relaxed);
-	loop->now_ns = clock_ns();
 	loop->event_next = 0;
 	loop->event_count = n > 0 ? (unsigned int)n : 0;
 	return 0;

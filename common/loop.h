@@ -7,6 +7,8 @@
  *     before the loop waits again. So everything that arrived together is
  *     handled together, is logged by one write (LOOP_STAGE_STORE) and answered
  *     by one send per connection (LOOP_STAGE_SEND).
+ *   - A loop whose events come in quick succession looks for the next one
+ *     for a while before it sleeps (spin.h).
  *   - All calls belong to the loop's own thread but loop_post(), loop_stop()
  *     and fiber_wake().
  *   - Watches, timers, hooks and posts are embedded in their owner, who must
@@ -65,8 +67,9 @@ struct loop *loop_current(void);
 
 /* Now, as read once per iteration; clock_ns() reads the clock. */
 uint64_t loop_now_ns(const struct loop *loop);
-uint64_t clock_ns(void);      /* CLOCK_MONOTONIC */
-uint64_t clock_real_ns(void); /* CLOCK_REALTIME */
+uint64_t loop_idle_ns(const struct loop *loop); /* for how long, in all, it had nothing to do */
+uint64_t clock_ns(void);                        /* CLOCK_MONOTONIC */
+uint64_t clock_real_ns(void);                   /* CLOCK_REALTIME */
 
 int loop_watch_add(struct loop *loop, struct loop_watch *watch, uint32_t events);
 int loop_watch_change(struct loop_watch *watch, uint32_t events);

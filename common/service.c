@@ -81,8 +81,6 @@ int service_new(struct loop *loop, const struct service_config *config, struct s
 		free(service);
 		return err;
 	}
-	if (config->follow)
-		follow_begin(&service->follow);
 	*ret_service = service;
 	return 0;
 }

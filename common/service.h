@@ -55,7 +55,6 @@ struct service_config {
 	size_t connections_max;            /* 0: 16384 */
 	unsigned int frame_deadline_ms;    /* 0: SERVICE_FRAME_DEADLINE_MS */
 	unsigned int stall_ms;             /* a peer that reads nothing is cut off; 0: SERVICE_STALL_MS */
-	bool follow;                       /* the loop's thread goes to the CPU of its only client (follow.h) */
 	void *owner;                       /* for the callbacks below */
 
 	/* A request has come; its sums in the frame are right. Unknown opcodes, other roles' and malformed bodies are
@@ -70,7 +69,6 @@ struct service_config {
 	void (*closed)(void *owner, struct service_conn *conn);
 };
 
-/* On the loop's thread, if that is to follow. */
 int service_new(struct loop *loop, const struct service_config *config, struct service **ret_service);
 /*
  * Closes all connections. Requests under way still want their service_reply(). Not from within the callbacks of the

@@ -17,7 +17,6 @@
 #define STRAKE_COMMON_SERVICE_INTERNAL_H
 
 #include "common/address.h"
-#include "common/follow.h"
 #include "common/opening.h"
 #include "common/service.h"
 #include "common/transport.h"
@@ -60,7 +59,6 @@ struct service {
 	unsigned int spare_count;
 	struct service_stats stats; /* but what the transport counts */
 	struct service_log_limit log_limit;
-	struct follow follow; /* if so configured */
 };
 
 /* --- service.c ---------------------------------------------------------------------------------------------------- */

@@ -275,18 +275,6 @@ static int conn_frame(void *owner, const struct frame_header *header, const uint
 	return 0;
 }
 
-/* Whom do we serve? */
-static void follow_client(struct service_conn *conn, const struct frame_header *header)
-{
-	struct service *service = conn->service;
-	struct follow_verdict verdict;
-
-	if (!follow_note(&service->follow, (uintptr_t)conn, header->bulk_len, loop_now_ns(service->loop)))
-		return;
-	verdict = follow_judge(&service->follow, clock_ns(), follow_cpu_ns());
-	follow_to(&service->follow, verdict.whom == (uintptr_t)conn ? transport_cpu(conn->transport) : -1);
-}
-
 static int conn_message(void *owner, const struct frame_header *header)
 {
 	struct service_conn *conn = owner;
@@ -302,8 +290,6 @@ static int conn_message(void *owner, const struct frame_header *header)
 	} else if (header->opcode == OP_PING) {
 		service_reply_error(&box->request, 0);
 	} else {
-		if (service->config.follow)
-			follow_client(conn, header);
 		service->config.handle(service->config.owner, &box->request);
 	}
 	return 0;

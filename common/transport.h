@@ -121,7 +121,6 @@ struct transport_conn_ops {
 	int (*forget)(struct transport_conn *conn, const void *arg, const void *bulk_in);
 	size_t (*queued)(const struct transport_conn *conn);
 	int (*local_host)(const struct transport_conn *conn, char *ret_host, size_t size);
-	int (*cpu)(const struct transport_conn *conn);
 	void (*finish)(struct transport_conn *conn);
 	void (*close)(struct transport_conn *conn);
 };
@@ -221,12 +220,6 @@ static inline size_t transport_queued(const struct transport_conn *conn)
 static inline int transport_local_host(const struct transport_conn *conn, char *ret_host, size_t size)
 {
 	return conn->ops->local_host(conn, ret_host, size);
-}
-
-/* The CPU on which what came last was received, the sender's where that is on this machine. -1: not known. */
-static inline int transport_cpu(const struct transport_conn *conn)
-{
-	return conn->ops->cpu(conn);
 }
 
 /* Have what is queued sent and read by the other end, for a while, then close. */

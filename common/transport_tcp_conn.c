@@ -257,16 +257,6 @@ static int tcp_local_host(const struct transport_conn *base, char *ret_host, siz
 	return 0;
 }
 
-static int tcp_cpu(const struct transport_conn *base)
-{
-	socklen_t len = sizeof(int);
-	int cpu;
-
-	if (getsockopt(((const struct tcp_conn *)base)->watch.fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu, &len) < 0)
-		return -1;
-	return cpu;
-}
-
 static void tcp_finish(struct transport_conn *base)
 {
 	struct tcp_conn *conn = tcp_conn_of(base);
@@ -297,7 +287,6 @@ static const struct transport_conn_ops conn_ops = {
 	.forget = tcp_forget,
 	.queued = tcp_queued,
 	.local_host = tcp_local_host,
-	.cpu = tcp_cpu,
 	.finish = tcp_finish,
 	.close = tcp_close,
 };

@@ -392,7 +392,6 @@ static int listen_all(struct mdt *mdt, char *error, size_t error_size)
 				      .target = config->identity->target,
 				      .role = ROLE_MDT,
 				      .key = config->key,
-				      .follow = true,
 				      .owner = mdt,
 				      .handle = mdt_serve,
 			      },

@@ -1,15 +1,9 @@
 #include "client/fuse/caller.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#define STAT_MAX       1024
-#define STAT_FIELD_CPU 39 /* "processor", proc_pid_stat(5) */
 
 #define BIT(signal) (UINT64_C(1) << ((signal)-1))
 
@@ -54,31 +48,4 @@ bool caller_is_dying(uint32_t tid)
 	dying = caller_status_is_dying(status);
 	fclose(status);
 	return dying;
-}
-
-int caller_stat_cpu(const char *stat)
-{
-	const char *at = strrchr(stat, ')'); /* the end of field 2, in which anything may stand */
-
-	for (int field = 2; at != NULL && field < STAT_FIELD_CPU; field++)
-		at = strchr(at + 1, ' ');
-	return at == NULL || at[1] < '0' || at[1] > '9' ? -1 : (int)strtol(at + 1, NULL, 10);
-}
-
-int caller_cpu(uint32_t tid)
-{
-	char path[32], stat[STAT_MAX];
-	ssize_t n = -1;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/stat", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		n = read(fd, stat, sizeof(stat) - 1);
-		close(fd);
-	}
-	if (n < 0)
-		return -1;
-	stat[n] = '\0';
-	return caller_stat_cpu(stat);
 }

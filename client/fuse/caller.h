@@ -18,10 +18,4 @@ bool caller_is_dying(uint32_t tid);
 /* The same by what /proc/TID/status says. */
 bool caller_status_is_dying(FILE *status);
 
-/* The CPU that it ran on last; -1: it is not to be seen. By /proc: some 10 us, so not at each request. */
-int caller_cpu(uint32_t tid);
-
-/* The same by what /proc/TID/stat says. */
-int caller_stat_cpu(const char *stat);
-
 #endif

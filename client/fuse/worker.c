@@ -4,18 +4,14 @@
  * A request's bytes are read into a whole device buffer. A large WRITE keeps the buffer (its bytes go on to the OSTs
  * from there); of anything else the bytes are copied into the request and the buffer is read into again, warm.
  *
- * Who reads: the first worker, until it finds that it has been busy most of the time (follow.h); then the others, too,
- * for a while. If all of them waited for the device, each request that comes while the first one is about to sleep
- * would wake another, on another CPU, and the first one for nothing besides.
- *
- * Where it reads: where a single thread sends one small request after the other, on that thread's CPU. Then each waits
- * for the other by turns, and a wake-up across CPUs costs several times what the request does.
+ * Who reads: the first worker, until it finds that it has been busy most of the time; then the others, too, for a while.
+ * If all of them waited for the device, each request that comes while the first one is about to sleep would wake
+ * another, on another CPU, and the first one for nothing besides.
  */
 #include "client/fuse/caller.h"
 #include "client/fuse/request.h"
 #include "common/bulk.h"
 #include "common/fiber.h"
-#include "common/follow.h"
 #include "common/logger.h"
 
 #include <assert.h>
@@ -27,12 +23,15 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define KEEP_BUFFER_MIN (64u * 1024)
-#define READ_BATCH      64 /* requests taken before the loop looks elsewhere */
-#define TABLE_SIZE      1024
-#define HELP_MS         50   /* so long a worker helps */
-#define CALLER_LOOK_MS  250  /* so often callers that got a signal are looked at */
-#define CALLER_GRACE_MS 2000 /* an answer that comes in this time is in time for anybody */
+#define KEEP_BUFFER_MIN   (64u * 1024)
+#define READ_BATCH        64 /* requests taken before the loop looks elsewhere */
+#define TABLE_SIZE        1024
+#define LOAD_WINDOW       64
+#define LOAD_WINDOW_MS    250
+#define LOAD_IDLE_PERCENT 30
+#define HELP_MS           50   /* so long a worker helps */
+#define CALLER_LOOK_MS    250  /* so often callers that got a signal are looked at */
+#define CALLER_GRACE_MS   2000 /* an answer that comes in this time is in time for anybody */
 
 struct fuse_worker {
 	struct fuse_server *server;
@@ -48,7 +47,10 @@ struct fuse_worker {
 	unsigned int running;
 	bool stopping;
 
-	struct follow follow; /* its caller, where there is but one */
+	struct { /* what load_note() judges: so many requests, since then, when it had been idle for so long in all */
+		unsigned int requests;
+		uint64_t began_ns, idle_ns;
+	} load;
 	struct loop_post help_post;
 	atomic_bool helping; /* it reads the device, or is going to; not of the first worker */
 
@@ -237,7 +239,7 @@ static void interrupt(struct fuse_server *server, uint64_t unique)
 	}
 }
 
-/* --- who reads, and where ---------------------------------------------------------------------------------------- */
+/* --- who reads --------------------------------------------------------------------------------------------------- */
 
 /* Of all workers that wait for the device only one is woken per request, the first one if it waits. */
 static int device_watch(struct fuse_worker *worker)
@@ -272,25 +274,19 @@ static void call_help(struct fuse_server *server, uint64_t now_ns)
 	}
 }
 
-static void judge_load(struct fuse_worker *worker)
+/* Another request: who has hardly been idle since some requests ago may be what callers wait for. */
+static void load_note(struct fuse_worker *worker)
 {
-	uint64_t now_ns = clock_ns();
-	struct follow_verdict verdict = follow_judge(&worker->follow, now_ns, follow_cpu_ns());
+	uint64_t now_ns = clock_ns(), idle_ns = loop_idle_ns(worker->loop);
+	uint64_t took_ns = now_ns - worker->load.began_ns;
 
-	if (verdict.busy)
+	if (++worker->load.requests < LOAD_WINDOW && took_ns < LOAD_WINDOW_MS * NSEC_PER_MSEC)
+		return;
+	if ((idle_ns - worker->load.idle_ns) * 100 < took_ns * LOAD_IDLE_PERCENT)
 		call_help(worker->server, now_ns);
-	follow_to(&worker->follow, verdict.whom != 0 ? caller_cpu((uint32_t)verdict.whom) : -1);
-}
-
-/* What it moves between the kernel and us. */
-static uint64_t bytes_of(const struct fuse_in_header *header, const uint8_t *args, size_t len)
-{
-	struct fuse_read_in in;
-
-	if (header->opcode != FUSE_READ || len < sizeof(in))
-		return len;
-	memcpy(&in, args, sizeof(in));
-	return in.size;
+	worker->load.requests = 0;
+	worker->load.began_ns = now_ns;
+	worker->load.idle_ns = idle_ns;
 }
 
 /* --- serving ----------------------------------------------------------------------------------------------------- */
@@ -418,9 +414,7 @@ static void serve(struct fuse_worker *worker, size_t size)
 	if (size < sizeof(header))
 		return;
 	memcpy(&header, bytes, sizeof(header));
-	if (follow_note(&worker->follow, header.pid, bytes_of(&header, bytes + sizeof(header), size - sizeof(header)),
-			loop_now_ns(worker->loop)))
-		judge_load(worker);
+	load_note(worker);
 	if (serve_at_once(worker, &header, bytes + sizeof(header), size - sizeof(header)))
 		return;
 	request = request_new(worker, &header, size - sizeof(header));
@@ -508,7 +502,7 @@ static void *worker_thread(void *arg)
 {
 	struct fuse_worker *worker = arg;
 
-	follow_begin(&worker->follow);
+	worker->load.began_ns = clock_ns();
 	if (fiber_start(worker->loop, worker_begin, worker) < 0)
 		worker_set_started(worker, -ENOMEM);
 	else

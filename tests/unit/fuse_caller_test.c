@@ -3,7 +3,6 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -56,36 +55,6 @@ START_TEST(who_has_ended_is_dying)
 }
 END_TEST
 
-START_TEST(where_it_runs_is_field_39)
-{
-	const char *rest = " S 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 "
-			   "35 36 37 38 ";
-	char stat[1024];
-
-	snprintf(stat, sizeof(stat), "7 (a) b) (c)%s5 0 0\n", rest);
-	ck_assert_int_eq(caller_stat_cpu(stat), 5);
-	snprintf(stat, sizeof(stat), "7 (sh)%s", rest);
-	ck_assert_int_eq(caller_stat_cpu(stat), -1);
-	ck_assert_int_eq(caller_stat_cpu("7 (sh) S 2 3"), -1);
-	ck_assert_int_eq(caller_stat_cpu(""), -1);
-}
-END_TEST
-
-START_TEST(where_we_run_is_seen)
-{
-	cpu_set_t old, only;
-	int cpu = sched_getcpu();
-
-	ck_assert_int_eq(sched_getaffinity(0, sizeof(old), &old), 0);
-	CPU_ZERO(&only);
-	CPU_SET((size_t)cpu, &only);
-	ck_assert_int_eq(sched_setaffinity(0, sizeof(only), &only), 0);
-	ck_assert_int_eq(caller_cpu((uint32_t)getpid()), cpu);
-	ck_assert_int_eq(sched_setaffinity(0, sizeof(old), &old), 0);
-	ck_assert_int_eq(caller_cpu(UINT32_MAX), -1);
-}
-END_TEST
-
 START_TEST(processes_are_looked_at)
 {
 	pid_t pid = fork();
@@ -102,5 +71,4 @@ START_TEST(processes_are_looked_at)
 }
 END_TEST
 
-UNIT_MAIN("fuse_caller", only_what_ends_a_process_counts, who_has_ended_is_dying, where_it_runs_is_field_39,
-	  where_we_run_is_seen, processes_are_looked_at)
+UNIT_MAIN("fuse_caller", only_what_ends_a_process_counts, who_has_ended_is_dying, processes_are_looked_at)

@@ -505,6 +505,58 @@ static void *run_main(void *arg)
 }
 
 /* Another thread's stop reaches the loop before, in and after its first sleep; who stopped it may free it. */
+/* --- two loops that wait for each other ------------------------------------------------------------------------------ */
+
+static unsigned int turns_left; /* whose turn it is counts */
+
+struct side {
+	struct loop *loop;
+	struct loop_post post;
+	struct side *other;
+};
+
+static void turn(struct loop_post *post)
+{
+	struct side *side = (struct side *)((char *)post - offsetof(struct side, post));
+
+	assert(loop_current() == side->loop);
+	if (--turns_left > 0) {
+		loop_post(side->other->loop, &side->other->post);
+	} else {
+		loop_stop(side->other->loop);
+		loop_stop(side->loop);
+	}
+}
+
+static void *side_run(void *arg)
+{
+	assert(loop_run(((struct side *)arg)->loop) == 0);
+	return NULL;
+}
+
+/* Each looks for its turn before it sleeps, or sleeps: none is missed. */
+START_TEST(turns_are_taken)
+{
+	struct side one = { .post.run = turn }, two = { .post.run = turn };
+	pthread_t thread;
+
+	ck_assert_int_eq(loop_new(&one.loop), 0);
+	ck_assert_int_eq(loop_new(&two.loop), 0);
+	turns_left = 10000;
+	one.other = &two;
+	two.other = &one;
+	ck_assert_uint_eq(loop_idle_ns(one.loop), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, side_run, &two), 0);
+	loop_post(one.loop, &one.post);
+	ck_assert_int_eq(loop_run(one.loop), 0);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(turns_left, 0);
+	ck_assert_uint_gt(loop_idle_ns(one.loop), 0);
+	loop_free(one.loop);
+	loop_free(two.loop);
+}
+END_TEST
+
 START_TEST(stop_of_another_thread)
 {
 	for (unsigned int i = 0; i < 500; i++) {
@@ -694,6 +746,7 @@ END_TEST
 UNIT_MAIN("loop", iteration_has_its_order, hooks_leave_work_and_the_loop_stays_awake, hooks_add_and_remove_hooks,
 	  timers_expire_in_order, timers_cancel_and_move_others, timer_of_the_past_holds_nobody_up,
 	  timers_are_waited_for, timers_are_waited_for_by_old_kernels, posts_of_many_threads_all_arrive_in_order,
-	  posts_are_freed_or_posted_again_in_run, stop_of_another_thread, removed_watch_gets_no_event_of_the_iteration,
-	  watch_added_again_hears_in_the_next_iteration, changed_watch_gets_no_event_it_gave_up,
-	  watch_changes_and_fails, every_watch_has_its_turn, nothing_is_freed_and_removed)
+	  posts_are_freed_or_posted_again_in_run, stop_of_another_thread, turns_are_taken,
+	  removed_watch_gets_no_event_of_the_iteration, watch_added_again_hears_in_the_next_iteration,
+	  changed_watch_gets_no_event_it_gave_up, watch_changes_and_fails, every_watch_has_its_turn,
+	  nothing_is_freed_and_removed)

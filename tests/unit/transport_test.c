@@ -12,7 +12,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <string.h>
 
 /* One end of the connection, and how it behaves. */
@@ -218,27 +217,5 @@ START_TEST(a_paused_connection_may_be_finished)
 }
 END_TEST
 
-/* We are both ends: what has come was sent from where we run. */
-static void body_cpu(struct world *world)
-{
-	world_connect(world);
-	near_send(world, 10, 0);
-	WAIT_FOR(world->far.messages == 1);
-	assert(transport_cpu(world->far.conn) == sched_getcpu());
-}
-
-START_TEST(the_senders_cpu_is_known)
-{
-	cpu_set_t old, only;
-
-	ck_assert_int_eq(sched_getaffinity(0, sizeof(old), &old), 0);
-	CPU_ZERO(&only);
-	CPU_SET((size_t)sched_getcpu(), &only);
-	ck_assert_int_eq(sched_setaffinity(0, sizeof(only), &only), 0);
-	in_world((struct world){ .accepts = true }, body_cpu);
-	ck_assert_int_eq(sched_setaffinity(0, sizeof(old), &old), 0);
-}
-END_TEST
-
 UNIT_MAIN("transport", who_is_not_accepted_is_refused, a_message_done_may_close_the_connection,
-	  a_frame_may_finish_the_connection, a_paused_connection_may_be_finished, the_senders_cpu_is_known)
+	  a_frame_may_finish_the_connection, a_paused_connection_may_be_finished)
