@@ -1,9 +1,11 @@
 #include "client/attr.h"
 
+#include "client/layouts.h"
+
 #include <errno.h>
 #include <string.h>
 
-int layout_from_wire(const Strake__Layout *wire, struct layout *ret_layout)
+static int layout_from_wire(const Strake__Layout *wire, const struct layout **ret_layout)
 {
 	struct layout layout;
 
@@ -20,13 +22,14 @@ int layout_from_wire(const Strake__Layout *wire, struct layout *ret_layout)
 	layout.ost_count = (uint32_t)wire->n_ost_indices;
 	if (layout_check(&layout) < 0)
 		return -EPROTO;
-	*ret_layout = layout;
-	return 0;
+	*ret_layout = layout_keep(&layout);
+	return *ret_layout != NULL ? 0 : -ENOMEM;
 }
 
 int attr_from_wire(const Strake__Attr *wire, struct attr *ret_attr)
 {
 	struct attr attr;
+	int err;
 
 	memset(&attr, 0, sizeof(attr));
 	attr.ino = wire->ino;
@@ -54,10 +57,11 @@ int attr_from_wire(const Strake__Attr *wire, struct attr *ret_attr)
 	}
 	if (wire->ino == 0 || wire->size > LAYOUT_FILE_SIZE_MAX)
 		return -EPROTO;
-	if (wire->layout != NULL && layout_from_wire(wire->layout, &attr.layout) < 0)
-		return -EPROTO;
-	*ret_attr = attr;
-	return 0;
+	attr.layout = &layout_none;
+	err = wire->layout != NULL ? layout_from_wire(wire->layout, &attr.layout) : 0;
+	if (err == 0)
+		*ret_attr = attr;
+	return err;
 }
 
 bool attr_same_content(const struct attr *a, const struct attr *b)
@@ -82,8 +86,8 @@ void attr_to_stat(const struct attr *attr, struct stat *ret_stat)
 	uint64_t blksize = 4096;
 
 	if (S_ISREG(attr->mode))
-		blksize = attr->layout.stripe_size != 0 && attr->layout.stripe_size < ATTR_BLKSIZE_MAX
-				  ? attr->layout.stripe_size
+		blksize = attr->layout->stripe_size != 0 && attr->layout->stripe_size < ATTR_BLKSIZE_MAX
+				  ? attr->layout->stripe_size
 				  : ATTR_BLKSIZE_MAX;
 	memset(ret_stat, 0, sizeof(*ret_stat));
 	ret_stat->st_ino = attr->ino;

@@ -1,4 +1,4 @@
-/* Attributes between the wire, struct attr and struct stat. Pure. */
+/* Attributes between the wire, struct attr and struct stat. */
 #ifndef STRAKE_CLIENT_ATTR_H
 #define STRAKE_CLIENT_ATTR_H
 
@@ -7,9 +7,8 @@
 
 #define ATTR_BLKSIZE_MAX (512u * 1024) /* st_blksize: what one request carries, or a stripe where that is smaller */
 
-/* -EPROTO: numbers that cannot be. */
+/* -EPROTO: numbers that cannot be; -ENOMEM. */
 int attr_from_wire(const Strake__Attr *wire, struct attr *ret_attr);
-int layout_from_wire(const Strake__Layout *wire, struct layout *ret_layout);
 
 /* The same content: what was read before is still right. */
 bool attr_same_content(const struct attr *a, const struct attr *b);

@@ -40,7 +40,7 @@ static int glimpse_one(struct worker *worker, void *arg, unsigned int i)
 
 	request.ino = attr->ino;
 	request.gen = attr->gen;
-	request.stripe_size = attr->layout.stripe_size;
+	request.stripe_size = attr->layout->stripe_size;
 	if (attr->cut != 0) {
 		cut.number = attr->cut;
 		cut.has_start = cut.has_end = true;
@@ -48,7 +48,7 @@ static int glimpse_one(struct worker *worker, void *arg, unsigned int i)
 		cut.end = attr->cut_end;
 		request.cut = &cut;
 	}
-	err = worker_ost_call(worker, glimpse->ctx, attr->layout.ost_indices[i], &call);
+	err = worker_ost_call(worker, glimpse->ctx, attr->layout->ost_indices[i], &call);
 	if (err == 0) {
 		reply = (const Strake__GlimpseReply *)call.reply;
 		if (reply->end > glimpse->end)
@@ -153,10 +153,10 @@ int inode_settle_size(struct inode *inode, struct fs_ctx *ctx, uint64_t asked_ns
 		struct attr asked = *attr;
 		struct glimpse glimpse = { .ctx = ctx, .attr = &asked };
 
-		err = worker_parallel(worker, asked.layout.ost_count, glimpse_one, &glimpse);
+		err = worker_parallel(worker, asked.layout->ost_count, glimpse_one, &glimpse);
 		if (err == 0) {
 			settle(inode, asked_ns, &glimpse, attr);
-			if (asked.layout.ost_count > 0 && settled_should_be_told(inode, &asked))
+			if (asked.layout->ost_count > 0 && settled_should_be_told(inode, &asked))
 				settled_tell(worker, inode, ctx, &asked, &glimpse);
 			return 0;
 		}
@@ -416,12 +416,12 @@ int inode_fix_layout(struct inode *inode, struct fs_ctx *ctx, struct attr *ret_a
 	pthread_mutex_lock(&inode->lock);
 	*ret_attr = inode->attr;
 	pthread_mutex_unlock(&inode->lock);
-	if (ret_attr->layout.ost_count > 0)
+	if (ret_attr->layout->ost_count > 0)
 		return 0;
 	err = layout_ask(inode, ctx, NULL, ret_attr);
 	if (err < 0)
 		return err;
-	return ret_attr->layout.ost_count > 0 ? 0 : -EPROTO;
+	return ret_attr->layout->ost_count > 0 ? 0 : -EPROTO;
 }
 
 int fs_set_layout(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t stripe_size, uint32_t stripe_count)

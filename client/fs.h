@@ -108,8 +108,8 @@ struct attr {
 	uint64_t name_version; /* changes with the names; 0: not told */
 	uint64_t cut, cut_start, cut_end;
 	bool size_unsure;
-	bool no_xattrs; /* it has none; false: it may have some */
-	struct layout layout;
+	bool no_xattrs;              /* it has none; false: it may have some */
+	const struct layout *layout; /* of a file or directory; never NULL once it came from the MDT */
 };
 void attr_to_stat(const struct attr *attr, struct stat *ret_stat); /* st_blksize is the stripe size's friendly part */
 

@@ -3,6 +3,7 @@
 #include "client/attr.h"
 #include "client/data/data.h"
 #include "client/fs_state.h"
+#include "client/layouts.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -126,6 +127,7 @@ struct inode *inode_get(struct inode_table *table, uint64_t ino)
 		}
 		inode->fs = table->fs;
 		inode->ino = ino;
+		inode->attr.layout = &layout_none;
 		pthread_mutex_init(&inode->lock, NULL);
 		if (++table->count > table->size)
 			table_grow(table);

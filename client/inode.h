@@ -69,6 +69,9 @@ struct inode {
 	struct inode_data *data; /* NULL until the first read or write */
 };
 
+/* A mount has as many as the kernel remembers: of a million, each byte is a MiB. */
+_Static_assert(sizeof(struct inode) <= 432, "an inode is small");
+
 struct inode_table; /* opaque: inode.c */
 struct inode_table *inode_table_new(struct fs *fs);
 struct inode_table *inode_table_free(struct inode_table *table); /* lookups that were never forgotten go with it */

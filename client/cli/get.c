@@ -76,7 +76,7 @@ static void say_done(const struct get *get, const struct target *target)
 
 	if (one_file)
 		printf("GET: %s -> %s (%" PRIu64 " bytes, %u stripes)\n", get->source, target->path,
-		       transfer->counts.bytes, get->last.layout.ost_count);
+		       transfer->counts.bytes, get->last.layout->ost_count);
 	printf("Successfully read %" PRIu64 " bytes from %s to %s", transfer->counts.bytes, get->source, target->path);
 	if (!one_file)
 		printf(": %s", transfer_summary(transfer, summary));

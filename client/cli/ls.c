@@ -52,8 +52,8 @@ static void row_fill(struct row *row, const struct attr *attr)
 	row->gid = attr->gid;
 	row->mtime_ns = attr->mtime_ns;
 	if (S_ISREG(attr->mode)) {
-		row->stripe_size = attr->layout.stripe_size;
-		row->ost_count = attr->layout.ost_count;
+		row->stripe_size = attr->layout->stripe_size;
+		row->ost_count = attr->layout->ost_count;
 	}
 	row->known = true;
 }

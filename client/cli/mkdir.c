@@ -87,8 +87,8 @@ static int mkdir_run(struct client *client, void *arg)
 		return client_fail(client, "%s exists already", words->path);
 	if (err == 0 && is_new && stripe_options_given(stripes))
 		err = fs_set_layout(client->fs, &client->ctx, attr.ino,
-				    stripes->has_size ? stripes->size : attr.layout.stripe_size,
-				    stripes->has_count ? stripes->count : attr.layout.stripe_count);
+				    stripes->has_size ? stripes->size : attr.layout->stripe_size,
+				    stripes->has_count ? stripes->count : attr.layout->stripe_count);
 	if (err)
 		return client_fail_path(client, words->path, err);
 	if (is_new)

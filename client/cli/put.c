@@ -109,7 +109,7 @@ static void say_left_out(struct put *put)
 static void say_done(const struct put *put, const struct target *target)
 {
 	const struct transfer *transfer = &put->transfer;
-	const struct layout *layout = &put->last.layout;
+	const struct layout *layout = put->last.layout;
 	char summary[TRANSFER_SUMMARY_SIZE];
 	bool one_file = !put->recursive && transfer->counts.files == 1;
 

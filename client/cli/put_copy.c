@@ -187,8 +187,8 @@ static int set_stripes(struct item *item, struct attr *made)
 	if (!stripe_options_given(stripes) || item->dir->laid_out)
 		return 0;
 	return fs_set_layout(client->fs, &client->ctx, made->ino,
-			     stripes->has_size ? stripes->size : made->layout.stripe_size,
-			     stripes->has_count ? stripes->count : made->layout.stripe_count);
+			     stripes->has_size ? stripes->size : made->layout->stripe_size,
+			     stripes->has_count ? stripes->count : made->layout->stripe_count);
 }
 
 static int fill_file(struct item *item, struct file *file, int fd, struct attr *made)
@@ -261,7 +261,7 @@ static int copy_file(struct item *item, int fd, uint64_t *ret_ino)
 	put->transfer.counts.files++;
 	put->last = made;
 	if (made.size > 0)
-		note_osts(put, &made.layout);
+		note_osts(put, made.layout);
 	*ret_ino = made.ino;
 	return 0;
 }

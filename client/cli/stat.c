@@ -42,7 +42,7 @@ static bool has_rdev(mode_t mode)
 
 static uint64_t chunk_count(const struct attr *attr)
 {
-	return attr->layout.ost_count > 0 ? layout_chunk_count(&attr->layout, attr->size) : 0;
+	return attr->layout->ost_count > 0 ? layout_chunk_count(attr->layout, attr->size) : 0;
 }
 
 /* The name of chunk seq's object: "<ino>.<gen>:<seq>". */
@@ -74,7 +74,7 @@ static void print_time(const char *label, int64_t ns)
 
 static void print_layout(const struct attr *attr)
 {
-	const struct layout *layout = &attr->layout;
+	const struct layout *layout = attr->layout;
 	uint64_t chunks = chunk_count(attr);
 	char id[OBJECT_ID_SIZE];
 
@@ -129,14 +129,14 @@ static void print_text(const struct seen *seen)
 	if (S_ISREG(attr->mode))
 		print_layout(attr);
 	if (S_ISDIR(attr->mode))
-		print_default_layout(&attr->layout);
+		print_default_layout(attr->layout);
 }
 
 /* --- as JSON ----------------------------------------------------------------------------------------------------- */
 
 static void json_layout(struct json *json, const struct attr *attr)
 {
-	const struct layout *layout = &attr->layout;
+	const struct layout *layout = attr->layout;
 	uint64_t chunks = chunk_count(attr);
 	char id[OBJECT_ID_SIZE];
 

@@ -129,7 +129,7 @@ static int data_uncommitted_osts(const struct inode_data *data, uint32_t **osts,
  */
 static int data_others_osts(const struct inode *inode, uint32_t **osts, unsigned int *count)
 {
-	const struct layout *layout = &inode->attr.layout;
+	const struct layout *layout = inode->attr.layout;
 	uint64_t objects;
 	int err = 0;
 

@@ -83,11 +83,11 @@ static int fetch_nth(struct worker *worker, void *arg, unsigned int n)
 {
 	struct fetch *fetch = arg;
 	uint64_t offset = fetch->offset, end = offset + fetch->length;
-	struct layout_piece piece = layout_piece_at(&fetch->attr.layout, offset, end - offset);
+	struct layout_piece piece = layout_piece_at(fetch->attr.layout, offset, end - offset);
 
 	while (n-- > 0) {
 		offset += piece.length;
-		piece = layout_piece_at(&fetch->attr.layout, offset, end - offset);
+		piece = layout_piece_at(fetch->attr.layout, offset, end - offset);
 	}
 	(void)worker;
 	return fetch_piece(fetch, &piece);
@@ -116,12 +116,12 @@ int data_fetch(struct inode *inode, struct fs_ctx *ctx, uint64_t offset, size_t 
 		pthread_mutex_unlock(&inode->lock);
 		if (err < 0)
 			return err;
-		if (fetch.attr.layout.ost_count == 0) { /* never written: a hole */
+		if (fetch.attr.layout->ost_count == 0) { /* never written: a hole */
 			memset(buffer, 0, length);
 			return 0;
 		}
 		for (uint64_t at = offset; at < offset + length; count++) {
-			struct layout_piece piece = layout_piece_at(&fetch.attr.layout, at, offset + length - at);
+			struct layout_piece piece = layout_piece_at(fetch.attr.layout, at, offset + length - at);
 
 			at += piece.length;
 			if (at == offset + length)

@@ -23,7 +23,7 @@ void object_name_init(struct object_name *name, const struct attr *attr, uint64_
 	name->object.ino = attr->ino;
 	name->object.gen = attr->gen;
 	name->object.seq = seq;
-	name->object.stripe_size = attr->layout.stripe_size;
+	name->object.stripe_size = attr->layout->stripe_size;
 	if (attr->cut > 0) {
 		strake__cut__init(&name->cut);
 		name->cut.number = attr->cut;
@@ -234,14 +234,14 @@ static bool data_send_next(struct inode_data *data)
 	struct fs_ctx own = { .trusted = true }, *ctx = &own;
 	struct inode *inode = data->inode;
 	struct attr attr = inode->attr;
-	struct extent *extent = data_due(data, extent_block(attr.layout.stripe_size));
+	struct extent *extent = data_due(data, extent_block(attr.layout->stripe_size));
 	struct layout_piece piece;
 	uint64_t instance = 0;
 	int err;
 
 	if (extent == NULL)
 		return false;
-	piece = layout_piece_at(&attr.layout, extent->offset, extent->length);
+	piece = layout_piece_at(attr.layout, extent->offset, extent->length);
 	assert(piece.length == extent->length);
 	extents_remove(&data->dirty, extent);
 	if (extents_insert(&data->flight, extent) < 0) {
@@ -307,7 +307,7 @@ void data_kick(struct inode_data *data)
 	struct inode *inode = data->inode;
 	size_t wanted = data->dirty.count < DATA_SENDERS_MAX ? data->dirty.count : DATA_SENDERS_MAX;
 
-	if (data_due(data, extent_block(inode->attr.layout.stripe_size)) == NULL)
+	if (data_due(data, extent_block(inode->attr.layout->stripe_size)) == NULL)
 		return;
 	while (data->senders < wanted) {
 		inode_ref(inode);

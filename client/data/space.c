@@ -137,25 +137,25 @@ int fs_seek(struct file *file, struct fs_ctx *ctx, uint64_t offset, bool hole, u
 	pthread_mutex_unlock(&inode->lock);
 	if (offset >= attr.size)
 		return -ENXIO;
-	if (attr.layout.ost_count == 0) {
+	if (attr.layout->ost_count == 0) {
 		*ret_offset = offset;
 		return hole ? 0 : -ENXIO;
 	}
 
 	while (offset < attr.size) {
-		struct layout_piece piece = layout_piece_at(&attr.layout, offset, attr.size - offset);
-		uint64_t found = 0, base = piece.seq * attr.layout.stripe_size;
+		struct layout_piece piece = layout_piece_at(attr.layout, offset, attr.size - offset);
+		uint64_t found = 0, base = piece.seq * attr.layout->stripe_size;
 
 		err = space_seek_object(fs_worker(inode->fs), ctx, &attr, &piece, hole, &found);
 		if (err < 0 && err != -ENXIO)
 			return err;
 		/* A hole at the very end of a chunk is only the end of its object when the next chunk goes on with
 		 * data. */
-		if (err == 0 && base + found < attr.size && found < attr.layout.stripe_size) {
+		if (err == 0 && base + found < attr.size && found < attr.layout->stripe_size) {
 			*ret_offset = base + found;
 			return 0;
 		}
-		offset = base + attr.layout.stripe_size;
+		offset = base + attr.layout->stripe_size;
 	}
 	*ret_offset = attr.size;
 	return hole ? 0 : -ENXIO;

@@ -166,7 +166,7 @@ static int data_fix_layout(struct inode *inode, struct fs_ctx *ctx)
 	bool fixed;
 
 	pthread_mutex_lock(&inode->lock);
-	fixed = inode->attr_valid && inode->attr.layout.ost_count > 0;
+	fixed = inode->attr_valid && inode->attr.layout->ost_count > 0;
 	pthread_mutex_unlock(&inode->lock);
 	return fixed ? 0 : inode_fix_layout(inode, ctx, &attr);
 }
@@ -174,7 +174,7 @@ static int data_fix_layout(struct inode *inode, struct fs_ctx *ctx)
 /* One write into the dirty extents. Consumes the owner. inode->lock is held. */
 static int data_accept(struct inode_data *data, uint64_t offset, const uint8_t *bytes, size_t size, struct bulk *owner)
 {
-	uint64_t block = extent_block(data->inode->attr.layout.stripe_size), before = data->dirty.bytes;
+	uint64_t block = extent_block(data->inode->attr.layout->stripe_size), before = data->dirty.bytes;
 	bool adopt = owner != NULL && size >= ADOPT_MIN && size <= block - offset % block;
 	struct bulk *adopted = adopt ? owner : NULL;
 	size_t left = size;

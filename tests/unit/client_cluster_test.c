@@ -223,7 +223,7 @@ static void attributes_body(struct real *real)
 	assert(fs_set_layout(mount.fs, &ctx, set.ino, 65537, 1) == -EINVAL);
 	ino = make_file(mount.fs, set.ino, "narrow");
 	assert(fs_getattr(mount.fs, &ctx, ino, true, &attr) == 0);
-	assert(attr.layout.stripe_size == 65536 && attr.layout.stripe_count == 1);
+	assert(attr.layout->stripe_size == 65536 && attr.layout->stripe_count == 1);
 	assert(fs_getattr(mount.fs, &ctx, 999999, true, &attr) == -ESTALE);
 	real_unmount(&mount);
 }

@@ -1,6 +1,7 @@
 /* What libstrake knows of inodes: the table, attributes and their age, the kernel's pages. */
 #include "client/attr.h"
 #include "client/fs_state.h"
+#include "client/layouts.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -209,8 +210,8 @@ START_TEST(attributes_come_from_the_wire_and_go_to_stat)
 	ck_assert_int_eq(attr_from_wire(&wire, &attr), 0);
 	ck_assert_uint_eq(attr.cut, 7);
 	ck_assert_uint_eq(attr.cut_end, UINT64_MAX);
-	ck_assert_uint_eq(attr.layout.ost_count, 2);
-	ck_assert_uint_eq(attr.layout.ost_indices[0], 3);
+	ck_assert_uint_eq(attr.layout->ost_count, 2);
+	ck_assert_uint_eq(attr.layout->ost_indices[0], 3);
 	ck_assert(!attr.size_unsure);
 
 	attr_to_stat(&attr, &st);
@@ -231,7 +232,34 @@ START_TEST(attributes_come_from_the_wire_and_go_to_stat)
 }
 END_TEST
 
+START_TEST(a_layout_is_kept_once)
+{
+	struct layout ask = { .stripe_size = 65536, .stripe_count = 2, .ost_count = 2, .ost_indices = { 3, 1, 9 } };
+	const struct layout *first = layout_keep(&ask), *other;
+
+	ask.ost_indices[2] = 8; /* not one of them */
+	ck_assert_ptr_eq(layout_keep(&ask), first);
+	ask.ost_indices[1] = 2;
+	other = layout_keep(&ask);
+	ck_assert_ptr_ne(other, first);
+	ck_assert_uint_eq(other->ost_indices[1], 2);
+	ck_assert_uint_eq(first->ost_indices[1], 1);
+	ck_assert_uint_eq(first->ost_indices[2], 0);
+	ask.stripe_size = 131072;
+	ck_assert_ptr_ne(layout_keep(&ask), other);
+
+	/* More than there are buckets. */
+	for (uint16_t i = 0; i < 4000; i++) {
+		ask.ost_indices[1] = (uint16_t)(4 + i);
+		other = layout_keep(&ask);
+		ck_assert_uint_eq(other->ost_indices[1], 4 + i);
+		ck_assert_ptr_eq(layout_keep(&ask), other);
+	}
+}
+END_TEST
+
 UNIT_MAIN("client_inode", an_inode_lives_as_long_as_its_references, the_table_grows_and_finds_all,
 	  an_older_version_does_not_replace_a_newer_one,
 	  an_unsure_size_is_not_believed_and_does_not_shrink_what_osts_said,
-	  pages_are_kept_while_nobody_else_changed_the_file, attributes_come_from_the_wire_and_go_to_stat)
+	  pages_are_kept_while_nobody_else_changed_the_file, attributes_come_from_the_wire_and_go_to_stat,
+	  a_layout_is_kept_once)
