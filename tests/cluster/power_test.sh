@@ -2,14 +2,16 @@
 # The power fails, at one durability event after the other: what was promised is there, and nothing else comes instead.
 #
 # The servers' data directories lie on lossyfs, which forgets what was not synced. Where it fails is drawn: an event, before
-# or after it takes effect, and whether nothing, everything or some of what was not synced survives. POWER=all goes through
-# all of them; POWER=NUMBER draws so many of each part (of PARTS, if not all). SEED repeats a run, which says its seed.
+# or after it takes effect, and whether nothing, everything or some of what was not synced survives. POWER=NUMBER draws so
+# many of each part (of PARTS, if not all). POWER=all goes through all of them, and POWER=FROM-TO through these events of
+# each part, which says how many it has: all in slices. SEED repeats a run, which says its seed.
 . "$(dirname "$0")/lib.sh"
 
 SEED=${SEED:-$(date +%s)}
 say "SEED=$SEED"
 RANDOM=$((SEED % 32768))
 POWER=${POWER:-$((1 + ${SCALE:-100} / 25))}
+PARTS=${PARTS:-stopping leaving killing recovering beginning servers}
 POLICIES=(nothing some everything nothing)
 WHEN=(before after)
 DISKS=()
@@ -190,6 +192,16 @@ wipe() {
 	disk_cut machine everything 0
 }
 
+# rounds_of EVENTS EACH: first, and last of them, which is not done; drawn: or does the round decide?
+rounds_of() {
+	drawn=no
+	case $POWER in
+	all) first=0 last=$(($1 * $2)) ;;
+	*-*) first=$(((${POWER%-*} - 1) * $2)) last=$(((${POWER#*-} < $1 ? ${POWER#*-} : $1) * $2)) ;;
+	*) first=0 last=$POWER drawn=yes ;;
+	esac
+}
+
 # part KIND: how many events it has, and then the power fails in it
 part() {
 	"before_$1" "$SEED"
@@ -198,11 +210,11 @@ part() {
 	events=$(($(disk machine count) - count))
 	ask_witnesses "$1"
 	say "$1: $events events"
-	rounds=$POWER && [ "$POWER" != all ] || rounds=$((events * 6 + 6))
-	for ((i = 0; i < rounds; i++)); do
+	rounds_of $((events + 1)) 6
+	for ((i = first; i < last; i++)); do
 		event=$((1 + RANDOM % events)) when=${WHEN[RANDOM % 2]} policy=${POLICIES[RANDOM % 4]}
 		[ "$i" != 0 ] || { event=1000000 policy=nothing; } # when COMMAND has ended
-		[ "$POWER" != all ] || event=$((1 + i / 6)) when=${WHEN[i % 2]} policy=${POLICIES[i / 2 % 3]}
+		[ "$drawn" = yes ] || event=$((1 + i / 6)) when=${WHEN[i % 2]} policy=${POLICIES[i / 2 % 3]}
 		"before_$1" $((SEED + i))
 		power_fails "$event" "$when" "$policy" $((SEED + i)) "$1" $((SEED + i))
 		[ ! -e "$T/w0.log" ] || check_mdt "$T/disk/mds0" "$description"
@@ -239,8 +251,9 @@ wipe
 beginning "$SEED" >"$T/work.out" || { cat "$T/work.out" && fail "beginning"; }
 epochs_grow "beginning"
 ask_witnesses "beginning"
-for kind in ${PARTS:-stopping leaving killing recovering beginning}; do part "$kind"; done
+for kind in $PARTS; do [ "$kind" = servers ] || part "$kind"; done
 strake cluster stop "$T/c" >/dev/null || fail "stop"
+case " $PARTS " in *" servers "*) ;; *) exit 0 ;; esac
 
 # --- servers lose it, alone and together; the clients live -----------------------------------------------------------------
 
@@ -302,8 +315,10 @@ servers_stop() {
 
 begun() { [ -n "$(ls -A "$T/n")" ]; }
 await "the writers have begun" begun
-rounds=$((POWER + 2)) && [ "$POWER" != all ] || rounds=200
-for ((i = 0; i < rounds; i++)); do
+rounds_of 30 8
+[ "$drawn" = no ] || last=$((last + 2))
+for ((i = first; i < last; i++)); do
+	event=$((1 + i / 8)) && [ "$drawn" = no ] || event=$((1 + RANDOM % 30))
 	servers='mds0 mgs ost0 ost1'
 	case $((i % 8)) in
 	0) servers=mds0 ;;
@@ -315,7 +330,7 @@ for ((i = 0; i < rounds; i++)); do
 	7) servers_stop $((SEED + i)) mds0 mgs ost1 && continue ;;
 	esac
 	# shellcheck disable=SC2086 # a list
-	servers_lose $((1 + RANDOM % 30)) "${WHEN[RANDOM % 2]}" "${POLICIES[RANDOM % 4]}" $((SEED + i)) $servers
+	servers_lose $event "${WHEN[RANDOM % 2]}" "${POLICIES[RANDOM % 4]}" $((SEED + i)) $servers
 done
 : >"$T/lost"
 touch "$T/stop"
