@@ -23,7 +23,8 @@ restart() {
 	kill -0 "$hammer" 2>/dev/null || { cat "$T/hammer.out"; fail "the writers ended after $1 was killed"; }
 }
 await "the writers have begun" begun
-for victim in mds:0 oss:0 mgs:0 oss:1 mds:0 oss:2 mds:0 mgs:0 oss:0 mds:0; do
+victims=(mds:0 oss:0 mgs:0 oss:1 mds:0 oss:2 mds:0 mgs:0 oss:0 mds:0)
+for victim in "${victims[@]:0:3+${SCALE:-100}/14}"; do
 	crash "${victim%:*}" "${victim#*:}"
 	restart "$victim"
 done
