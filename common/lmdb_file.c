@@ -5,7 +5,11 @@
 #include <errno.h>
 #include <limits.h>
 #include <lmdb.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 static int write_empty(const char *path)
@@ -38,4 +42,48 @@ int lmdb_file_make(const char *folder)
 	if (rc == 0 && rename(new_path, path) < 0)
 		rc = errno;
 	return rc == 0 ? -fd_sync_folder(folder) : rc;
+}
+
+/* Bytes of files that are mapped in this process and in memory; 0 where the system does not say. */
+static size_t mapped_bytes(void)
+{
+	FILE *file = fopen("/proc/self/statm", "re");
+	unsigned long pages;
+	int found;
+
+	if (file == NULL)
+		return 0;
+	found = fscanf(file, "%*u %*u %lu", &pages);
+	fclose(file);
+	return found == 1 ? pages * (size_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* Have no page of this file mapped, wherever it is. */
+static void let_go(const struct stat *wanted)
+{
+	FILE *file = fopen("/proc/self/maps", "re");
+	uintptr_t start, end;
+	unsigned int major_number, minor_number;
+	unsigned long ino;
+	char line[PATH_MAX + 128];
+
+	if (file == NULL)
+		return;
+	while (fgets(line, sizeof(line), file) != NULL) {
+		if (sscanf(line, "%lx-%lx %*s %*x %x:%x %lu", &start, &end, &major_number, &minor_number, &ino) != 5 ||
+		    ino != wanted->st_ino || makedev(major_number, minor_number) != wanted->st_dev)
+			continue;
+		/* Shared, and of a file: nothing is lost. */
+		(void)madvise((void *)start, end - start, MADV_DONTNEED);
+	}
+	fclose(file);
+}
+
+void lmdb_file_limit_mapped(struct MDB_env *env, size_t most)
+{
+	mdb_filehandle_t fd;
+	struct stat st;
+
+	if (mapped_bytes() > most && mdb_env_get_fd(env, &fd) == 0 && fstat(fd, &st) == 0)
+		let_go(&st);
 }

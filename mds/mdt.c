@@ -270,6 +270,7 @@ static void tick(struct loop_timer *timer)
 		mdt_evict(mdt, session);
 	}
 	look_at_disk(mdt);
+	view_limit_mapped(mdt->state.view);
 	checkpoint_consider(mdt->checkpoint);
 	mdt->tick_at_ns = now_ns + MDT_TICK_MS * NSEC_PER_MSEC;
 	loop_timer_set(mdt->loop, timer, mdt->tick_at_ns);

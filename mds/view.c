@@ -404,6 +404,11 @@ void view_del(struct view *view, enum view_table table, struct bytes key)
 	memtable_delete(view->active, &memory_key);
 }
 
+void view_limit_mapped(struct view *view)
+{
+	lmdb_file_limit_mapped(view->env, VIEW_MAPPED_MAX);
+}
+
 /* --- cursors -------------------------------------------------------------------------------------------------------- */
 
 static const struct memtable_entry *in_table(const struct memtable_entry *entry, enum view_table table)

@@ -75,6 +75,10 @@ int view_seek(struct view *view, enum view_table table, struct bytes from,
 int view_next(struct view_cursor *cursor);     /* -ENOENT: no more */
 void view_cursor_end(struct view_cursor *cursor);
 
+/* Now and then: of what was read, no more than VIEW_MAPPED_MAX bytes stay mapped (lmdb_file.h). */
+#define VIEW_MAPPED_MAX ((size_t)64 << 20)
+void view_limit_mapped(struct view *view);
+
 /* How much the active table holds, for the decision to checkpoint. 0: nothing to write. */
 size_t view_active_bytes(const struct view *view);
 bool view_is_frozen(const struct view *view);

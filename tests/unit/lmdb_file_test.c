@@ -141,5 +141,79 @@ START_TEST(errors_are_told)
 }
 END_TEST
 
+#define ROWS     4096
+#define ROW_SIZE 4000 /* a page each */
+
+static void fill(MDB_env *env)
+{
+	static uint8_t row[ROW_SIZE];
+	MDB_txn *txn;
+	MDB_dbi dbi;
+
+	ck_assert_int_eq(mdb_txn_begin(env, NULL, 0, &txn), 0);
+	ck_assert_int_eq(mdb_dbi_open(txn, NULL, 0, &dbi), 0);
+	for (uint32_t i = 0; i < ROWS; i++) {
+		MDB_val key = { sizeof(i), &i }, value = { sizeof(row), row };
+
+		memcpy(row, &i, sizeof(i));
+		ck_assert_int_eq(mdb_put(txn, dbi, &key, &value, 0), 0);
+	}
+	ck_assert_int_eq(mdb_txn_commit(txn), 0);
+}
+
+static void read_all(MDB_txn *txn)
+{
+	MDB_dbi dbi;
+
+	ck_assert_int_eq(mdb_dbi_open(txn, NULL, 0, &dbi), 0);
+	for (uint32_t i = 0; i < ROWS; i++) {
+		MDB_val key = { sizeof(i), &i }, value;
+
+		ck_assert_int_eq(mdb_get(txn, dbi, &key, &value), 0);
+		ck_assert_int_eq(memcmp(value.mv_data, &i, sizeof(i)), 0);
+	}
+}
+
+/* KiB of files that this process has mapped and that count as its memory. */
+static long mapped(void)
+{
+	FILE *status = fopen("/proc/self/status", "r");
+	char line[256];
+	long found = -1;
+
+	while (fgets(line, sizeof(line), status) != NULL)
+		if (sscanf(line, "RssFile: %ld", &found) == 1)
+			break;
+	fclose(status);
+	return found;
+}
+
+START_TEST(what_was_read_is_let_go)
+{
+	const long rows = ROWS * 4;
+	MDB_env *env;
+	MDB_txn *txn;
+	long before;
+
+	begin();
+	ck_assert_int_eq(mdb_env_create(&env), 0);
+	ck_assert_int_eq(mdb_env_set_mapsize(env, 64u << 20), 0);
+	ck_assert_int_eq(mdb_env_open(env, dir, 0, 0600), 0);
+	fill(env);
+	before = mapped();
+	ck_assert_int_eq(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
+	read_all(txn);
+	ck_assert_int_gt(mapped(), before + rows / 2);
+	lmdb_file_limit_mapped(env, (size_t)1 << 40); /* that is not much */
+	ck_assert_int_gt(mapped(), before + rows / 2);
+	lmdb_file_limit_mapped(env, (size_t)rows / 2 * 1024);
+	ck_assert_int_lt(mapped(), before + rows / 2);
+	read_all(txn);
+	mdb_txn_abort(txn);
+	mdb_env_close(env);
+	temp_dir_remove(dir);
+}
+END_TEST
+
 UNIT_MAIN("lmdb_file", it_gets_its_name_when_it_is_synced, what_was_half_made_is_made_anew, what_is_there_stays,
-	  errors_are_told)
+	  errors_are_told, what_was_read_is_let_go)
