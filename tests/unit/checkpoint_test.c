@@ -4,6 +4,7 @@
  */
 #include "mds/checkpoint.h"
 
+#include "mds/log_segment.h"
 #include "tests/unit/held_disk.h"
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
@@ -319,6 +320,53 @@ START_TEST(the_log_keeps_what_the_state_lacks)
 }
 END_TEST
 
+/* One may have begun: with everything up to here. */
+static void note_begun(const struct mdt *mdt, bool *was_frozen, uint64_t *began)
+{
+	bool is_frozen = view_is_frozen(mdt->view);
+
+	if (is_frozen && !*was_frozen)
+		*began = mdt_log_last(mdt->log);
+	*was_frozen = is_frozen;
+}
+
+/* However much is changed: what is left of the log, and so what a restart replays, is what came after a checkpoint began. */
+START_TEST(the_log_is_cut_behind_them)
+{
+	const uint64_t in_a_segment = (SEGMENT_SMALL - LOG_RECORDS) / log_record_size(sizeof(uint64_t));
+	unsigned int checkpoints = 0;
+	bool was_frozen = false;
+	uint64_t began = 0, last;
+	struct mdt_log_stats stats;
+	struct mdt mdt;
+
+	segment_size = SEGMENT_SMALL;
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	while (checkpoints < 4) {
+		mdt_change(&mdt, 20);
+		note_begun(&mdt, &was_frozen, &began);
+		mdt_iterate(&mdt);
+		checkpoints += was_frozen && !view_is_frozen(mdt.view);
+		note_begun(&mdt, &was_frozen, &began);
+	}
+	last = mdt_log_last(mdt.log);
+	ck_assert_uint_gt(began, 8 * in_a_segment);
+	do { /* the log's thread is at it */
+		sched_yield();
+		mdt_log_stats(mdt.log, &stats);
+	} while (stats.segments > (last - began) / in_a_segment + 2);
+	mdt_stop(&mdt);
+
+	mdt_start(&mdt);
+	ck_assert_uint_eq(mdt.applied, began);
+	ck_assert_uint_eq(mdt.replayed, last - began);
+	verify(mdt.view, last);
+	mdt_stop(&mdt);
+	temp_dir_remove(dir);
+}
+END_TEST
+
 /* Into the table, past the log. */
 static void put_large(struct mdt *mdt)
 {
@@ -466,5 +514,5 @@ START_TEST(a_full_filesystem_is_waited_for)
 END_TEST
 
 UNIT_MAIN("checkpoint", a_run_leaves_nothing_to_replay, a_big_table_starts_one, an_old_table_starts_one,
-	  the_log_is_synced_first, the_log_keeps_what_the_state_lacks, admission_is_slowed_when_it_lags,
-	  a_killed_one_goes_on_where_it_was, a_full_filesystem_is_waited_for)
+	  the_log_is_synced_first, the_log_keeps_what_the_state_lacks, the_log_is_cut_behind_them,
+	  admission_is_slowed_when_it_lags, a_killed_one_goes_on_where_it_was, a_full_filesystem_is_waited_for)
