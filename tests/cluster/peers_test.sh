@@ -25,11 +25,19 @@ wrong_peer() { # SERVER ATTACK...
 	shift
 	timeout 300 python3 "$tools/wrong_peer.py" "$key" "$(field "$T/c" "$server" 0 address)" "$(role_of "$server")" "$@"
 }
+on_all() { # ATTACK: at once
+	local jobs='' server job
+	for server in $servers; do
+		wrong_peer "$server" "$1" &
+		jobs="$jobs $!"
+	done
+	for job in $jobs; do wait "$job" || fail "$1"; done
+}
 attack() { # ATTACK LINE...: on all servers; their logs then have these lines
 	local kind=$1 server line
 	shift
+	on_all "$kind"
 	for server in $servers; do
-		wrong_peer "$server" "$kind" || fail "$kind on the $server"
 		for line in "$@"; do
 			await "the $server's log says '$line'" grep -qE "warning: client [^ ]+:[0-9]+( \(client\))?: $line" "$(log_of "$server")"
 		done
@@ -49,19 +57,7 @@ attack flipped "cut off: a damaged message"
 attack lies "cut off: a message longer than allowed" "cut off: a message that breaks the protocol" \
 	"cut off: a message of another protocol version"
 attack strangers "refused .* \(0xfff\): Operation not supported" "refused .*: Bad message"
-jobs=
-for server in $servers; do
-	wrong_peer "$server" silent &
-	jobs="$jobs $!"
-done
-for job in $jobs; do wait "$job" || fail "silent peers"; done
-for server in $servers; do
-	for line in "cut off: no complete greeting in time" "cut off: silent in the middle of a message"; do
-		grep -q "$line" "$(log_of "$server")" || fail "the $server's log does not say '$line'"
-	done
-done
-unharmed silent
-attack lengths
+attack silent "cut off: no complete greeting in time" "cut off: silent in the middle of a message"
 NOISE=$((20 * scale)) attack noise
 
 # All memory that an OST has for bulk, in the hands of those who went silent: others wait a second or two, not for the 10 s
@@ -77,12 +73,7 @@ unharmed "those who hoard memory"
 # Who is refused all the time fills no disk: 100 lines at once, then one more every 6 s.
 lines() { for server in $servers; do wc -l <"$(log_of "$server")"; done | sort -n | tail -n 1; }
 before=$(lines)
-jobs=
-for server in $servers; do
-	FLOOD=15 wrong_peer "$server" flood &
-	jobs="$jobs $!"
-done
-for job in $jobs; do wait "$job" || fail "flood"; done
+FLOOD=15 on_all flood
 [ $(($(lines) - before)) -lt 130 ] || fail "a flood of peers that were refused has filled a log with $(($(lines) - before)) lines"
 unharmed "a flood"
 told() { wrong_peer "$1" garbage && grep -q "lines like the last ones not shown" "$(log_of "$1")"; }
@@ -92,22 +83,30 @@ for server in $servers; do await "the $server says that it said less" told "$ser
 most=$(ulimit -Hn)
 [ "$most" -gt 11000 ] && IDLE=10000 || IDLE=$((most - 500))
 IDLE=$((IDLE * scale / 100))
+declare -A had
+jobs=
 for server in $servers; do
-	before=$(memory "$server")
-	IDLE=$IDLE HOLD=$T/hold wrong_peer "$server" idle &
-	job=$!
-	held() { [ -e "$T/hold" ] || ! alive $job; }
-	PATIENCE=300 await "$IDLE idle connections to the $server" held
-	after=$(memory "$server")
-	mount_more "$T/m1"
-	ls "$T/m1/work" >/dev/null || fail "a mount beside $IDLE idle connections to the $server"
-	strake umount "$T/m1" || fail "umount"
-	rm -f "$T/hold"
-	wait $job || fail "idle connections to the $server"
-	say "$server: $IDLE idle connections, $before MiB before, $after MiB after"
-	[ $((after - before)) -lt 64 ] || fail "idle connections took $((after - before)) MiB of the $server"
-	unharmed "idle connections"
+	had[$server]=$(memory "$server")
+	IDLE=$IDLE HOLD=$T/hold.$server wrong_peer "$server" idle &
+	jobs="$jobs $!"
 done
+held() { # by all, or one has failed
+	local server job
+	for job in $jobs; do alive "$job" || return 0; done
+	for server in $servers; do [ -e "$T/hold.$server" ] || return 1; done
+}
+PATIENCE=300 await "$IDLE idle connections to each server" held
+mount_more "$T/m1"
+ls "$T/m1/work" >/dev/null || fail "a mount beside $IDLE idle connections to each server"
+strake umount "$T/m1" || fail "umount"
+for server in $servers; do
+	after=$(memory "$server")
+	say "$server: $IDLE idle connections, ${had[$server]} MiB before, $after MiB after"
+	[ $((after - ${had[$server]})) -lt 64 ] || fail "idle connections took $((after - ${had[$server]})) MiB of the $server"
+done
+rm -f "$T"/hold.*
+for job in $jobs; do wait "$job" || fail "idle connections"; done
+unharmed "idle connections"
 expect "the servers that run, after all of that" "$pids_before" "$(pids)"
 
 # --- a wrong wire -----------------------------------------------------------------------------------------------------

@@ -257,14 +257,15 @@ def noise(server):
     print("noise: answers", statuses)
 
 def silent(server):
-    """In mid-greeting and in mid-frame: cut off in time, one that sends a byte now and then too. All at once."""
+    """In mid-greeting and in mid-frame: cut off in time, one that sends a byte now and then too, and a hundred that promise
+    a body of 1 MiB and a bulk, and send none. All at once."""
     whole = frame(body=b"x" * 3000, bulk=b"b" * 5000)
     began, waiting, drips = time.monotonic(), {}, []
     for part in b"STKO", hello()[:95], hello():
         conn = server.connect()
         conn.sendall(part)
         waiting[conn] = OPENING_S
-    for part in whole[:1], whole[:71], whole[:72], whole[:100], whole[:4000], frame(body_len=BODY_MAX), whole + whole[:9]:
+    for part in whole[:1], whole[:71], whole[:72], whole[:100], whole[:4000], whole + whole[:9], *[frame(body_len=BODY_MAX, bulk_len=BODY_MAX)] * 100:
         conn = server.opened()
         conn.sendall(part)
         waiting[conn] = FRAME_S
@@ -286,12 +287,6 @@ def silent(server):
         for conn, deadline in waiting.items():
             assert time.monotonic() - began < deadline + LATE_S, f"not cut off after {deadline + LATE_S} s"
     print(f"silent: {count} cut off within {time.monotonic() - began:.1f} s")
-
-def lengths(server):
-    """Many that promise a body of 1 MiB and a bulk, and send none: nothing is taken for them yet."""
-    conns = [server.opened() for _ in range(100)]
-    for conn in conns: conn.sendall(frame(body_len=BODY_MAX, bulk_len=BODY_MAX))
-    for conn in conns: expect_end(conn, FRAME_S + LATE_S)
 
 def hoard(server):
     """400 that begin a WRITE and stop in the middle of its bulk: together they hold all memory that there is for bulk."""
