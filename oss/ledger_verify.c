@@ -5,7 +5,8 @@
  * by its sum; what was written to the page before that cannot be missing then. Not looked for is what
  *   - a cut or DESTROY took away later;
  *   - a write covered later that was not done when we were killed: its client sends it again.
- * Where such a write covered a part only, nobody can tell.
+ * Where such a write covered a part only, it may be there instead: that also was written after all before it. Nobody can
+ * tell where a part of either is there.
  */
 #include "oss/ledger_internal.h"
 #include "oss/object_path.h"
@@ -160,25 +161,26 @@ static bool is_zeroed(const struct evidence *evidence, const struct piece *piece
 	return false;
 }
 
-/* Of `count` pieces of one page, in order: the one that must be there, or NULL. *ret_certain: it can be looked for. */
-static const struct piece *judge(const struct evidence *evidence, const struct piece *pieces, size_t count,
-				 bool *ret_certain)
+static bool covers(const struct piece *piece, const struct piece *older)
+{
+	return piece->offset <= older->offset && older->offset + older->length <= piece->offset + piece->length;
+}
+
+static bool overlaps(const struct piece *piece, const struct piece *other)
+{
+	return piece->offset < other->offset + other->length && other->offset < piece->offset + piece->length;
+}
+
+/* Of `count` pieces of one page, in order: the one that must be there, or NULL. None that was done is after it. */
+static const struct piece *judge(const struct evidence *evidence, const struct piece *pieces, size_t count)
 {
 	const struct piece *last = NULL;
 
-	*ret_certain = true;
 	for (size_t i = 0; i < count; i++) {
-		const struct piece *piece = &pieces[i];
-		uint64_t end = piece->offset + piece->length;
-
-		if (piece->record->state == LEDGER_DONE) {
-			last = piece;
-			*ret_certain = true;
-		} else if (last && piece->offset <= last->offset && last->offset + last->length <= end) {
+		if (pieces[i].record->state == LEDGER_DONE)
+			last = &pieces[i];
+		else if (last && covers(&pieces[i], last))
 			last = NULL;
-		} else if (last && piece->offset < last->offset + last->length && last->offset < end) {
-			*ret_certain = false;
-		}
 	}
 
 	return last && !is_zeroed(evidence, last) ? last : NULL;
@@ -214,22 +216,31 @@ static int look(struct reader *reader, const struct piece *piece)
 	return (size_t)got == piece->length && crc32c(page, piece->length) == piece->sum ? 0 : -ESTALE;
 }
 
+static int look_at_page(const struct evidence *evidence, struct reader *reader, const struct piece *pieces,
+			size_t count)
+{
+	const struct piece *last = judge(evidence, pieces, count);
+	int err = last ? look(reader, last) : 0;
+
+	for (const struct piece *piece = last; err == -ESTALE && ++piece < pieces + count;) {
+		if (overlaps(piece, last))
+			err = look(reader, piece);
+	}
+
+	return err;
+}
+
 static int look_at_all(const struct evidence *evidence, struct reader *reader)
 {
 	size_t next;
 	int err = 0;
 
 	for (size_t i = 0; i < evidence->piece_count && err == 0; i = next) {
-		const struct piece *first = &evidence->pieces[i], *last;
-		bool certain;
-
 		for (next = i + 1; next < evidence->piece_count; next++) {
-			if (compare_pages(first, &evidence->pieces[next]) != 0)
+			if (compare_pages(&evidence->pieces[i], &evidence->pieces[next]) != 0)
 				break;
 		}
-		last = judge(evidence, first, next - i, &certain);
-		if (last)
-			err = certain ? look(reader, last) : -ESTALE;
+		err = look_at_page(evidence, reader, &evidence->pieces[i], next - i);
 	}
 
 	return err;
