@@ -41,27 +41,37 @@ static void map_one(const uint8_t *data, size_t size)
 
 /* --- rows --------------------------------------------------------------------------------------------------------- */
 
-/* The store's only row is put in its place past map_store.c; NULL: it goes. */
+/* The store's only row is put in its place past map_store.c, while that has it closed: LMDB may be open but once. */
 static void row_put(const uint8_t *value, size_t size)
 {
-	static MDB_env *env;
-	static MDB_dbi table;
 	uint8_t uuid[UUID_SIZE] = { 1 };
-	char path[4200];
 	MDB_val key = { sizeof(uuid), uuid }, row = { .mv_size = size };
+	char path[4200];
+	MDB_env *env;
 	MDB_txn *txn;
+	MDB_dbi table;
 
-	if (env == NULL) {
-		snprintf(path, sizeof(path), "%s/map", work_dir());
-		assert(mdb_env_create(&env) == 0 && mdb_env_set_maxdbs(env, 2) == 0);
-		assert(mdb_env_open(env, path, MDB_NOSYNC, 0600) == 0);
-	}
+	snprintf(path, sizeof(path), "%s/map", work_dir());
+	assert(mdb_env_create(&env) == 0 && mdb_env_set_maxdbs(env, 2) == 0);
+	assert(mdb_env_open(env, path, MDB_NOSYNC, 0600) == 0);
 	assert(mdb_txn_begin(env, NULL, 0, &txn) == 0);
-	if (table == 0)
-		assert(mdb_dbi_open(txn, "target", 0, &table) == 0);
+	assert(mdb_dbi_open(txn, "target", 0, &table) == 0);
 	assert(mdb_put(txn, table, &key, &row, MDB_RESERVE) == 0);
 	memcpy(row.mv_data, value, size);
 	assert(mdb_txn_commit(txn) == 0);
+	mdb_env_close(env);
+}
+
+static void store_make(void)
+{
+	static bool made;
+	struct map_store *store;
+
+	if (made)
+		return;
+	assert(map_store_open(work_dir(), &store) == 0);
+	map_store_close(store);
+	made = true;
 }
 
 static int restore(void *arg, const Strake__Target *target)
@@ -81,8 +91,9 @@ static void row_one(uint8_t *data, size_t size, bool right_sum)
 		sum = htole32(crc32c(data + SUM_SIZE, size - SUM_SIZE));
 		memcpy(data, &sum, sizeof(sum));
 	}
-	assert(map_store_open(work_dir(), &store) == 0);
+	store_make();
 	row_put(data, size);
+	assert(map_store_open(work_dir(), &store) == 0);
 	assert(registry_new(&fs, "strake", 1, &registry) == 0);
 	err = map_store_load_targets(store, restore, registry);
 	assert(err == 0 || err == -EBADMSG || err == -EINVAL);
