@@ -62,7 +62,7 @@ struct service_config {
 	void (*handle)(void *owner, struct request *request);
 
 	/* Memory for the bulk of a request that arrives: size bytes. NULL: none just now; the connection is not read
-	 * until service_bulk_available(). NULL callback: malloc. */
+	 * until service_bulk_available(). NULL callback: none of its requests has bulk, and one that does is refused. */
 	struct bulk *(*bulk_alloc)(void *owner, size_t size);
 
 	/* A connection is gone. Its requests under way still want their service_reply(). May be NULL. */

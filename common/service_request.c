@@ -88,20 +88,6 @@ void service_request_over(struct request *request)
 
 /* --- bulk memory -------------------------------------------------------------------------------------------------- */
 
-static void bulk_free(struct bulk *bulk)
-{
-	free(bulk);
-}
-
-static struct bulk *bulk_malloc(size_t size)
-{
-	struct bulk *bulk = malloc(sizeof(*bulk) + size);
-
-	if (bulk != NULL)
-		*bulk = (struct bulk){ .data = bulk + 1, .size = size, .release = bulk_free };
-	return bulk;
-}
-
 static void starving_append(struct service_conn *conn)
 {
 	struct service *service = conn->service;
@@ -173,15 +159,13 @@ void service_hoard_check(struct loop_timer *timer)
 static int bulk_for(struct service_conn *conn, size_t size, struct bulk **ret_bulk)
 {
 	const struct service_config *config = &conn->service->config;
-	bool bounded = config->bulk_alloc != NULL;
-	struct bulk *bulk = bounded ? config->bulk_alloc(config->owner, size) : bulk_malloc(size);
+	struct bulk *bulk = config->bulk_alloc(config->owner, size);
 
-	if (bulk == NULL && bounded) {
+	if (bulk == NULL) {
 		starving_append(conn);
 		service_bulk_wanted(conn->service);
+		return -EAGAIN;
 	}
-	if (bulk == NULL)
-		return bounded ? -EAGAIN : -ENOMEM;
 	assert(bulk->size >= size);
 	*ret_bulk = bulk;
 	return 0;
@@ -190,13 +174,13 @@ static int bulk_for(struct service_conn *conn, size_t size, struct bulk **ret_bu
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
 /* May this connection ask this of this service? */
-static int request_admit(const struct service_conn *conn, const struct op *op)
+static int request_admit(const struct service_conn *conn, const struct op *op, const struct frame_header *header)
 {
 	const struct service_config *config = &conn->service->config;
 
 	if (op == NULL || (op->role != ROLE_ANY && op->role != config->role))
 		return -EOPNOTSUPP;
-	if (op->flags & OP_PUSH)
+	if ((op->flags & OP_PUSH) || (header->bulk_len > 0 && config->bulk_alloc == NULL))
 		return -EPROTO;
 	if ((op->flags & OP_MDT) && conn->hello.own_role != ROLE_MDT)
 		return -EPERM;
@@ -239,7 +223,7 @@ static int conn_frame(void *owner, const struct frame_header *header, const uint
 	struct service_conn *conn = owner;
 	struct service *service = conn->service;
 	const struct op *op = op_find(header->opcode);
-	int refusal = request_admit(conn, op), err;
+	int refusal = request_admit(conn, op, header), err;
 	struct bulk *bulk = NULL;
 	struct service_box *box;
 

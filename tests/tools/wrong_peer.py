@@ -12,7 +12,7 @@ import contextlib, hashlib, hmac, os, random, re, resource, select, socket, stru
 CLIENT = 4  # enum role
 OPENING_S, FRAME_S = 5, 10  # deadlines of a server: OPENING_DEADLINE_MS, SERVICE_FRAME_DEADLINE_MS
 LATE_S = 20  # and how much later it may be on a machine that is busy
-EKEYREJECTED, EPERM, EBADMSG, EOPNOTSUPP = 129, 1, 74, 95
+EKEYREJECTED, EPERM, EPROTO, EBADMSG, EOPNOTSUPP = 129, 1, 71, 74, 95
 PING = 0x001
 BODY_MAX = 1 << 20
 
@@ -178,6 +178,9 @@ def strangers(server):
     if server.role == "ost":
         conn.sendall(frame(0x321, xid=9))  # DESTROY is the MDT's
         assert answer(conn) == (EPERM, 9)
+    else:
+        conn.sendall(frame(bulk=bytes(BODY_MAX), xid=9))  # nothing here has bulk
+        assert answer(conn) == (EPROTO, 9)
     conn.sendall(frame(xid=10))
     assert answer(conn) == (0, 10)
     conn.close()

@@ -19,6 +19,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FAKE_INODES 512
@@ -487,6 +488,21 @@ static void fake_ost_handle(void *owner, struct request *request)
 
 /* --- life ------------------------------------------------------------------------------------------------------------ */
 
+static void fake_bulk_free(struct bulk *bulk)
+{
+	free(bulk);
+}
+
+static struct bulk *fake_bulk_alloc(void *owner, size_t size)
+{
+	struct bulk *bulk = malloc(sizeof(*bulk) + size);
+
+	(void)owner;
+	assert(bulk != NULL);
+	*bulk = (struct bulk){ .data = bulk + 1, .size = size, .release = fake_bulk_free };
+	return bulk;
+}
+
 /* Listens at *ret_port, or at any that is free where that is 0. */
 static struct service *fake_service(struct fake *fake, enum role role, struct uuid target,
 				    void (*handle)(void *, struct request *), void *owner, uint16_t *ret_port)
@@ -498,6 +514,7 @@ static struct service *fake_service(struct fake *fake, enum role role, struct uu
 		.key = &fake->key,
 		.owner = owner,
 		.handle = handle,
+		.bulk_alloc = fake_bulk_alloc,
 	};
 	struct service *service;
 	char address[32];

@@ -57,7 +57,7 @@ struct server {
 	unsigned int held_count, held_most;
 	unsigned int bulks_left; /* what bulk_alloc still gives; UINT_MAX: no bound */
 	unsigned int bulks_out, closed, handled;
-	bool bulk_bounded;
+	bool bulk_bounded, takes_no_bulk;
 	int pipe; /* what is read without sums comes from here; 0: from nowhere */
 	struct bulk pipe_owner;
 	unsigned int pipes_released;
@@ -210,7 +210,7 @@ static void server_start(struct server *server)
 	server->config.key = &cluster_key;
 	server->config.owner = server;
 	server->config.handle = server_handle;
-	server->config.bulk_alloc = server_bulk_alloc;
+	server->config.bulk_alloc = server->takes_no_bulk ? NULL : server_bulk_alloc;
 	server->config.closed = server_closed;
 	assert(service_new(server->loop, &server->config, &server->service) == 0);
 	snprintf(address, sizeof(address), "127.0.0.1:%u", server->port);
@@ -1547,6 +1547,32 @@ START_TEST(garbage_is_cut_off)
 }
 END_TEST
 
+/* A server none of whose operations has bulk takes no memory for it; the connection goes on after. */
+START_TEST(bulk_is_refused_where_none_belongs)
+{
+	struct server server = { .takes_no_bulk = true };
+	uint8_t *data = malloc(FRAME_HEADER_SIZE + 4096 + FRAME_BULK_MAX);
+	struct frame_header header;
+	int fd;
+
+	server_thread_start(&server);
+	fd = raw_open(&server);
+	for (uint64_t xid = 1; xid <= 4; xid++) {
+		uint32_t bulk_len = xid % 2 ? FRAME_BULK_MAX : 0;
+
+		raw_send(fd, data, raw_request(data, xid, bulk_len));
+		raw_receive(fd, data, FRAME_HEADER_SIZE);
+		assert(frame_decode(data, &header) == 0);
+		assert(header.xid == xid && header.bulk_len == 0 && header.status == (bulk_len > 0 ? EPROTO : 0));
+		raw_receive(fd, data, header.body_len);
+	}
+	close(fd);
+	server_thread_stop(&server);
+	assert(server.handled == 2);
+	free(data);
+}
+END_TEST
+
 /* Half a bulk and silence, in all memory that there is for bulk: others get it long before the frame's deadline. */
 START_TEST(who_hoards_bulk_memory_is_cut_off)
 {
@@ -2174,9 +2200,10 @@ UNIT_MAIN("wire", bulk_and_bodies_of_all_sizes_go_both_ways, long_bodies_arrive_
 	  requests_wait_for_bulk_memory, who_waits_longest_for_bulk_memory_is_first,
 	  refusals_and_errors_reach_the_caller, bulk_leaves_from_pipes, sockets_do_not_pace,
 	  the_hook_has_the_connection_first, the_hook_may_wait, pushes_arrive, addresses_are_tried_in_turn,
-	  refusals_are_told_in_words, garbage_is_cut_off, who_hoards_bulk_memory_is_cut_off,
-	  noise_in_right_frames_is_survived, frames_may_be_cut_anywhere, a_peer_that_does_not_read_is_cut_off,
-	  nobody_takes_more_than_he_was_granted, greetings_have_nonces_of_their_own,
-	  a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more, an_answer_to_something_else_is_none,
-	  an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back, a_cancelled_call_gets_no_more_bulk,
-	  attempts_become_rare, silence_is_noticed, two_thousand_idle_connections_are_cheap, connections_are_bounded)
+	  refusals_are_told_in_words, garbage_is_cut_off, bulk_is_refused_where_none_belongs,
+	  who_hoards_bulk_memory_is_cut_off, noise_in_right_frames_is_survived, frames_may_be_cut_anywhere,
+	  a_peer_that_does_not_read_is_cut_off, nobody_takes_more_than_he_was_granted,
+	  greetings_have_nonces_of_their_own, a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more,
+	  an_answer_to_something_else_is_none, an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back,
+	  a_cancelled_call_gets_no_more_bulk, attempts_become_rare, silence_is_noticed,
+	  two_thousand_idle_connections_are_cheap, connections_are_bounded)
