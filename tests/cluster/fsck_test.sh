@@ -32,14 +32,14 @@ mkdir "$T/m/hammer" "$T/m/busy" "$T/m/busy/a" "$T/m/busy/b"
 # Names and directories that never hold still, enough of them for lists of many pieces, across two mounts.
 cat >"$T/busy.py" <<'PY'
 import os, random, sys, itertools
-here, me, stop = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+here, me, stop, count = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 rng = random.Random(me)
-for i in range(1500):
+for i in range(count):
     with open(f"{here}/a/{me}.{i}", "w") as f: f.write("x" * (i % 3))
 dirs = ["a", "b"]
 for step in itertools.count():
     if step % 50 == 0 and os.path.exists(stop): break
-    name = f"{me}.{rng.randrange(1500)}"
+    name = f"{me}.{rng.randrange(count)}"
     at = dirs[not os.path.exists(f"{here}/a/{name}")]
     other = dirs[at == "a"]
     what = rng.randrange(7)
@@ -68,10 +68,11 @@ for step in itertools.count():
         if rng.randrange(2): os.replace(f"{here}/{at}/{name}", f"{here}/{other}/{name}")
         f.close()
 PY
+names=$((300 + 12 * ${SCALE:-100})) # of each of two
 at_work() {
-	python3 "$T/busy.py" "$T/m1/busy" 1 "$T/stop" || exit 1 &
+	python3 "$T/busy.py" "$T/m1/busy" 1 "$T/stop" "$names" || exit 1 &
 	first=$!
-	python3 "$T/busy.py" "$T/m2/busy" 2 "$T/stop" || exit 1 &
+	python3 "$T/busy.py" "$T/m2/busy" 2 "$T/stop" "$names" || exit 1 &
 	second=$!
 	seed=71
 	until [ -e "$T/stop" ]; do
