@@ -69,6 +69,7 @@
 #define DESCRIPTOR_StatfsRequest       &strake__statfs_request__descriptor
 #define DESCRIPTOR_SyncRequest         &strake__sync_request__descriptor
 #define DESCRIPTOR_UnlinkRequest       &strake__unlink_request__descriptor
+#define DESCRIPTOR_VoidRequest         &strake__void_request__descriptor
 #define DESCRIPTOR_WriteReply          &strake__write_reply__descriptor
 #define DESCRIPTOR_WriteRequest        &strake__write_request__descriptor
 

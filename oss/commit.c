@@ -88,6 +88,9 @@ void ost_commit(struct ost *ost, struct request *request)
 		err = commit_everything(ost);
 	} else {
 		err = ost_check_file(commit->ino, commit->gen);
+		/* Its bytes are gone, and not because somebody wanted that. */
+		if (err == 0 && ost_is_void(ost, commit->gen))
+			err = -ESTALE;
 		if (err == 0)
 			err = file_get(ost, commit->ino, commit->gen, &file);
 		if (err == 0) {

@@ -92,19 +92,21 @@ static int unlink_one(void *arg, size_t i)
 	return err == -ENOENT ? 0 : err;
 }
 
-static int destroy_all(struct ost *ost, const Strake__DestroyRequest *destroy, struct victims *victims)
+static int destroy_all(struct victims *victims, const uint64_t *inos, const uint64_t *gens, size_t count,
+		       uint64_t newest_session)
 {
+	struct ost *ost = victims->ost;
 	uint64_t last = 0;
 	int err = 0, sync_err;
 
-	for (size_t i = 0; i < destroy->n_ino && err == 0; i++) {
+	for (size_t i = 0; i < count && err == 0; i++) {
 		struct ost_file *file;
 
-		err = file_get(ost, destroy->ino[i], destroy->gen[i], &file);
+		err = file_get(ost, inos[i], gens[i], &file);
 		if (err < 0)
 			break;
 		share_lock_exclusive(&file->lock);
-		err = bury(victims, file, destroy->newest_session);
+		err = bury(victims, file, newest_session);
 		last = file->last_change > last ? file->last_change : last;
 		share_unlock_exclusive(&file->lock);
 		file_put(file);
@@ -121,22 +123,29 @@ static int destroy_all(struct ost *ost, const Strake__DestroyRequest *destroy, s
 	return err < 0 ? err : sync_err;
 }
 
+int ost_destroy_contents(struct ost *ost, const uint64_t *inos, const uint64_t *gens, size_t count,
+			 uint64_t newest_session)
+{
+	struct victims victims = { .ost = ost };
+	int err;
+
+	fiber_mutex_lock(&ost->destroying);
+	err = destroy_all(&victims, inos, gens, count, newest_session);
+	fiber_mutex_unlock(&ost->destroying);
+	free(victims.list);
+
+	return err < 0 ? ost_io_error(ost, err) : 0;
+}
+
 void ost_destroy(struct ost *ost, struct request *request)
 {
 	const Strake__DestroyRequest *destroy = (const Strake__DestroyRequest *)request->body;
-	struct victims victims = { .ost = ost };
 	int err = destroy->n_ino != destroy->n_gen ? -EINVAL : 0;
 
 	for (size_t i = 0; i < destroy->n_ino && err == 0; i++)
 		err = ost_check_file(destroy->ino[i], destroy->gen[i]);
-	if (err == 0) {
-		fiber_mutex_lock(&ost->destroying);
-		err = destroy_all(ost, destroy, &victims);
-		fiber_mutex_unlock(&ost->destroying);
-		if (err < 0)
-			err = ost_io_error(ost, err);
-	}
-	free(victims.list);
+	if (err == 0)
+		err = ost_destroy_contents(ost, destroy->ino, destroy->gen, destroy->n_ino, destroy->newest_session);
 	service_reply_error(request, err);
 }
 
@@ -162,7 +171,7 @@ static void forget_tombstone(struct ost *ost, uint64_t ino, uint64_t gen)
 
 	index_drop_tombstone(ost->index, ino, gen);
 	if (file)
-		file->row = (struct index_file){ 0 };
+		file->row = (struct index_file){ .destroyed = ost_is_void(ost, gen) };
 }
 
 void ost_sweep_tombstones(struct ost *ost)

@@ -16,6 +16,7 @@ static const struct {
 	{ OP_SEEK, ost_seek },
 	{ OP_CUT, ost_cut },
 	{ OP_DESTROY, ost_destroy },
+	{ OP_VOID, ost_void },
 	{ OP_SESSIONS, ost_sessions },
 	{ OP_FSCK_OBJECTS, ost_fsck_objects },
 	{ OP_FSCK_FILES, ost_fsck_files },

@@ -23,7 +23,7 @@
 #define RETRY_MS        1000
 #define DISK_FULL_BELOW 16 /* blocks */
 
-static const char *const table_names[INDEX_KINDS] = { "object", "file", "tombstone" };
+static const char *const table_names[INDEX_KINDS] = { "object", "file", "tombstone", "void" };
 
 #define index_of_timer(pointer) ((struct index *)(void *)((char *)(pointer)-offsetof(struct index, timer)))
 #define index_of_done(pointer)  ((struct index *)(void *)((char *)(pointer)-offsetof(struct index, done)))

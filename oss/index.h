@@ -72,6 +72,7 @@ void index_announce_object(struct index *index, uint64_t ino, uint64_t gen, uint
 void index_put_object(struct index *index, uint64_t ino, uint64_t gen, uint64_t seq, struct index_object object);
 void index_delete_object(struct index *index, uint64_t ino, uint64_t gen, uint64_t seq);
 void index_put_file(struct index *index, uint64_t ino, uint64_t gen, struct index_file file);
+void index_put_void(struct index *index, uint64_t first, struct index_void range);
 
 /* The first tombstone at or above *key, in the order of newest_session, if that is below `session`. -ENOENT. */
 int index_next_tombstone(struct index *index, uint64_t session, struct index_key *key);

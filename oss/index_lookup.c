@@ -179,6 +179,13 @@ void index_put_file(struct index *index, uint64_t ino, uint64_t gen, struct inde
 		put(index, index_tombstone_key(file.newest_session, ino, gen), &value);
 }
 
+void index_put_void(struct index *index, uint64_t first, struct index_void range)
+{
+	union index_value value = { .range = range };
+
+	put(index, index_void_key(first), &value);
+}
+
 int index_next_tombstone(struct index *index, uint64_t session, struct index_key *key)
 {
 	struct index_key found;

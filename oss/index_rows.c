@@ -10,6 +10,7 @@
 #define OBJECT_SIZE    (8 + SUM_SIZE)
 #define FILE_SIZE      (5 * 8 + SUM_SIZE)
 #define TOMBSTONE_SIZE SUM_SIZE
+#define VOID_SIZE      (2 * 8 + SUM_SIZE)
 #define DESTROYED      1u /* in the low bits of a file's stripe size, which is a multiple of 64 KiB */
 
 _Static_assert(FILE_SIZE == INDEX_VALUE_SIZE, "the largest value");
@@ -74,6 +75,8 @@ static size_t value_size(enum index_kind kind)
 		return OBJECT_SIZE;
 	case INDEX_FILE:
 		return FILE_SIZE;
+	case INDEX_VOID:
+		return VOID_SIZE;
 	default:
 		return TOMBSTONE_SIZE;
 	}
@@ -92,6 +95,9 @@ size_t index_value_encode(const struct index_key *key, const union index_value *
 		put_u64(out + 16, value->file.cut_end);
 		put_u64(out + 24, value->file.stripe_size | (value->file.destroyed ? DESTROYED : 0));
 		put_u64(out + 32, value->file.newest_session);
+	} else if (key->kind == INDEX_VOID) {
+		put_u64(out, value->range.end);
+		put_u64(out + 8, value->range.swept);
 	}
 	sum = htobe32(row_sum(key, out, size));
 	memcpy(out + size, &sum, SUM_SIZE);
@@ -120,6 +126,9 @@ int index_value_decode(const struct index_key *key, const void *data, size_t siz
 		ret_value->file.stripe_size = get_u64(in + 24) & ~(uint64_t)DESTROYED;
 		ret_value->file.destroyed = get_u64(in + 24) & DESTROYED;
 		ret_value->file.newest_session = get_u64(in + 32);
+	} else if (key->kind == INDEX_VOID) {
+		ret_value->range.end = get_u64(in);
+		ret_value->range.swept = get_u64(in + 8) != 0;
 	}
 
 	return 0;

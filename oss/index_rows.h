@@ -4,6 +4,7 @@
  *     object     (ino, gen, seq)             there is such an object; its stripe size
  *     file       (ino, gen)                  the cut applied last, or the tombstone; absent: neither
  *     tombstone  (newest session, ino, gen)  nothing: the tombstones in the order in which they may go
+ *     void       (first)                     no content has a gen of [first, end); is what there was here destroyed?
  *
  * Keys are numbers in big-endian order; every value ends with a CRC32C over key and value. Pure.
  */
@@ -14,11 +15,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum index_kind { INDEX_OBJECT, INDEX_FILE, INDEX_TOMBSTONE, INDEX_KINDS };
+enum index_kind { INDEX_OBJECT, INDEX_FILE, INDEX_TOMBSTONE, INDEX_VOID, INDEX_KINDS };
 
 struct index_key {
 	enum index_kind kind;
-	uint64_t part[3]; /* a file's third is 0 */
+	uint64_t part[3]; /* those that a kind has not are 0 */
 };
 
 struct index_object {
@@ -32,9 +33,15 @@ struct index_file {
 	uint64_t newest_session; /* of the tombstone */
 };
 
+struct index_void {
+	uint64_t end;
+	bool swept;
+};
+
 union index_value {
 	struct index_object object;
 	struct index_file file;
+	struct index_void range;
 };
 
 #define INDEX_KEY_SIZE   24
@@ -51,6 +58,11 @@ static inline struct index_key index_file_key(uint64_t ino, uint64_t gen)
 static inline struct index_key index_tombstone_key(uint64_t newest_session, uint64_t ino, uint64_t gen)
 {
 	return (struct index_key){ INDEX_TOMBSTONE, { newest_session, ino, gen } };
+}
+
+static inline struct index_key index_void_key(uint64_t first)
+{
+	return (struct index_key){ INDEX_VOID, { first, 0, 0 } };
 }
 
 /* < 0, 0, > 0: by kind, then by the parts. */

@@ -16,10 +16,14 @@ void ost_glimpse(struct ost *ost, struct request *request);
 void ost_seek(struct ost *ost, struct request *request);
 void ost_cut(struct ost *ost, struct request *request);
 void ost_destroy(struct ost *ost, struct request *request);
+void ost_void(struct ost *ost, struct request *request);
 void ost_sessions(struct ost *ost, struct request *request);
 void ost_fsck_objects(struct ost *ost, struct request *request);
 void ost_fsck_files(struct ost *ost, struct request *request);
 
+/* destroy.c: all objects of these contents; the error is the request's. */
+int ost_destroy_contents(struct ost *ost, const uint64_t *inos, const uint64_t *gens, size_t count,
+			 uint64_t newest_session);
 /* Now and then (destroy.c): forget tombstones that no living session can need. */
 void ost_sweep_tombstones(struct ost *ost);
 

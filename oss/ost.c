@@ -240,7 +240,7 @@ int ost_open(const struct ost_config *config, struct ost **ret_ost, char *error,
 	if (!ost->config.clock_ns)
 		ost->config.clock_ns = boot_clock_ns;
 	ost->identity_lock = ost->objects_dir = -1;
-	ost->destroying = (struct fiber_mutex)FIBER_MUTEX_INIT;
+	ost->destroying = ost->voids.busy = (struct fiber_mutex)FIBER_MUTEX_INIT;
 	err = open_all(ost, error, error_size);
 	if (err < 0) {
 		ost_close(ost);
@@ -348,6 +348,9 @@ int ost_start(struct ost *ost, struct loop *loop, char *error, size_t error_size
 	err = index_start(ost->index, loop);
 	if (err < 0)
 		return fail(error, error_size, "the index cannot be written", err);
+	err = ost_load_voids(ost);
+	if (err < 0)
+		return fail(error, error_size, "starting", err);
 	ost_capacity_refresh(ost);
 	err = start_service(ost);
 	if (err < 0)
@@ -435,6 +438,7 @@ struct ost *ost_close(struct ost *ost)
 	file_forget_idle(ost);
 	ost->slots = slot_table_free(ost->slots);
 	session_table_release(&ost->sessions);
+	free(ost->voids.ranges);
 	ost->buffers = data_pool_free(ost->buffers);
 	page_pipes_release(&ost->pipes);
 	ost->helper = helper_free(ost->helper);

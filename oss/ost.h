@@ -67,6 +67,18 @@ struct running_write {
 	struct running_write *prev, *next;
 };
 
+/* Gens that no content has or will ever have (void.c): ranges that ascend and do not overlap. */
+struct ost_void {
+	uint64_t first;
+	struct index_void row;
+};
+struct ost_voids {
+	struct ost_void *ranges;
+	size_t count;
+	struct index_key at; /* so far the index has been swept */
+	struct fiber_mutex busy;
+};
+
 struct ost_file;
 struct ost_object;
 
@@ -106,6 +118,7 @@ struct ost {
 	struct running_write *writes;
 	struct fiber_queue write_done; /* one of them has gone */
 	struct fiber_mutex destroying; /* one DESTROY at a time */
+	struct ost_voids voids;
 
 	/* ost_file.c */
 	struct ost_file *file_buckets[OST_FILE_BUCKETS];
@@ -143,6 +156,11 @@ int ost_io_error(struct ost *ost, int err);
 void ost_new_instance(struct ost *ost);
 /* For one more record of the ledger with so many sums. In a fiber; may have to commit everything first. */
 void ost_ledger_make_room(struct ost *ost, size_t sum_count);
+
+/* void.c. Of gens below the end all void ones have been destroyed. load: once the index has been started. -ENOMEM. */
+bool ost_is_void(const struct ost *ost, uint64_t gen);
+uint64_t ost_void_end(const struct ost *ost);
+int ost_load_voids(struct ost *ost);
 
 /* service_config's handle, handle.c: runs the operation in a fiber. */
 void ost_handle(void *owner, struct request *request);

@@ -82,6 +82,8 @@ static void file_load(struct ost_file *file)
 
 	if (index_get_file(index, file->ino, file->gen, &file->row) == 0)
 		file->stripe_size = file->row.stripe_size;
+	if (ost_is_void(file->ost, file->gen))
+		file->row.destroyed = true;
 	/* It may have been in memory before, with changes that are not committed. */
 	file->last_change = index_last_change(index);
 	if (index_next_object(index, file->ino, file->gen, 0, &seq, &first) == -ENOENT)

@@ -445,6 +445,24 @@ static inline int destroy(const uint64_t *inos, const uint64_t *gens, size_t cou
 	return err;
 }
 
+/* One VOID, of a single range. */
+static inline int void_once(uint64_t first, uint64_t end)
+{
+	Strake__VoidRequest request = STRAKE__VOID_REQUEST__INIT;
+	struct call rpc = { .opcode = OP_VOID, .request = &request.base };
+	int err;
+
+	request.n_first = request.n_end = 1;
+	request.first = &first;
+	request.end = &end;
+	request.newest_session = SESSION;
+	err = peer_call(mdt, &rpc);
+	assert(rpc.answered);
+	call_release(&rpc);
+
+	return err;
+}
+
 static inline bool object_file_exists(struct where where)
 {
 	char path[OBJECT_PATH_SIZE];

@@ -125,6 +125,19 @@ START_TEST(rows_know_their_damage)
 		ck_assert_int_eq(index_value_decode(&key, bytes, size, &back), -EBADMSG);
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
+	for (enum index_kind kind = 0; kind < INDEX_KINDS; kind++) {
+		key.kind = kind;
+		size = index_value_encode(&key, &value, bytes);
+		ck_assert_int_eq(index_value_decode(&key, bytes, size, &back), 0);
+		bytes[size - 1] ^= 1;
+		ck_assert_int_eq(index_value_decode(&key, bytes, size, &back), -EBADMSG);
+	}
+	key = index_void_key(5);
+	value.range = (struct index_void){ 77, true };
+	size = index_value_encode(&key, &value, bytes);
+	ck_assert_int_eq(index_value_decode(&key, bytes, size, &back), 0);
+	ck_assert(back.range.end == 77 && back.range.swept);
+	key = index_file_key(3, 4);
 	index_key_encode(&key, key_bytes);
 	ck_assert_int_eq(index_key_decode(INDEX_FILE, key_bytes, sizeof(key_bytes), &other), 0);
 	ck_assert_int_eq(index_key_compare(&key, &other), 0);
