@@ -117,6 +117,8 @@ void apply(struct state *state, uint64_t index, const struct record *record, con
 	if (op && (op->flags & OP_SLOT))
 		store_slot(&change);
 	state->meta.time_ns = record->time_ns;
+	if (record->number > state->meta.given)
+		state->meta.given = record->number;
 	state_store_meta(state);
 	if (unpacked)
 		protobuf_c_message_free_unpacked(unpacked, NULL);

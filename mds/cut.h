@@ -9,7 +9,7 @@
  * is told of a cut before its record is durable: no answer that has it leaves before (answer.h: cut_index).
  *
  * A new gen needs no such wait. All that an OST does at its word is to make objects of that (ino, gen): should the record
- * be lost, the number is never given out again and the objects are nobody's; the old content is destroyed only after the
+ * be lost, the number is void (void.h) and the objects are destroyed; the old content is destroyed only after the
  * record is durable (destroy.h); and a cut of the new gen has a later record, which is waited for.
  */
 #ifndef STRAKE_MDS_CUT_H

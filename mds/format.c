@@ -1,6 +1,7 @@
 /* RECORD_FORMAT: the first record, an empty filesystem. RECORD_RESERVE: numbers that may be given out from now on. */
 #include "mds/apply.h"
 #include "mds/dirent.h"
+#include "mds/void.h"
 
 #include "proto/mdt_record.pb-c.h"
 
@@ -31,6 +32,7 @@ int format_apply(struct change *change, const ProtobufCMessage *message)
 	assert(!change->state->formatted && format->hash_key.len == HASH_KEY_SIZE);
 	memcpy(meta->hash_key, format->hash_key.data, HASH_KEY_SIZE);
 	meta->reserved = format->first_number;
+	meta->given = format->first_number - 1;
 	meta->inodes = 1;
 	change->state->formatted = true;
 	change_touch(change, &root);
@@ -42,7 +44,9 @@ int reserve_apply(struct change *change, const ProtobufCMessage *message)
 	const Strake__ReserveRecord *reserve = (const void *)message;
 	struct meta *meta = &change->state->meta;
 
-	assert(reserve->up_to > meta->reserved);
+	if (reserve->rest_is_void && meta->given + 1 < meta->reserved)
+		void_rest(change);
+	assert(reserve->up_to > meta->given);
 	meta->reserved = reserve->up_to;
 	return 0;
 }

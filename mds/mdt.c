@@ -5,6 +5,7 @@
 #include "mds/orphan.h"
 #include "mds/ost_link.h"
 #include "mds/sessions.h"
+#include "mds/void.h"
 #include "proto/mdt_record.pb-c.h"
 
 #include <errno.h>
@@ -80,16 +81,27 @@ static void submit_format(struct mdt *mdt)
 	mdt_submit_own(mdt, RECORD_FORMAT, 0, &format.base);
 }
 
-static void reserve_numbers(struct mdt *mdt)
+static void reserve_numbers(struct mdt *mdt, bool first)
 {
 	Strake__ReserveRecord reserve = STRAKE__RESERVE_RECORD__INIT;
 	uint64_t index;
 
 	if (!numbers_run_low(&mdt->numbers, &reserve.up_to))
 		return;
+	reserve.has_rest_is_void = reserve.rest_is_void = first;
 	index = mdt_submit_own(mdt, RECORD_RESERVE, 0, &reserve.base);
 	numbers_asked(&mdt->numbers, reserve.up_to, index);
 	mdt_log_sync(mdt->log, index);
+}
+
+/* Nobody is served any more, and a record tells of all that was: what is left was not given out. */
+static void give_back_numbers(struct mdt *mdt)
+{
+	Strake__ReserveRecord reserve = STRAKE__RESERVE_RECORD__INIT;
+
+	reserve.up_to = mdt->state.meta.given + 1;
+	if (reserve.up_to < mdt->state.meta.reserved)
+		mdt_submit_own(mdt, RECORD_RESERVE, 0, &reserve.base);
 }
 
 /* --- sessions that end -------------------------------------------------------------------------------------------- */
@@ -210,7 +222,7 @@ static void store(struct loop_hook *hook)
 	struct mdt *mdt = (struct mdt *)((char *)hook - offsetof(struct mdt, store_hook));
 
 	flush_acks(mdt);
-	reserve_numbers(mdt);
+	reserve_numbers(mdt, false);
 	if (!mdt->changed)
 		return;
 	mdt->changed = false;
@@ -422,6 +434,7 @@ static int open_rest(struct mdt *mdt, char *error, size_t error_size)
 	if (!mdt->state.formatted)
 		submit_format(mdt);
 	numbers_init(&mdt->numbers, mdt->state.meta.reserved);
+	reserve_numbers(mdt, true);
 	load_leases(mdt);
 	look_at_disk(mdt);
 	mdt->links = ost_links_new(mdt);
@@ -437,6 +450,7 @@ static int open_rest(struct mdt *mdt, char *error, size_t error_size)
 static void report_state(const struct mdt *mdt)
 {
 	struct mdt_log_stats stats;
+	size_t voids;
 
 	mdt_log_stats(mdt->log, &stats);
 	if (stats.dropped > 0)
@@ -444,7 +458,9 @@ static void report_state(const struct mdt *mdt)
 			    mdt->config.dir, stats.dropped);
 	if (mdt->state.meta.time_ns > (int64_t)clock_real_ns())
 		log_warning("the clock is behind the last change: times stand still until it has caught up");
-	log_info("state up to record %" PRIu64 ": %" PRIu64 " inodes", mdt_log_last(mdt->log), mdt->state.meta.inodes);
+	(void)void_end(mdt->state.view, &voids);
+	log_info("state up to record %" PRIu64 ": %" PRIu64 " inodes, %zu ranges of void numbers",
+		 mdt_log_last(mdt->log), mdt->state.meta.inodes, voids);
 }
 
 int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **ret_mdt, char *error, size_t error_size)
@@ -502,6 +518,7 @@ struct mdt *mdt_close(struct mdt *mdt)
 		loop_timer_cancel(&mdt->tick);
 		loop_hook_remove(mdt->loop, LOOP_STAGE_STORE, &mdt->store_hook);
 		flush_acks(mdt);
+		give_back_numbers(mdt);
 		mdt_log_write(mdt->log);
 		checkpoint_run(mdt->checkpoint);
 	}

@@ -4,7 +4,8 @@
  *     given out | free: below `end`, durably reserved | asked: reserved by a record that is not durable yet
  *
  * A range is reserved by RECORD_RESERVE, and none of it is given out before that record is on stable storage; a restart
- * goes on above the last reserved range. So no number comes twice, whatever tail of the log is lost. Pure.
+ * goes on above the last reserved range. So no number comes twice, whatever tail of the log is lost. What was not given out
+ * is given back at a clean stop, and void after any other (void.h). Pure.
  */
 #ifndef STRAKE_MDS_NUMBERS_H
 #define STRAKE_MDS_NUMBERS_H

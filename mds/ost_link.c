@@ -8,6 +8,7 @@
 #include "mds/cut.h"
 #include "mds/destroy.h"
 #include "mds/sessions.h"
+#include "mds/void.h"
 #include "proto/oss.pb-c.h"
 
 #include <assert.h>
@@ -333,6 +334,58 @@ static void cuts_fiber(void *arg)
 	link_over(link);
 }
 
+/* --- void numbers ------------------------------------------------------------------------------------------------- */
+
+/* The ranges from that number on, which moves behind them. 0: there are no more; -EAGAIN: the OST is at it. */
+static int send_voids(struct ost_link *link, uint64_t *from, bool *ret_answered)
+{
+	Strake__VoidRequest request = STRAKE__VOID_REQUEST__INIT;
+	uint64_t first[OST_LINK_VOIDS_MAX], end[OST_LINK_VOIDS_MAX], next = *from;
+	struct void_range range;
+	int err;
+
+	while (request.n_first < OST_LINK_VOIDS_MAX && void_from(link->mdt->state.view, next, &range) == 0) {
+		first[request.n_first] = range.first;
+		end[request.n_first++] = next = range.end;
+	}
+	if (request.n_first == 0)
+		return 0;
+	request.n_end = request.n_first;
+	request.first = first;
+	request.end = end;
+	request.newest_session = link->mdt->state.meta.newest_session;
+	err = link_call(link, link->peer, OP_VOID, &request.base, 0, ret_answered);
+	if (err < 0)
+		return err;
+	*from = next;
+	return -EAGAIN;
+}
+
+static void voids_fiber(void *arg)
+{
+	struct ost_link *link = arg;
+	unsigned int pause_ms = OST_LINK_RETRY_MS;
+	uint64_t from = 0;
+	bool answered = true;
+	int err;
+
+	while (!link->closing && (err = send_voids(link, &from, &answered)) < 0) {
+		if (answered && err == -EAGAIN) {
+			pause_ms = OST_LINK_RETRY_MS;
+			continue;
+		}
+		if (answered && !link->closing)
+			log_warning("OST %" PRIu32 " cannot destroy what has void numbers: %s", link->index,
+				    strerror(-err));
+		link_pause(link, pause_ms = longer_pause(pause_ms));
+	}
+	if (!link->closing && from > 0)
+		log_info("OST %" PRIu32 ": what had void numbers is destroyed", link->index);
+	while (!link->closing)
+		fiber_wait(&link->end, NULL);
+	link_over(link);
+}
+
 /* --- links -------------------------------------------------------------------------------------------------------- */
 
 static void link_start_fiber(struct ost_link *link, void (*fn)(void *arg))
@@ -427,6 +480,7 @@ static void link_open(struct ost_links *links, const Strake__Target *target, con
 	}
 	link_start_fiber(link, sessions_fiber);
 	link_start_fiber(link, destroys_fiber);
+	link_start_fiber(link, voids_fiber);
 	for (int i = 0; i < OST_LINK_CUT_FIBERS; i++)
 		link_start_fiber(link, cuts_fiber);
 	link->next = links->first;

@@ -1,9 +1,10 @@
 /*
  * The MDT's side of each OST: one peer per OST of the cluster map, and fibers that
  *   - push the session table, at each change and every OST_LINK_SESSIONS_MS, so that the OST's lease does not run out;
- *   - send DESTROY and CUT in the background, again and again until the OST has answered.
+ *   - send DESTROY and CUT in the background, again and again until the OST has answered;
+ *   - tell it of all void numbers, once in the link's life, until it has destroyed what has them (void.h).
  *
- * Nothing leaves before the record that orders it is on stable storage. The rows of the state are what there is to do; see
+ * No DESTROY or CUT leaves before the record that orders it is on stable storage. The rows of the state are what there is to do; see
  * backlog.h for how they are found. Belongs to the MDT's loop.
  */
 #ifndef STRAKE_MDS_OST_LINK_H
@@ -13,6 +14,7 @@
 
 #define OST_LINK_SESSIONS_MS  5000
 #define OST_LINK_DESTROYS_MAX 256 /* in one message */
+#define OST_LINK_VOIDS_MAX    256 /* ranges in one message */
 #define OST_LINK_CUT_FIBERS   4   /* cuts under way at a time */
 #define OST_LINK_RETRY_MS     100 /* after a failure, doubled up to: */
 #define OST_LINK_RETRY_MAX_MS 5000

@@ -3,8 +3,8 @@
 #include "common/logger.h"
 #include "mds/pack.h"
 
-#define META_VERSION  1
-#define META_ROW_SIZE (1 + 6 * 8 + HASH_KEY_SIZE)
+#define META_VERSION  2
+#define META_ROW_SIZE (1 + 7 * 8 + HASH_KEY_SIZE)
 
 /* Table meta also belongs to view.c ("applied"), so the key says whose this is. */
 static const struct bytes meta_key = { "mdt", 3 };
@@ -29,7 +29,9 @@ void state_load(struct state *ret_state, struct view *view)
 	meta.inodes = unpack_u64(&row);
 	meta.orphans = unpack_u64(&row);
 	unpack_into(&row, meta.hash_key, sizeof(meta.hash_key));
-	if (version != META_VERSION || !unpack_is_done(&row))
+	/* Version 1 had no number of the last one given: any may have been. */
+	meta.given = version == 1 ? meta.reserved - 1 : unpack_u64(&row);
+	if ((version != META_VERSION && version != 1) || !unpack_is_done(&row))
 		logger_die("the MDT's state is damaged: its meta row (version %u, %zu bytes)", version, value.size);
 	ret_state->meta = meta;
 	ret_state->formatted = true;
@@ -49,5 +51,6 @@ void state_store_meta(struct state *state)
 	pack_u64(&row, meta->inodes);
 	pack_u64(&row, meta->orphans);
 	pack_bytes(&row, meta->hash_key, sizeof(meta->hash_key));
+	pack_u64(&row, meta->given);
 	view_put(state->view, TABLE_META, meta_key, (struct bytes){ out, sizeof(out) });
 }

@@ -12,6 +12,7 @@
 struct meta {
 	int64_t time_ns;         /* of the last record: no later one has a lower time */
 	uint64_t reserved;       /* inode numbers, gens and sessions below it may have been given out */
+	uint64_t given;          /* those up to it are given out or void (void.h), none above */
 	uint64_t newest_session; /* the highest ever given out */
 	uint64_t session_index;  /* of the last record that opened or ended a session */
 	uint64_t inodes;         /* how many there are, orphans too */

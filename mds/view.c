@@ -31,9 +31,9 @@ _Static_assert(VIEW_KEY_MAX <= MEMTABLE_KEY_MAX && VIEW_VALUE_MAX <= MEMTABLE_VA
 _Static_assert(sizeof(size_t) == 8, "LMDB's map is larger than 32 bits can address");
 
 static const char *const table_names[TABLE_COUNT] = {
-	[TABLE_META] = "meta",     [TABLE_INODE] = "inode",     [TABLE_DIRENT] = "dirent",
-	[TABLE_XATTR] = "xattr",   [TABLE_SESSION] = "session", [TABLE_SLOT] = "slot",
-	[TABLE_ORPHAN] = "orphan", [TABLE_DESTROY] = "destroy", [TABLE_CUT] = "cut",
+	[TABLE_META] = "meta",       [TABLE_INODE] = "inode", [TABLE_DIRENT] = "dirent", [TABLE_XATTR] = "xattr",
+	[TABLE_SESSION] = "session", [TABLE_SLOT] = "slot",   [TABLE_ORPHAN] = "orphan", [TABLE_DESTROY] = "destroy",
+	[TABLE_CUT] = "cut",         [TABLE_VOID] = "void",
 };
 
 static const struct bytes applied_key = { "applied", 7 };

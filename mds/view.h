@@ -34,6 +34,7 @@ enum view_table {
 	TABLE_ORPHAN,
 	TABLE_DESTROY,
 	TABLE_CUT,
+	TABLE_VOID,
 	TABLE_COUNT,
 };
 

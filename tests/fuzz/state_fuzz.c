@@ -12,6 +12,7 @@
 #include "mds/orphan.h"
 #include "mds/pack.h"
 #include "mds/sessions.h"
+#include "mds/void.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/work_dir.h"
 
@@ -194,12 +195,23 @@ static void cut_one(const struct row *row)
 	cut_acknowledge(view, got.ino, got.gen, got.number, got.ost_count > 0 ? got.osts[0] : 0);
 }
 
+static void void_one(const struct row *row)
+{
+	struct void_range range;
+
+	if (key_number(row, 0) == 0)
+		return;
+	assert(void_from(view, key_number(row, 0) - 1, &range) == 0);
+	assert(range.first < range.end && range.end == key_number(row, 0));
+	(void)number_is_void(view, range.first);
+}
+
 static void read_one(struct row *row)
 {
 	static void (*const readers[TABLE_COUNT])(const struct row *row) = {
 		[TABLE_INODE] = inode_one, [TABLE_DIRENT] = dirent_one, [TABLE_SESSION] = session_one,
 		[TABLE_SLOT] = slot_one,   [TABLE_ORPHAN] = orphan_one, [TABLE_DESTROY] = destroy_one,
-		[TABLE_CUT] = cut_one,
+		[TABLE_CUT] = cut_one,     [TABLE_VOID] = void_one,
 	};
 
 	/* The same key may have come twice, and a reader may have taken it away. */
@@ -326,5 +338,6 @@ static void fuzz_seeds(void)
 	put_numbers(TABLE_ORPHAN, (uint64_t[]){ 10 }, 1, (uint64_t[]){ 3, 4 }, 2);
 	put_numbers(TABLE_DESTROY, (uint64_t[]){ 10, 9 }, 2, (uint64_t[]){ 4 }, 1);
 	put_numbers(TABLE_CUT, (uint64_t[]){ 10 }, 1, (uint64_t[]){ 11, 1, 0, 100, 65536, 4 }, 6);
+	put_numbers(TABLE_VOID, (uint64_t[]){ 20 }, 1, (uint64_t[]){ 15 }, 1);
 	seed_tables();
 }

@@ -532,6 +532,10 @@ struct fake_ost {
 	uint64_t destroyed_ino[OST_SEEN_MAX], destroyed_gen[OST_SEEN_MAX];
 	size_t destroyed;
 	uint64_t cut_ino, cut_number, cut_start;
+	unsigned int busy; /* so many VOIDs are answered EAGAIN */
+	unsigned int voids;
+	uint64_t void_first[OST_SEEN_MAX], void_end[OST_SEEN_MAX]; /* of the last VOID */
+	size_t void_count;
 	struct client client;
 };
 
@@ -578,6 +582,19 @@ static void ost_handle(void *owner, struct request *request)
 		ost->cut_ino = cut->ino;
 		ost->cut_number = cut->cut->number;
 		ost->cut_start = cut->cut->start;
+	} else if (request->header.opcode == OP_VOID) {
+		const Strake__VoidRequest *voids = (const void *)request->body;
+
+		if (ost->busy > 0) {
+			ost->busy--;
+			service_reply_error(request, -EAGAIN);
+			return;
+		}
+		ck_assert(voids->n_first == voids->n_end && voids->n_first <= OST_SEEN_MAX);
+		ost->void_count = voids->n_first;
+		memcpy(ost->void_first, voids->first, voids->n_first * sizeof(*voids->first));
+		memcpy(ost->void_end, voids->end, voids->n_end * sizeof(*voids->end));
+		ost->voids++;
 	}
 	service_reply_error(request, 0);
 }
@@ -1270,6 +1287,104 @@ static void reclaim_story(void *arg)
 	story_end(ost);
 }
 
+static void copy_dir(const char *from, const char *to)
+{
+	char command[2 * PATH_MAX + 64];
+
+	snprintf(command, sizeof(command), "rm -rf %s && cp -r --sparse=always %s %s", to, from, to);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static void mdt_end(struct fake_ost *ost)
+{
+	mdt_stop(ost->mdt);
+	mdt_close(ost->mdt);
+}
+
+static void mdt_again(struct fake_ost *ost)
+{
+	ost->voids = 0;
+	ost->void_count = 0;
+	mdt_start(ost);
+	give_map(ost, true);
+	go_round(&ost->client);
+}
+
+/* The power fails: a file is made whose record is lost. */
+static void void_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	uint64_t kept, lost, next, first, end;
+	char image[PATH_MAX + 16];
+	uint32_t seq = 1;
+
+	snprintf(image, sizeof(image), "%s.image", ost->setting.dir);
+	client_open_session(client);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "kept", 0, seq++, &kept), 0);
+	while (mdt_log_durable(ost->mdt->log) < mdt_log_last(ost->mdt->log))
+		fiber_sleep_ms(1);
+	copy_dir(ost->setting.dir, image);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "lost", 0, seq, &lost), 0);
+	ck_assert_uint_eq(ost->voids, 0);
+	end = ost->mdt->state.meta.reserved;
+	mdt_end(ost);
+	copy_dir(image, ost->setting.dir);
+
+	/* All that may have been given out is void, and the OST told until it has done what it must. */
+	ost->refuse = 1;
+	ost->busy = 3;
+	mdt_again(ost);
+	while (ost->voids == 0)
+		fiber_sleep_ms(1);
+	ck_assert_uint_eq(ost->busy, 0);
+	ck_assert_uint_eq(ost->void_count, 1);
+	ck_assert_uint_eq(first = ost->void_first[0], kept + 1);
+	ck_assert_uint_eq(ost->void_end[0], end);
+	ck_assert(first <= lost && lost < end);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "next", 0, seq++, &next), 0);
+	ck_assert_uint_eq(next, end);
+
+	/* Another one under its index hears of it, too. */
+	ost->service = service_free(ost->service);
+	uuid_make(&ost->target);
+	strcpy(ost->address, "127.0.0.1:0");
+	service_start(ost);
+	ost->voids = 0;
+	give_map(ost, true);
+	while (ost->voids == 0)
+		fiber_sleep_ms(1);
+	ck_assert_uint_eq(ost->void_end[0], end);
+
+	/* A clean stop loses nothing, and gives back the rest. */
+	for (int i = 0; i < 3; i++) {
+		mdt_end(ost);
+		mdt_again(ost);
+		while (ost->voids == 0)
+			fiber_sleep_ms(1);
+		ck_assert_uint_eq(ost->void_count, 1);
+		ck_assert_uint_eq(ost->void_end[0], end);
+		ck_assert_int_eq(client_make(client, OP_CREATE, 1, (char[]){ (char)('a' + i), 0 }, 0, seq++, &lost), 0);
+		ck_assert_uint_eq(lost, next + 1 + (uint64_t)i);
+	}
+
+	/* Nothing is given out between two crashes: the range of the first grows. */
+	for (int i = 0; i < 2; i++) {
+		while (mdt_log_durable(ost->mdt->log) < mdt_log_last(ost->mdt->log))
+			fiber_sleep_ms(1);
+		copy_dir(ost->setting.dir, image);
+		mdt_end(ost);
+		copy_dir(image, ost->setting.dir);
+		mdt_again(ost);
+		while (ost->voids == 0)
+			fiber_sleep_ms(1);
+		ck_assert_uint_eq(ost->void_count, 2);
+		ck_assert_uint_eq(ost->void_first[1], lost + 1);
+	}
+	temp_dir_remove(image);
+	story_end(ost);
+}
+
 static void ost_run(void (*story)(void *arg), bool strict, uint32_t mdt_index)
 {
 	struct fake_ost *ost = calloc(1, sizeof(*ost));
@@ -1347,6 +1462,13 @@ START_TEST(a_restart_is_told_what_is_open)
 }
 END_TEST
 
+START_TEST(lost_numbers_are_void)
+{
+	ost_run(void_story, false, 3);
+}
+END_TEST
+
 UNIT_MAIN("mdt_service", by_the_wire, killed_under_writers, osts_are_told, cuts_are_told_when_durable,
 	  nothing_is_told_that_could_be_lost, osts_come_back_and_are_replaced, promises_wait_for_the_disk,
-	  numbers_are_waited_for, what_is_open, silent_sessions_end, a_restart_is_told_what_is_open)
+	  numbers_are_waited_for, what_is_open, silent_sessions_end, a_restart_is_told_what_is_open,
+	  lost_numbers_are_void)

@@ -1,4 +1,5 @@
 /* Sessions: slots and resends, orphans and who holds them, through restarts; and the volatile tables beside them. */
+#include "mds/void.h"
 #include "mdt_driver.h"
 #include "unit.h"
 
@@ -271,6 +272,81 @@ START_TEST(numbers_are_given_once)
 }
 END_TEST
 
+/* As at the start of an MDT whose log has lost what was after this. */
+static void start_again(struct driver *driver, uint64_t up_to)
+{
+	Strake__ReserveRecord reserve = STRAKE__RESERVE_RECORD__INIT;
+
+	numbers_init(&driver->numbers, driver->state.meta.reserved);
+	reserve.up_to = up_to;
+	reserve.has_rest_is_void = reserve.rest_is_void = 1;
+	driver_own(driver, RECORD_RESERVE, 0, &reserve.base);
+	driver->numbers.end = up_to;
+}
+
+START_TEST(void_numbers)
+{
+	struct driver *driver = driver_new(), *copy;
+	struct view *view = driver->state.view;
+	uint64_t file = driver_create(driver, DRIVER_ROOT, "file"), from = driver->state.meta.reserved;
+	struct void_range range;
+	size_t count;
+
+	ck_assert_uint_eq(driver->state.meta.given, file);
+	ck_assert_uint_eq(void_end(view, &count), 0);
+	ck_assert_uint_eq(count, 0);
+	start_again(driver, from + 100);
+	ck_assert_uint_eq(void_end(view, &count), from);
+	ck_assert_uint_eq(count, 1);
+	ck_assert(!number_is_void(view, file) && number_is_void(view, file + 1) && number_is_void(view, from - 1));
+	ck_assert(!number_is_void(view, from) && driver->state.meta.given == from - 1);
+	/* Nothing was given out since: the range grows. */
+	start_again(driver, from + 200);
+	ck_assert_uint_eq(void_end(view, &count), from + 100);
+	ck_assert_uint_eq(count, 1);
+	ck_assert(number_is_void(view, file + 1) && number_is_void(view, from + 99) &&
+		  !number_is_void(view, from + 100));
+	/* What is given out then is above it, and the next range is another. */
+	ck_assert_uint_eq(driver_create(driver, DRIVER_ROOT, "next"), from + 100);
+	start_again(driver, from + 300);
+	ck_assert_uint_eq(void_end(view, &count), from + 200);
+	ck_assert_uint_eq(count, 2);
+	ck_assert(!number_is_void(view, from + 100) && number_is_void(view, from + 101));
+	ck_assert_int_eq(void_from(view, 0, &range), 0);
+	ck_assert(range.first == file + 1 && range.end == from + 100);
+	ck_assert_int_eq(void_from(view, range.end, &range), 0);
+	ck_assert(range.first == from + 101 && range.end == from + 200);
+	ck_assert_int_eq(void_from(view, range.end, &range), -ENOENT);
+	driver_check(driver);
+
+	copy = driver_replay(driver, driver->index, 3);
+	driver_compare(driver, copy);
+	driver_free(copy);
+	driver_free(driver);
+}
+END_TEST
+
+/* Of a state from before there were void numbers any reserved one may have been given out. */
+START_TEST(an_older_state_has_none)
+{
+	struct driver *driver = driver_new();
+	struct state loaded;
+	struct bytes row;
+	uint8_t old[128];
+
+	ck_assert_int_eq(view_get(driver->state.view, TABLE_META, (struct bytes){ "mdt", 3 }, &row), 0);
+	ck_assert_uint_le(row.size, sizeof(old));
+	memcpy(old, row.data, row.size);
+	old[0] = 1;
+	view_put(driver->state.view, TABLE_META, (struct bytes){ "mdt", 3 }, (struct bytes){ old, row.size - 8 });
+	state_load(&loaded, driver->state.view);
+	ck_assert_uint_eq(loaded.meta.reserved, driver->state.meta.reserved);
+	ck_assert_uint_eq(loaded.meta.given, loaded.meta.reserved - 1);
+	ck_assert_int_eq(memcmp(loaded.meta.hash_key, driver->state.meta.hash_key, HASH_KEY_SIZE), 0);
+	driver_free(driver);
+}
+END_TEST
+
 UNIT_MAIN("mdt_session", a_resend_gets_the_first_answer, another_operation_is_no_resend, orphans_live_while_held,
 	  orphans_wait_for_all_after_a_restart, ending_a_session_takes_all_of_it, leases_run_out, open_files,
-	  numbers_are_given_once)
+	  numbers_are_given_once, void_numbers, an_older_state_has_none)
