@@ -292,6 +292,12 @@ static void check_extent(const struct fsck_inode *inode, const struct fsck_objec
 	}
 }
 
+/* It is none, and its OST has not come to it yet. */
+static bool may_be_void(const struct fsck_inode *inode, const struct fsck_object *object)
+{
+	return object->gen >= object->void_end && object->gen < inode->void_end;
+}
+
 void fsck_check_object(const struct fsck_inode *inode, const struct fsck_object *object,
 		       const struct fsck_report *report)
 {
@@ -301,6 +307,8 @@ void fsck_check_object(const struct fsck_inode *inode, const struct fsck_object 
 	if (is_doomed(inode, object->gen, object->ost))
 		return;
 	if (!is_live(inode, object->gen)) {
+		if (may_be_void(inode, object))
+			return;
 		about.kind = FSCK_LEAKED;
 		fsck_found(report, about,
 			   "object (%" PRIu64 ", %" PRIu64 ", %" PRIu64 ") on OST %d belongs to no file: %s",

@@ -69,7 +69,7 @@ struct fsck_inode {
 	uint32_t mode, nlink;
 	uint64_t size, version, parent, entries, cut;
 	bool size_unsure; /* somebody writes it, or its writer was lost: objects may reach further */
-	bool never_given; /* ino or gen is a number that was never reserved */
+	bool never_given; /* ino or gen is a number that was not given out, or is void */
 	bool way_is_lost; /* a directory: going up from it does not come to the root. Told of those below a higher ino */
 	bool xattrs_differ; /* there are others than the inode counts */
 
@@ -78,6 +78,9 @@ struct fsck_inode {
 
 	bool cut_pending;
 	uint64_t pending_gen, pending_number;
+
+	uint64_t
+		void_end; /* of the MDT: where the last range of void numbers ends; 0: there is none, or that was not asked */
 
 	uint32_t destroy_count; /* rows of the destroy queue, by ascending gen */
 	bool destroys_cut_off;  /* there are more of them, all above the last */
@@ -111,7 +114,8 @@ struct fsck_object {
 	int ost;
 	uint64_t ino, gen, seq;
 	uint64_t size;
-	bool lost; /* the OST's index knows it, and there is no file */
+	bool lost;         /* the OST's index knows it, and there is no file */
+	uint64_t void_end; /* of void gens from here on the OST has yet to destroy what it has */
 };
 
 struct fsck_content {

@@ -7,6 +7,7 @@
 #include "mds/orphan.h"
 #include "mds/pack.h"
 #include "mds/sessions.h"
+#include "mds/void.h"
 #include "mds/xattr.h"
 
 #include <errno.h>
@@ -102,6 +103,11 @@ static bool way_is_lost(struct view *view, const struct inode *dir)
 	return false;
 }
 
+static bool is_never_given(struct state *state, uint64_t number)
+{
+	return number > state->meta.given || number_is_void(state->view, number);
+}
+
 static void take_inode(struct state *state, const struct inode *inode, struct fsck_inode *facts)
 {
 	facts->exists = true;
@@ -114,7 +120,7 @@ static void take_inode(struct state *state, const struct inode *inode, struct fs
 	facts->entries = inode->entries;
 	facts->cut = inode->cut;
 	facts->size_unsure = (inode->flags & INODE_SIZE_UNSURE) != 0;
-	facts->never_given = inode->ino >= state->meta.reserved || inode->gen >= state->meta.reserved;
+	facts->never_given = is_never_given(state, inode->ino) || is_never_given(state, inode->gen);
 	facts->way_is_lost = inode_is_dir(inode) && way_is_lost(state->view, inode);
 	facts->layout.stripe_size = inode->layout.stripe_size;
 	facts->layout.stripe_count = inode->layout.stripe_count;

@@ -7,6 +7,7 @@
 #include "mds/numbers.h"
 #include "mds/pack.h"
 #include "mds/query.h"
+#include "mds/void.h"
 
 #include <errno.h>
 #include <string.h>
@@ -282,6 +283,8 @@ int fsck_inodes_query(struct query *query, const ProtobufCMessage *message)
 	reply->instance = query->instance;
 	reply->inodes = query->state->meta.inodes;
 	reply->orphans = query->state->meta.orphans;
+	reply->has_void_end = 1;
+	reply->void_end = void_end(query->state->view, NULL);
 	err = list_inodes(query, request, facts);
 	if (err == 0 && request->count)
 		err = count_entries(query, request, facts);

@@ -228,6 +228,8 @@ void ost_fsck_objects(struct ost *ost, struct request *request)
 	}
 	rows->ost = ost;
 	rows->count = rows->at = 0;
+	body.has_void_end = 1;
+	body.void_end = ost_void_end(ost);
 	err = list_objects(rows, &at, list->to, &more);
 	body.n_row = body.n_ino = body.n_gen = body.n_seq = body.n_value = rows->count;
 	body.row = rows->kind;

@@ -88,6 +88,7 @@ static int ask_mdt(struct fsck *fsck, uint64_t ino, bool count, struct facts *fa
 		fsck_inode_init(&facts->inode, ino);
 		err = 0;
 	}
+	facts->inode.void_end = list.void_end;
 	facts->moment = list.last;
 	facts->counted = list.counted;
 	facts->entries = list.entries;

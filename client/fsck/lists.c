@@ -232,6 +232,7 @@ static int fetch_inodes(struct inode_list *list)
 		return -ESTALE;
 	list->inodes = reply->inodes;
 	list->orphans = reply->orphans;
+	list->void_end = reply->void_end;
 	list->from = reply->next;
 	list->at = 0;
 	return 0;
@@ -358,6 +359,7 @@ int row_list_next(struct row_list *list, struct fsck_row *ret_row)
 			.seq = reply->seq[at],
 			.size = reply->value[at],
 			.lost = reply->row[at] == STRAKE__FSCK_ROW__FSCK_ROW_LOST,
+			.void_end = reply->void_end,
 		};
 	else
 		ret_row->content = (struct fsck_content){

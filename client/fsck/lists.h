@@ -53,6 +53,7 @@ struct inode_list {
 	bool begun, count;
 	struct mdt_moment first, last;
 	uint64_t inodes, orphans; /* as the MDT counted them, in the last piece */
+	uint64_t void_end;        /* likewise: where its last range of void numbers ends */
 	bool counted;             /* with count: the entries in the last one told, if there were not too many */
 	struct fsck_entries entries;
 	size_t at;

@@ -337,12 +337,12 @@ class Work:
 
     # What is asked again when a connection stands again, and all the time.
     def RECLAIM(self): shell("restart")
-    MAP_PUSH = RECLAIM
+    MAP_PUSH = VOID = RECLAIM
     def PING(self): pass
     REGISTER = MAP = SESSION_RENEW = SESSIONS = PING
 
 # Done once for all their cuts: what follows on a cut brings the next.
-TOGETHER = {"PING", "REGISTER", "MAP", "MAP_PUSH", "SESSION_RENEW", "SESSIONS", "RECLAIM"}
+TOGETHER = {"PING", "REGISTER", "MAP", "MAP_PUSH", "SESSION_RENEW", "SESSIONS", "RECLAIM", "VOID"}
 
 def check(work, n, names, kind, place):
     """What is done needs all of these operations; each is cut once."""

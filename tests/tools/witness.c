@@ -3,8 +3,7 @@
  *
  *     witness run [-n OPERATIONS] [-s SEED] LOG DIR     exits 1 at the first error
  *     witness check LOG DIR                             after whatever has happened; it fsyncs what it finds, and the next
- *                                                       run goes on from there. Prints the numbers of inodes that were
- *                                                       made or truncated to 0 by operations that it does not find
+ *                                                       run goes on from there
  *
  * One process does one thing after the other, each noted in LOG before it is begun and when it was answered. What is to be
  * found after a power failure, then:
@@ -771,19 +770,6 @@ static bool state_match(const uint64_t slots[SLOTS], const struct found found[SL
 	return matches;
 }
 
-/* What operations after the tree's have made, nobody will ever ask for again. */
-static void tell_lost(size_t from)
-{
-	for (size_t i = from; i < witness.operation_count; i++) {
-		const struct operation *operation = &witness.operations[i];
-
-		if (operation->kind == CREATE && operation->answered)
-			printf("%" PRIu64 "\n", object_find(operation->number)->ino);
-		else if (operation->kind == TRUNCATE && operation->b == 0)
-			printf("%" PRIu64 "\n", object_find(operation->a)->ino);
-	}
-}
-
 static void check(void)
 {
 	struct found found[SLOTS] = { { 0 } };
@@ -805,7 +791,6 @@ static void check(void)
 			continue;
 		if (state_match(slots, found, i == 0 ? 0 : witness.operations[i - 1].number, text)) {
 			memcpy(witness.slots, slots, sizeof(slots));
-			tell_lost(i);
 			state_save();
 			return;
 		}

@@ -330,6 +330,7 @@ START_TEST(objects)
 	fsck_check_object(&inode, &object, &report);
 	expect_none();
 	object.lost = true;
+	inode.void_end = 1000; /* there are such, but this one lives */
 	fsck_check_object(&inode, &object, &report);
 	expect_one(FSCK_LOST);
 	inode.layout.ost_count = 0;
@@ -367,6 +368,16 @@ START_TEST(objects_of_nobody)
 	fsck_check_object(&inode, &object, &report);
 	expect_one(FSCK_LEAKED);
 	fsck_inode_init(&inode, 100);
+	fsck_check_object(&inode, &object, &report);
+	expect_one(FSCK_LEAKED);
+	/* Void, as its OST has heard, or not yet. */
+	inode.void_end = 41;
+	fsck_check_object(&inode, &object, &report);
+	expect_none();
+	object.void_end = 41;
+	fsck_check_object(&inode, &object, &report);
+	expect_one(FSCK_LEAKED);
+	object.void_end = inode.void_end = 40;
 	fsck_check_object(&inode, &object, &report);
 	expect_one(FSCK_LEAKED);
 	inode = file();

@@ -125,8 +125,9 @@ START_TEST(what_there_is_of_one)
 	struct driver *driver = driver_new();
 	const Strake__FsckInode *row;
 	const Strake__FsckInodesReply *reply;
+	Strake__ReserveRecord reserve = STRAKE__RESERVE_RECORD__INIT;
 	struct inode inode;
-	uint64_t dir, file;
+	uint64_t dir, file, end;
 
 	driver_set_osts(driver, 2);
 	dir = driver_mkdir(driver, DRIVER_ROOT, "dir");
@@ -180,6 +181,22 @@ START_TEST(what_there_is_of_one)
 	driver_acknowledge_all(driver);
 	reply = inodes(driver, file, file + 1, false);
 	ck_assert_uint_eq(reply->n_inode, 0);
+	ck_assert_uint_eq(reply->void_end, 0);
+
+	/* Numbers that nobody has, and one who has one of them. */
+	reserve.up_to = 2 * driver->state.meta.reserved;
+	reserve.has_rest_is_void = reserve.rest_is_void = 1;
+	inode.ino = inode.gen = driver->state.meta.given + 1;
+	end = driver->state.meta.reserved;
+	driver_own(driver, RECORD_RESERVE, 0, &reserve.base);
+	reply = inodes(driver, dir, dir + 1, false);
+	ck_assert_uint_eq(reply->void_end, end);
+	ck_assert(!reply->inode[0]->never_given);
+	inode_store(driver->state.view, &inode);
+	ck_assert(inode_of(driver, inode.ino)->never_given);
+	inode.gen = end; /* not given out yet */
+	inode_store(driver->state.view, &inode);
+	ck_assert(inode_of(driver, inode.ino)->never_given);
 	driver_free(driver);
 }
 END_TEST
