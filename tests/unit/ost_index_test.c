@@ -125,6 +125,7 @@ START_TEST(rows_know_their_damage)
 		ck_assert_int_eq(index_value_decode(&key, bytes, size, &back), -EBADMSG);
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
+	memset(&value, 0, sizeof(value)); /* of any kind */
 	for (enum index_kind kind = 0; kind < INDEX_KINDS; kind++) {
 		key.kind = kind;
 		size = index_value_encode(&key, &value, bytes);
