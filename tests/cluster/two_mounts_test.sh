@@ -52,9 +52,12 @@ PY
 osts=$(strake cluster status "$T/c" --json | python3 -c '
 import json, sys
 print(*(e["pid"] for e in json.load(sys.stdin)["oss"]))')
-# Mapped pages stay whatever drops the machine's caches meanwhile; an open that does not keep them takes them away.
-# shellcheck disable=SC2086 # a list
-timeout 30 python3 - "$T/m2/hidden" $osts <<'PY'
+# Mapped pages stay whatever drops the machine's caches meanwhile; an open that does not keep them takes them away. The
+# first time the MDT may not have heard yet that the writer has closed it: then nobody keeps them.
+warm_without_osts() {
+	local status
+	# shellcheck disable=SC2086 # a list
+	timeout 10 python3 - "$T/m2/hidden" $osts <<'PY'
 import mmap, os, signal, sys
 path, osts = sys.argv[1], [int(pid) for pid in sys.argv[2:]]
 want = b"b" + b"a" * 99999
@@ -64,10 +67,12 @@ assert pages[:] == want
 for pid in osts: os.kill(pid, signal.SIGSTOP)
 with open(path, "rb") as second: assert second.read() == want
 PY
-warm=$?
-# shellcheck disable=SC2086 # a list
-kill -CONT $osts
-expect "a warm file read without OSTs" 0 "$warm"
+	status=$?
+	# shellcheck disable=SC2086 # a list
+	kill -CONT $osts
+	return $status
+}
+warm_without_osts || warm_without_osts || fail "a warm file is not read without OSTs"
 
 # Size, times, links and mode: what close(2) has brought out here, an open elsewhere sees.
 python3 - "$T/m1" "$T/m2" <<'PY' || fail "attributes after close and open"
