@@ -170,9 +170,15 @@ static void fuzz_seeds(void)
 	const struct record record = {
 		.op = 0x235, .holder_count = 2, .ost_count = 2, .holders = holders, .osts = osts, .body = { "body", 4 }
 	};
-	const struct index_key keys[] = { index_object_key(1, 2, 3), index_file_key(1, 2),
-					  index_tombstone_key(1, 2, 3) };
-	const union index_value value = { .file = { .cut = 1, .stripe_size = 65536 } };
+	const struct {
+		struct index_key key;
+		union index_value value;
+	} rows[] = {
+		{ index_object_key(1, 2, 3), { .object = { 65536 } } },
+		{ index_file_key(1, 2), { .file = { .cut = 1, .stripe_size = 65536 } } },
+		{ index_tombstone_key(1, 2, 3), { .file = { 0 } } },
+		{ index_void_key(1), { .range = { 2, true } } },
+	};
 	uint8_t out[512];
 	size_t size = 0;
 
@@ -189,9 +195,9 @@ static void fuzz_seeds(void)
 		size += log_record_size(logged.payload.size);
 	}
 	seed(KIND_SEGMENT, out, size);
-	for (size_t i = 0; i < INDEX_KINDS; i++) {
-		index_key_encode(&keys[i], out);
-		size = index_value_encode(&keys[i], &value, out + INDEX_KEY_SIZE);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		index_key_encode(&rows[i].key, out);
+		size = index_value_encode(&rows[i].key, &rows[i].value, out + INDEX_KEY_SIZE);
 		seed(KIND_ROW, out, INDEX_KEY_SIZE + size);
 	}
 }
