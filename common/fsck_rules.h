@@ -79,8 +79,8 @@ struct fsck_inode {
 	bool cut_pending;
 	uint64_t pending_gen, pending_number;
 
-	uint64_t
-		void_end; /* of the MDT: where the last range of void numbers ends; 0: there is none, or that was not asked */
+	/* Of the MDT: where the last range of void numbers ends. 0: there is none, or that was not asked. */
+	uint64_t void_end;
 
 	uint32_t destroy_count; /* rows of the destroy queue, by ascending gen */
 	bool destroys_cut_off;  /* there are more of them, all above the last */
