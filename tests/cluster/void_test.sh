@@ -1,6 +1,7 @@
 #!/bin/bash
 # The MDS's power fails, and with the end of its log go files that a living mount has made and has open: what the OSTs have
-# of them is destroyed, who asks for what he wrote is told that it is gone, and the mount goes on.
+# of them is destroyed, who asks for what he wrote is told that it is gone, and the mount goes on. The OSTs have the objects
+# in memory, or are killed themselves and have them in the index.
 . "$(dirname "$0")/lib.sh"
 
 objects() { find "$T"/c/ost?/objects -type f | wc -l; }
@@ -9,28 +10,38 @@ has_objects() { [ "$(objects)" = "$1" ]; }
 start --osts 2
 head -c 300000 /dev/urandom >"$T/data"
 cp "$T/data" "$T/m/kept"
-sync "$T/m/kept" "$T/m"
-kept=$(objects)
-cp -r --sparse=always "$T/c/mds0" "$T/image" # as its disk is when the power fails
+for servers in "mds 0" "mds 0 oss 0 oss 1"; do
+	sync "$T/m/kept" "$T/m"
+	kept=$(objects)
+	rm -rf "$T/image"
+	cp -r --sparse=always "$T/c/mds0" "$T/image" # as its disk is when the power fails
 
-exec 3<>"$T/m/quiet" 4<>"$T/m/goes-on" 5<>"$T/m/empty"
-cat "$T/data" >&3
-cat "$T/data" >&4
-await "on the OSTs" has_objects $((kept + 2))
-crash mds 0
-rm -r "$T/c/mds0"
-mv "$T/image" "$T/c/mds0"
-strake cluster start "$T/c" >/dev/null || fail "restart"
-await "what was lost is gone from the OSTs" has_objects "$kept"
+	exec 3<>"$T/m/quiet" 4<>"$T/m/goes-on" 5<>"$T/m/empty"
+	cat "$T/data" >&3
+	cat "$T/data" >&4
+	await "on the OSTs" has_objects $((kept + 2))
+	# shellcheck disable=SC2086 # a list
+	set -- $servers
+	while [ $# -gt 0 ]; do
+		crash "$1" "$2"
+		shift 2
+	done
+	rm -r "$T/c/mds0"
+	mv "$T/image" "$T/c/mds0"
+	strake cluster start "$T/c" >/dev/null || fail "restart"
+	await "$servers: what was lost is gone from the OSTs" has_objects "$kept"
 
-echo more >&4 2>/dev/null
-echo first >&5 2>/dev/null
-for fd in 3 4 5; do
-	python3 -c 'import os, sys; os.fsync(int(sys.argv[1]))' "$fd" 2>"$T/said" && fail "an fsync of what is lost: $fd"
-	say "$fd: $(tail -n 1 "$T/said")"
+	echo more >&4 2>/dev/null
+	echo first >&5 2>/dev/null
+	for fd in 3 4 5; do
+		python3 -c 'import os, sys; os.fsync(int(sys.argv[1]))' "$fd" 2>"$T/said" && fail "$servers: an fsync of what is lost: $fd"
+		say "$fd: $(tail -n 1 "$T/said")"
+	done
+	exec 3<&- 4<&- 5<&-
+	expect "names" kept "$(ls "$T/m")"
+	cmp "$T/data" "$T/m/kept" || fail "what was kept"
+	expect "objects" "$kept" "$(objects)"
+	{ cp "$T/data" "$T/m/quiet" && sync "$T/m/quiet" && cmp "$T/data" "$T/m/quiet"; } || fail "a new one of that name"
+	rm "$T/m/quiet"
+	await "removed" has_objects "$kept"
 done
-exec 3<&- 4<&- 5<&-
-expect "names" kept "$(ls "$T/m")"
-cmp "$T/data" "$T/m/kept" || fail "what was kept"
-{ cp "$T/data" "$T/m/quiet" && sync "$T/m/quiet" && cmp "$T/data" "$T/m/quiet"; } || fail "a new one of that name"
-expect "objects" $((kept + 1)) "$(objects)"
