@@ -22,6 +22,10 @@ void state_load(struct state *ret_state, struct view *view)
 
 	row = unpack_begin(value);
 	version = unpack_u8(&row);
+	if (version > META_VERSION)
+		logger_die("the MDT's state is of version %u, and this program knows versions up to %u: "
+			   "run the newer one that wrote it",
+			   version, META_VERSION);
 	meta.time_ns = unpack_s64(&row);
 	meta.reserved = unpack_u64(&row);
 	meta.newest_session = unpack_u64(&row);
@@ -31,7 +35,7 @@ void state_load(struct state *ret_state, struct view *view)
 	unpack_into(&row, meta.hash_key, sizeof(meta.hash_key));
 	/* Version 1 had no number of the last one given: any may have been. */
 	meta.given = version == 1 ? meta.reserved - 1 : unpack_u64(&row);
-	if ((version != META_VERSION && version != 1) || !unpack_is_done(&row))
+	if (version == 0 || !unpack_is_done(&row))
 		logger_die("the MDT's state is damaged: its meta row (version %u, %zu bytes)", version, value.size);
 	ret_state->meta = meta;
 	ret_state->formatted = true;

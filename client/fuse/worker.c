@@ -26,9 +26,9 @@
 #define KEEP_BUFFER_MIN   (64u * 1024)
 #define READ_BATCH        64 /* requests taken before the loop looks elsewhere */
 #define TABLE_SIZE        1024
-#define LOAD_WINDOW       64
-#define LOAD_WINDOW_MS    250
-#define LOAD_IDLE_PERCENT 30
+#define LOAD_WINDOW       64   /* load is judged after so many requests */
+#define LOAD_WINDOW_MS    250  /* or after so long */
+#define LOAD_IDLE_PERCENT 30   /* who was idle for less is busy */
 #define HELP_MS           50   /* so long a worker helps */
 #define CALLER_LOOK_MS    250  /* so often callers that got a signal are looked at */
 #define CALLER_GRACE_MS   2000 /* an answer that comes in this time is in time for anybody */

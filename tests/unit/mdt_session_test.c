@@ -5,6 +5,8 @@
 
 #include "common/loop.h"
 
+#include <sys/wait.h>
+
 static int make_in_slot(struct driver *driver, const char *name, uint32_t slot, uint32_t seq, bool *ret_resent)
 {
 	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
@@ -347,6 +349,39 @@ START_TEST(an_older_state_has_none)
 }
 END_TEST
 
+/* What a newer version has written is not called damaged, and not loaded. */
+START_TEST(a_newer_state_is_refused)
+{
+	struct driver *driver = driver_new();
+	struct state loaded;
+	struct bytes row;
+	uint8_t newer[128];
+	char said[1024] = { 0 };
+	int fds[2], status;
+	pid_t pid;
+
+	ck_assert_int_eq(view_get(driver->state.view, TABLE_META, (struct bytes){ "mdt", 3 }, &row), 0);
+	ck_assert_uint_le(row.size, sizeof(newer));
+	memcpy(newer, row.data, row.size);
+	newer[0]++;
+	view_put(driver->state.view, TABLE_META, (struct bytes){ "mdt", 3 }, (struct bytes){ newer, row.size });
+	ck_assert_int_eq(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		dup2(fds[1], STDERR_FILENO);
+		state_load(&loaded, driver->state.view);
+		_exit(0);
+	}
+	close(fds[1]);
+	ck_assert_int_gt(read(fds[0], said, sizeof(said) - 1), 0);
+	close(fds[0]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	ck_assert_ptr_nonnull(strstr(said, "run the newer one"));
+	driver_free(driver);
+}
+END_TEST
+
 UNIT_MAIN("mdt_session", a_resend_gets_the_first_answer, another_operation_is_no_resend, orphans_live_while_held,
 	  orphans_wait_for_all_after_a_restart, ending_a_session_takes_all_of_it, leases_run_out, open_files,
-	  numbers_are_given_once, void_numbers, an_older_state_has_none)
+	  numbers_are_given_once, void_numbers, an_older_state_has_none, a_newer_state_is_refused)
