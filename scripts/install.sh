@@ -8,7 +8,7 @@ tree=$(dirname "$0")/..
 sbin=/sbin
 [ ! -L /sbin ] || sbin=/usr/sbin
 
-install -d "$destdir$prefix/bin" "$destdir$prefix/share/man/man8" "$destdir$sbin"
+install -d "$destdir$prefix/bin" "$destdir$prefix/share/man/man7" "$destdir$prefix/share/man/man8" "$destdir$sbin"
 for program in strake mount.strake strake-mgs strake-mds strake-oss; do
 	install -m 755 "$build/bin/$program" "$destdir$prefix/bin/"
 done
@@ -18,6 +18,6 @@ done
 for helper in umount.strake umount.fuse.strake; do
 	ln -sf "$prefix/bin/strake" "$destdir$sbin/$helper"
 done
-for page in "$tree"/man/*.8; do
-	install -m 644 "$page" "$destdir$prefix/share/man/man8/"
+for page in "$tree"/man/*.[78]; do
+	install -m 644 "$page" "$destdir$prefix/share/man/man${page##*.}/"
 done
