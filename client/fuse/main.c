@@ -145,7 +145,7 @@ static int attach(struct mount_daemon *d, char *error, size_t error_size)
 	err = fuse_mount_attach(&d->options, &d->mount, &d->fuse_fd, error, error_size);
 	if (err < 0)
 		return err;
-	err = fuse_server_init(d->fuse_fd, error, error_size);
+	err = fuse_server_init(d->fuse_fd, &server->flags, error, error_size);
 	for (unsigned int i = 0; i < d->options.fs.workers && err == 0; i++) {
 		server->worker_count = i + 1;
 		err = fuse_worker_start(server, d->fuse_fd, i);

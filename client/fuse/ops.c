@@ -34,6 +34,23 @@ static void fuse_getattr(struct fuse_request *request)
 		fuse_answer_attr(request, &attr);
 }
 
+/* GETATTR with the time of birth: the kernel asks for it when somebody wants to know that. */
+static void fuse_statx(struct fuse_request *request)
+{
+	const struct fuse_statx_in *in = fuse_args(request, sizeof(*in));
+	struct attr attr;
+	int err;
+
+	if (in == NULL)
+		return;
+	err = fs_getattr(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid), false,
+			 &attr);
+	if (err < 0)
+		fuse_answer_error(request, err);
+	else
+		fuse_answer_statx(request, &attr);
+}
+
 static void fuse_setattr(struct fuse_request *request)
 {
 	static const struct {
@@ -287,6 +304,7 @@ fuse_handler fuse_handler_of(uint32_t opcode)
 		[FUSE_RENAME2] = fuse_rename2,
 		[FUSE_LSEEK] = fuse_lseek,
 		[FUSE_SYNCFS] = fuse_syncfs,
+		[FUSE_STATX] = fuse_statx,
 	};
 
 	return opcode < sizeof(handlers) / sizeof(*handlers) ? handlers[opcode] : NULL;

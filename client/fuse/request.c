@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 uint64_t request_ino(const struct fuse_request *request, uint64_t nodeid)
@@ -112,6 +114,45 @@ void fuse_answer_attr(struct fuse_request *request, const struct attr *attr)
 	};
 
 	fuse_fill_attr(attr, &out.attr);
+	fuse_answer(request, &out, sizeof(out));
+}
+
+static void fill_statx_time(int64_t ns, struct fuse_sx_time *out)
+{
+	uint64_t seconds;
+
+	fill_time(ns, &seconds, &out->tv_nsec);
+	out->tv_sec = (int64_t)seconds;
+}
+
+void fuse_answer_statx(struct fuse_request *request, const struct attr *attr)
+{
+	uint64_t valid_ns = fs_attr_shown(request_fs(request), attr);
+	struct fuse_statx_out out = {
+		.attr_valid = valid_ns / NSEC_PER_SEC,
+		.attr_valid_nsec = (uint32_t)(valid_ns % NSEC_PER_SEC),
+	};
+	struct fuse_statx *stat = &out.stat;
+	struct fuse_attr plain;
+
+	fuse_fill_attr(attr, &plain);
+	*stat = (struct fuse_statx){
+		.mask = STATX_BASIC_STATS | STATX_BTIME,
+		.blksize = plain.blksize,
+		.nlink = plain.nlink,
+		.uid = plain.uid,
+		.gid = plain.gid,
+		.mode = (uint16_t)plain.mode,
+		.ino = plain.ino,
+		.size = plain.size,
+		.blocks = plain.blocks,
+		.rdev_major = major(plain.rdev),
+		.rdev_minor = minor(plain.rdev),
+	};
+	fill_statx_time(attr->atime_ns, &stat->atime);
+	fill_statx_time(attr->btime_ns, &stat->btime);
+	fill_statx_time(attr->ctime_ns, &stat->ctime);
+	fill_statx_time(attr->mtime_ns, &stat->mtime);
 	fuse_answer(request, &out, sizeof(out));
 }
 

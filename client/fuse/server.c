@@ -9,7 +9,7 @@
 #define WANTED                                                                                             \
 	((uint64_t)FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS |         \
 	 FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_DONT_MASK | \
-	 FUSE_HANDLE_KILLPRIV_V2)
+	 FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT | FUSE_DIRECT_IO_ALLOW_MMAP)
 
 #define BACKGROUND_MAX 64
 
@@ -23,7 +23,13 @@ static int init_read(int fd, void *buffer, size_t size)
 	return n < 0 ? -errno : (int)n;
 }
 
-int fuse_server_init(int fd, char *error, size_t error_size)
+/* What the kernel offers; the upper half came with INIT_EXT. */
+static uint64_t flags_offered(const struct fuse_init_in *in)
+{
+	return in->flags | ((in->flags & FUSE_INIT_EXT) ? (uint64_t)in->flags2 << 32 : 0);
+}
+
+int fuse_server_init(int fd, uint64_t *ret_flags, char *error, size_t error_size)
 {
 	struct {
 		struct fuse_in_header header;
@@ -52,7 +58,9 @@ int fuse_server_init(int fd, char *error, size_t error_size)
 		out.init.major = FUSE_KERNEL_VERSION;
 		out.init.minor = FUSE_KERNEL_MINOR_VERSION;
 		out.init.max_readahead = in->init.max_readahead;
-		out.init.flags = (uint32_t)(in->init.flags & WANTED);
+		*ret_flags = flags_offered(&in->init) & WANTED;
+		out.init.flags = (uint32_t)*ret_flags;
+		out.init.flags2 = (uint32_t)(*ret_flags >> 32);
 		out.init.max_background = BACKGROUND_MAX;
 		out.init.congestion_threshold = BACKGROUND_MAX / 4 * 3;
 		out.init.max_write = FUSE_WRITE_SIZE;

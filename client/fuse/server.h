@@ -1,7 +1,7 @@
 /*
  * One FUSE mount as its workers share it: the kernel's connection after INIT, the filesystem, what was negotiated.
  *
- * The kernel's protocol is spoken here directly (linux/fuse.h); libfuse only mounts and unmounts (mount.c). Rules that
+ * The kernel's protocol is spoken here directly (protocol.h); libfuse only mounts and unmounts (mount.c). Rules that
  * make it safe:
  *   - A reply leaves through the descriptor that read the request, by the thread that owns it.
  *   - A request is a fiber of the worker that read it; INTERRUPT may be read by any worker and is posted to that one.
@@ -11,9 +11,9 @@
 
 #include "client/data/buffers.h"
 #include "client/fs.h"
+#include "client/fuse/protocol.h"
 #include "common/loop.h"
 
-#include <linux/fuse.h>
 #include <pthread.h>
 
 #define FUSE_WRITE_SIZE  BUFFERS_SIZE /* max_write: a device buffer is BUFFERS_ROOM = that and 4 KiB */
@@ -27,6 +27,7 @@ struct fuse_server {
 	struct fs *fs;
 	struct buffers *buffers;
 	unsigned int entry_timeout_ms;
+	uint64_t flags; /* of INIT, as negotiated: FUSE_ASYNC_READ, ... */
 
 	unsigned int worker_count;
 	struct fuse_worker *_Atomic workers[FUSE_WORKERS_MAX]; /* NULL: being started, or ended */
@@ -43,10 +44,10 @@ struct fuse_server {
 };
 
 /*
- * Read and answer INIT on the mount's descriptor (blocks until the kernel sends it).
+ * Read and answer INIT on the mount's descriptor (blocks until the kernel sends it). *ret_flags: what was negotiated.
  * -EPROTO: a kernel older than 7.31 (Linux 5.4).
  */
-int fuse_server_init(int fd, char *error, size_t error_size);
+int fuse_server_init(int fd, uint64_t *ret_flags, char *error, size_t error_size);
 
 /*
  * A worker on a clone of the mount's descriptor (its own one for index 0): starts a thread with a loop that serves

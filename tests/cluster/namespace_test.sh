@@ -59,6 +59,8 @@ PY
 
 # times to the nanosecond, modes, owners
 touch -d '2001-02-03 04:05:06.123456789' a/one
+born=$(stat -c %.9W a/one)
+[[ $born > 1 && $(stat -c %.9W a/fifo) > $born ]] || fail "times of birth: $(stat -c '%n %.9W' a/one a/fifo)"
 expect "mtime" "2001-02-03 04:05:06.123456789" "$(date -d "@$(stat -c %.9Y a/one)" '+%F %T.%N')"
 chmod 4755 a/one
 chown 12:34 a/one
@@ -138,5 +140,6 @@ strake cluster start "$T/c" --mount "$T/m" >/dev/null || fail "start"
 (cd "$T/m" && listing) >"$T/after"
 cmp -s "$T/before" "$T/after" || fail "not the same after a restart: $(diff "$T/before" "$T/after" | head -n 5)"
 expect "content" one "$(cat "$T/m/a/uno")"
+expect "time of birth, after writing, other times, owners and a restart" "$born" "$(stat -c %.9W "$T/m/a/uno")"
 rm -rf "$T/m"/* || fail "rm -rf"
 expect "what is left" "" "$(ls -A "$T/m")"
