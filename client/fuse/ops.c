@@ -5,19 +5,44 @@
 #include <limits.h>
 #include <string.h>
 
+/*
+ * "." and ".." are not of a path: who has a handle of what the kernel has forgotten is asking (open_by_handle_at(2), an NFS
+ * server). A handle leads out of a mounted subdirectory, as on any filesystem; only what the kernel takes for the mount's
+ * root cannot be shown then.
+ */
+static int lookup_dots(struct fuse_request *request, uint64_t ino, const char *name, size_t len, struct attr *ret_attr)
+{
+	struct fs *fs = request_fs(request);
+	int err;
+
+	if (ino == fs_root(fs) && len == 2)
+		return -ENOENT; /* whatever it is elsewhere */
+	err = fs_lookup(fs, &request->ctx, ino, name, len, ret_attr);
+	if (err == 0 && ret_attr->ino == FUSE_ROOT_ID && ret_attr->ino != fs_root(fs)) {
+		fs_forget(fs, ret_attr->ino, 1);
+		err = -ESTALE;
+	}
+	return err;
+}
+
 static void fuse_lookup(struct fuse_request *request)
 {
+	uint64_t ino = request_ino(request, request->header.nodeid);
 	struct attr attr;
 	size_t len;
 	const char *name = fuse_string(request, 0, &len);
+	bool dots;
 	int err;
 
 	if (name == NULL)
 		return;
-	err = fs_lookup(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid), name, len,
-			&attr);
+	dots = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+	err = dots ? lookup_dots(request, ino, name, len, &attr)
+		   : fs_lookup(request_fs(request), &request->ctx, ino, name, len, &attr);
 	if (err < 0)
 		fuse_answer_error(request, err);
+	else if (dots)
+		fuse_answer_nameless(request, &attr);
 	else
 		fuse_answer_entry(request, &attr);
 }

@@ -82,18 +82,30 @@ void fuse_fill_attr(const struct attr *attr, struct fuse_attr *out)
 	fill_time(attr->ctime_ns, &out->ctime, &out->ctimensec);
 }
 
-void fuse_fill_entry(const struct fuse_server *server, const struct attr *attr, struct fuse_entry_out *out)
+/* attr_ns, name_ms: for how long that is believed. */
+static void fill_entry(const struct fuse_server *server, const struct attr *attr, uint64_t attr_ns,
+		       unsigned int name_ms, struct fuse_entry_out *out)
 {
-	uint64_t valid_ns = fs_entry_shown(server->fs, attr);
-
 	*out = (struct fuse_entry_out){
-		.nodeid = attr->ino,
-		.entry_valid = server->entry_timeout_ms / 1000,
-		.entry_valid_nsec = server->entry_timeout_ms % 1000 * 1000000,
-		.attr_valid = valid_ns / NSEC_PER_SEC,
-		.attr_valid_nsec = (uint32_t)(valid_ns % NSEC_PER_SEC),
+		.nodeid = attr->ino == fs_root(server->fs) ? FUSE_ROOT_ID : attr->ino,
+		.entry_valid = name_ms / 1000,
+		.entry_valid_nsec = name_ms % 1000 * 1000000,
+		.attr_valid = attr_ns / NSEC_PER_SEC,
+		.attr_valid_nsec = (uint32_t)(attr_ns % NSEC_PER_SEC),
 	};
 	fuse_fill_attr(attr, &out->attr);
+}
+
+void fuse_fill_entry(const struct fuse_server *server, const struct attr *attr, struct fuse_entry_out *out)
+{
+	fill_entry(server, attr, fs_entry_shown(server->fs, attr), server->entry_timeout_ms, out);
+}
+
+/* The kernel counts no references of the root. */
+static void answer_entry(struct fuse_request *request, uint64_t ino, const struct fuse_entry_out *entry)
+{
+	if (fuse_answer(request, entry, sizeof(*entry)) < 0 || entry->nodeid == FUSE_ROOT_ID)
+		fs_forget(request_fs(request), ino, 1);
 }
 
 void fuse_answer_entry(struct fuse_request *request, const struct attr *attr)
@@ -101,8 +113,15 @@ void fuse_answer_entry(struct fuse_request *request, const struct attr *attr)
 	struct fuse_entry_out out;
 
 	fuse_fill_entry(request->server, attr, &out);
-	if (fuse_answer(request, &out, sizeof(out)) < 0)
-		fs_forget(request_fs(request), attr->ino, 1);
+	answer_entry(request, attr->ino, &out);
+}
+
+void fuse_answer_nameless(struct fuse_request *request, const struct attr *attr)
+{
+	struct fuse_entry_out out;
+
+	fill_entry(request->server, attr, fs_attr_shown(request_fs(request), attr), 0, &out);
+	answer_entry(request, attr->ino, &out);
 }
 
 void fuse_answer_attr(struct fuse_request *request, const struct attr *attr)

@@ -39,6 +39,8 @@ int fuse_answer(struct fuse_request *request, const void *data, size_t size);
 int fuse_answer_iov(struct fuse_request *request, const struct iovec *iov, int count);
 /* An entry; gives the reference of a lookup back when the kernel does not take it. */
 void fuse_answer_entry(struct fuse_request *request, const struct attr *attr);
+/* ... that the kernel has come to by no name of it. */
+void fuse_answer_nameless(struct fuse_request *request, const struct attr *attr);
 void fuse_answer_attr(struct fuse_request *request, const struct attr *attr);
 void fuse_answer_statx(struct fuse_request *request, const struct attr *attr); /* ... with the time of birth */
 /* Have the kernel forget the attributes (not the pages) of the request's inode. Returns at once. */

@@ -92,6 +92,34 @@ START_TEST(not_what_it_seems)
 }
 END_TEST
 
+/* Who has its number, from a handle, finds what has a name; any type, and also where he may not search. */
+START_TEST(a_number_leads_to_what_has_a_name)
+{
+	struct driver *driver = driver_new();
+	uint64_t file = driver_create(driver, DRIVER_ROOT, "file"), dir = driver_mkdir(driver, DRIVER_ROOT, "dir"), ino;
+
+	driver->cred.uid = driver->cred.gid = 4711;
+	ck_assert_int_eq(driver_lookup(driver, file, ".", &ino), 0);
+	ck_assert_uint_eq(ino, file);
+	driver->cred.uid = driver->cred.gid = 0;
+	ck_assert_int_eq(driver_link(driver, file, dir, "other"), 0);
+	ck_assert_int_eq(driver_unlink(driver, DRIVER_ROOT, "file"), 0);
+	ck_assert_int_eq(driver_lookup(driver, file, ".", &ino), 0);
+
+	/* Who has it open has it open; nobody finds it any more. */
+	opens_add(driver->opens, driver->session, file, OPEN_READ);
+	ck_assert_int_eq(driver_unlink(driver, dir, "other"), 0);
+	ck_assert(orphan_is_held_by(driver->state.view, file, driver->session));
+	ck_assert_int_eq(driver_lookup(driver, file, ".", &ino), -ESTALE);
+	driver_release(driver, driver->session, file);
+	ck_assert_int_eq(driver_lookup(driver, file, ".", &ino), -ESTALE);
+	ck_assert_int_eq(driver_rmdir(driver, DRIVER_ROOT, "dir"), 0);
+	ck_assert_int_eq(driver_lookup(driver, dir, ".", &ino), -ESTALE);
+	ck_assert_int_eq(driver_lookup(driver, dir, "..", &ino), -ESTALE);
+	driver_free(driver);
+}
+END_TEST
+
 /*
  * a (dir) has f (file), e (empty dir), n (dir) with x (file); b (dir) is empty, g (file), h (another name of f).
  */
@@ -285,5 +313,6 @@ START_TEST(no_space_leaves_room_to_remove)
 }
 END_TEST
 
-UNIT_MAIN("mdt_names", forms, targets_come_back, not_what_it_seems, rename_cases, rename_onto_itself_keeps_both_names,
-	  links_are_bounded, times_and_versions, create_opens_what_is_there, no_space_leaves_room_to_remove)
+UNIT_MAIN("mdt_names", forms, targets_come_back, not_what_it_seems, a_number_leads_to_what_has_a_name, rename_cases,
+	  rename_onto_itself_keeps_both_names, links_are_bounded, times_and_versions, create_opens_what_is_there,
+	  no_space_leaves_room_to_remove)
