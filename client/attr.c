@@ -49,6 +49,8 @@ int attr_from_wire(const Strake__Attr *wire, struct attr *ret_attr)
 	attr.data_version = wire->has_data_version ? wire->data_version : 0;
 	attr.name_version = wire->has_name_version ? wire->name_version : 0;
 	attr.no_xattrs = wire->has_xattr_count && wire->xattr_count == 0;
+	for (unsigned int kind = 0; kind < 2; kind++)
+		attr.no_acl[kind] = attr.no_xattrs || (wire->has_acls && !(wire->acls & 1u << kind));
 	attr.size_unsure = wire->has_size_unsure && wire->size_unsure;
 	if (wire->cut != NULL) {
 		attr.cut = wire->cut->number;

@@ -248,7 +248,8 @@ int fs_getattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, bool fresh, stru
 
 /* --- setattr ----------------------------------------------------------------------------------------------------- */
 
-static void setattr_fill(Strake__SetattrRequest *request, unsigned int fields, const struct attr *attr)
+static void setattr_fill(Strake__SetattrRequest *request, const struct fs_ctx *ctx, unsigned int fields,
+			 const struct attr *attr)
 {
 	request->has_mode = (fields & SETATTR_MODE) != 0;
 	request->has_uid = (fields & SETATTR_UID) != 0;
@@ -259,6 +260,10 @@ static void setattr_fill(Strake__SetattrRequest *request, unsigned int fields, c
 	request->has_atime_now = request->atime_now = (fields & SETATTR_ATIME_NOW) != 0;
 	request->has_mtime_now = request->mtime_now = (fields & SETATTR_MTIME_NOW) != 0;
 	request->has_open_handle = request->open_handle = (fields & SETATTR_BY_HANDLE) != 0;
+	/* Where the kernel has checked, it has said who keeps them; else the MDT knows. */
+	request->has_kill_suid = request->has_kill_sgid = ctx->trusted;
+	request->kill_suid = ctx->kill_suid;
+	request->kill_sgid = ctx->kill_sgid;
 	request->mode = attr->mode;
 	request->uid = attr->uid;
 	request->gid = attr->gid;
@@ -280,7 +285,7 @@ static int setattr_ask(struct inode *inode, struct fs_ctx *ctx, unsigned int fie
 
 	request.cred = &cred;
 	request.ino = inode->ino;
-	setattr_fill(&request, fields, attr);
+	setattr_fill(&request, ctx, fields, attr);
 	inode_change_begins(inode);
 	err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
 	if (err == 0) {
@@ -320,6 +325,12 @@ int fs_setattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, unsigned int fie
 
 	if (inode == NULL)
 		return -ENOMEM;
+	/* A change of nothing by one who may write is the kernel's, which takes setuid bits away; else it is a chown(2). */
+	if (fields == 0) {
+		pthread_mutex_lock(&inode->lock);
+		fields = inode->open_write > 0 ? SETATTR_BY_HANDLE : 0;
+		pthread_mutex_unlock(&inode->lock);
+	}
 	err = inode_setattr(inode, ctx, fields, attr, &now);
 	if (err == 0) {
 		with_own_size(inode, &now);
@@ -344,6 +355,23 @@ int fs_access(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int mask)
 	err = worker_mds_call(fs_worker(fs), ctx, &call);
 	call_release(&call);
 	return err;
+}
+
+bool fs_has_group_mark(struct fs *fs, uint64_t ino, gid_t *ret_group)
+{
+	struct inode *inode = inode_find(fs->inodes, ino);
+	bool has = false;
+
+	if (inode == NULL)
+		return false;
+	pthread_mutex_lock(&inode->lock);
+	if (inode->attr_valid && (inode->attr.mode & (S_ISGID | S_IXGRP)) == S_ISGID && !S_ISDIR(inode->attr.mode)) {
+		has = true;
+		*ret_group = inode->attr.gid;
+	}
+	pthread_mutex_unlock(&inode->lock);
+	inode_put(inode);
+	return has;
 }
 
 static int statfs_ask(struct worker *worker, struct fs_ctx *ctx, unsigned int patience_ms, struct statvfs *ret_statvfs)

@@ -86,8 +86,9 @@ struct fs_ctx {
 	const gid_t *groups;
 	bool trusted; /* the kernel has checked access */
 	mode_t umask;
-	pid_t pid;                /* only to know a caller again; 0: nobody's */
-	bool kill_suid;           /* fs_write(): the writer may not keep setuid and setgid bits */
+	pid_t pid;      /* only to know a caller again; 0: nobody's */
+	bool kill_suid; /* who changes content or ACL here may not keep setuid and setgid bits */
+	bool kill_sgid; /* ... and is no member of the file's group: nor setgid without the right to execute */
 	_Atomic bool interrupted; /* set by fs_interrupt() */
 	struct ctx_wait *waiting; /* libstrake's own; begins as NULL */
 };
@@ -109,6 +110,7 @@ struct attr {
 	uint64_t cut, cut_start, cut_end;
 	bool size_unsure;
 	bool no_xattrs;              /* it has none; false: it may have some */
+	bool no_acl[2];              /* the same of its access and default ACL */
 	const struct layout *layout; /* of a file or directory; never NULL once it came from the MDT */
 };
 void attr_to_stat(const struct attr *attr, struct stat *ret_stat); /* st_blksize is the stripe size's friendly part */
@@ -150,6 +152,11 @@ enum setattr_fields {
 int fs_setattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, unsigned int fields, const struct attr *attr,
 	       struct attr *ret_attr);
 int fs_access(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int mask);
+/*
+ * Is S_ISGID there and no right for the group to execute, as far as is known here? It stays then when members of that
+ * group change the file, and goes when others do (kill_sgid).
+ */
+bool fs_has_group_mark(struct fs *fs, uint64_t ino, gid_t *ret_group);
 
 int fs_mkdir(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode,
 	     struct attr *ret_attr);

@@ -1,4 +1,4 @@
-/* Extended attributes. Not cached, but that a file has none is known with its attributes. */
+/* Extended attributes. Not cached, but that a file has none, or no ACL, is known with its attributes. */
 #include "client/fs_state.h"
 #include "client/names.h"
 #include "client/rpc.h"
@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <string.h>
+
+#define JUST_NOW_MS 10
 
 /* Give a value as getxattr(2) does: size 0 asks for the length only. */
 static int give(const void *data, size_t len, void *value, size_t size, size_t *ret_len)
@@ -18,22 +20,34 @@ static int give(const void *data, size_t len, void *value, size_t size, size_t *
 	return 0;
 }
 
-/*
- * Before the first write to a file, and at each exec, the kernel asks for its capabilities; ls for its label: nearly no
- * file has any. Anybody may ask, so there is no permission to be checked.
- */
-static bool has_no_security(struct fs *fs, uint64_t ino, const char *name)
+static bool attr_lacks(const struct attr *attr, const char *name)
 {
-	struct inode *inode = strncmp(name, "security.", 9) == 0 ? inode_find(fs->inodes, ino) : NULL;
-	bool none = false;
+	if (strcmp(name, "system.posix_acl_access") == 0)
+		return attr->no_acl[0];
+	if (strcmp(name, "system.posix_acl_default") == 0)
+		return attr->no_acl[1];
+	return attr->no_xattrs && strncmp(name, "security.", 9) == 0;
+}
+
+/*
+ * Before the first write to a file, and at each exec, the kernel asks for its capabilities; ls for its label; and for
+ * the ACLs of whatever it goes through, once after each LOOKUP or GETATTR of it: nearly no file has any. Anybody may ask,
+ * so there is no permission to be checked. With a timeout of 0 the attributes of just now are as good as the mode bits
+ * that the kernel has from there and goes by without asking again.
+ */
+static bool is_known_to_lack(struct fs *fs, uint64_t ino, const char *name)
+{
+	struct inode *inode = strncmp(name, "user.", 5) != 0 ? inode_find(fs->inodes, ino) : NULL;
+	bool lacks = false;
 
 	if (inode != NULL) {
 		pthread_mutex_lock(&inode->lock);
-		none = inode->attr_valid && inode->attr.no_xattrs && clock_ns() < inode->attr_expires_ns;
+		lacks = inode->attr_valid && attr_lacks(&inode->attr, name) &&
+			clock_ns() < inode->attr_expires_ns + JUST_NOW_MS * NSEC_PER_MSEC;
 		pthread_mutex_unlock(&inode->lock);
 	}
 	inode_put(inode);
-	return none;
+	return lacks;
 }
 
 int fs_getxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name, void *value, size_t size,
@@ -45,7 +59,7 @@ int fs_getxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *nam
 	struct call call = { .opcode = OP_GETXATTR, .request = &request.base };
 	int err;
 
-	if (has_no_security(fs, ino, name))
+	if (is_known_to_lack(fs, ino, name))
 		return -ENODATA;
 	request.cred = &cred;
 	request.ino = ino;
@@ -112,6 +126,8 @@ int fs_setxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *nam
 	request.value = rpc_bytes(value, len);
 	request.has_flags = flags != 0;
 	request.flags = (uint32_t)flags;
+	request.has_kill_sgid = true;
+	request.kill_sgid = ctx->kill_sgid;
 	return change(fs, ctx, &call);
 }
 

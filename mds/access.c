@@ -1,5 +1,7 @@
 #include "mds/access.h"
 
+#include "mds/xattr.h"
+
 #include <errno.h>
 
 bool access_is_id(uint32_t id)
@@ -23,9 +25,10 @@ bool access_in_group(const Strake__Cred *cred, uint32_t gid)
 	return false;
 }
 
-int access_mode(const Strake__Cred *cred, const struct inode *inode, int mask)
+int access_mode(struct view *view, const Strake__Cred *cred, const struct inode *inode, int mask)
 {
 	uint32_t bits = inode->mode;
+	struct acl acl;
 
 	if (access_is_root(cred)) {
 		/* Root may run only what somebody may run. */
@@ -34,6 +37,10 @@ int access_mode(const Strake__Cred *cred, const struct inode *inode, int mask)
 		return 0;
 	}
 
+	if ((inode->flags & INODE_ACL_ACCESS) && cred->uid != inode->uid) {
+		xattr_acl_load(view, inode, ACL_ACCESS, &acl);
+		return acl_check(&acl, cred, inode->uid, inode->gid, mask);
+	}
 	if (cred->uid == inode->uid)
 		bits >>= 6;
 	else if (access_in_group(cred, inode->gid))
@@ -41,9 +48,9 @@ int access_mode(const Strake__Cred *cred, const struct inode *inode, int mask)
 	return ((uint32_t)mask & ~bits & 7) ? -EACCES : 0;
 }
 
-int access_check(const Strake__Cred *cred, const struct inode *inode, int mask)
+int access_check(struct view *view, const Strake__Cred *cred, const struct inode *inode, int mask)
 {
-	return cred->trusted ? 0 : access_mode(cred, inode, mask);
+	return cred->trusted ? 0 : access_mode(view, cred, inode, mask);
 }
 
 int access_owner(const Strake__Cred *cred, const struct inode *inode)
@@ -51,9 +58,9 @@ int access_owner(const Strake__Cred *cred, const struct inode *inode)
 	return access_is_root(cred) || cred->uid == inode->uid ? 0 : -EPERM;
 }
 
-int access_remove(const Strake__Cred *cred, const struct inode *dir, const struct inode *inode)
+int access_remove(struct view *view, const Strake__Cred *cred, const struct inode *dir, const struct inode *inode)
 {
-	int err = access_check(cred, dir, W_OK | X_OK);
+	int err = access_check(view, cred, dir, W_OK | X_OK);
 
 	if (err < 0)
 		return err;
@@ -62,10 +69,16 @@ int access_remove(const Strake__Cred *cred, const struct inode *dir, const struc
 	return 0;
 }
 
-uint32_t access_mode_without_privileges(const Strake__Cred *cred, const struct inode *inode)
+bool access_is_member(const Strake__Cred *cred, const struct inode *inode, bool kill_sgid)
+{
+	if (cred->trusted)
+		return !kill_sgid;
+	return access_is_root(cred) || access_in_group(cred, inode->gid);
+}
+
+uint32_t access_mode_without_privileges(const struct inode *inode, bool member)
 {
 	uint32_t mode = inode->mode;
-	bool member = access_is_root(cred) || cred->trusted || access_in_group(cred, inode->gid);
 
 	if (inode_is_dir(inode))
 		return mode;

@@ -1,8 +1,9 @@
 /*
- * Who may do what: mode bits by owner, group and others, root, the sticky bit, and who owns. Pure.
+ * Who may do what: mode bits by owner, group and others, access ACLs, root, the sticky bit, and who owns. Reads the state
+ * where an inode has an ACL, and changes nothing.
  *
  * Where cred.trusted is set the mount's kernel has checked permissions already, with capabilities and groups that are not
- * known here: mode bits and group membership are then not looked at again. What depends on ownership always is.
+ * known here: mode bits, ACLs and group membership are then not looked at again. What depends on ownership always is.
  */
 #ifndef STRAKE_MDS_ACCESS_H
 #define STRAKE_MDS_ACCESS_H
@@ -18,19 +19,25 @@ bool access_is_id(uint32_t id);
 bool access_is_root(const Strake__Cred *cred);
 bool access_in_group(const Strake__Cred *cred, uint32_t gid); /* by gid and groups only */
 
-/* By the mode bits, whether trusted or not: what access(2) asks. -EACCES. */
-int access_mode(const Strake__Cred *cred, const struct inode *inode, int mask);
+/* By mode bits and ACL, whether trusted or not: what access(2) asks. -EACCES. */
+int access_mode(struct view *view, const Strake__Cred *cred, const struct inode *inode, int mask);
 
 /* The same for a request: fine when trusted. -EACCES. */
-int access_check(const Strake__Cred *cred, const struct inode *inode, int mask);
+int access_check(struct view *view, const Strake__Cred *cred, const struct inode *inode, int mask);
 
 /* Only the owner or root. -EPERM. */
 int access_owner(const Strake__Cred *cred, const struct inode *inode);
 
 /* An entry for inode may leave dir or be replaced there: write permission (-EACCES), the sticky bit (-EPERM). */
-int access_remove(const Strake__Cred *cred, const struct inode *dir, const struct inode *inode);
+int access_remove(struct view *view, const Strake__Cred *cred, const struct inode *dir, const struct inode *inode);
 
-/* The mode after a write, truncate or chown by somebody: without S_ISUID, and S_ISGID where it means a privilege. */
-uint32_t access_mode_without_privileges(const Strake__Cred *cred, const struct inode *inode);
+/* May the asker hand out the rights of the inode's group? Where he is trusted, kill_sgid is his kernel's word that not. */
+bool access_is_member(const Strake__Cred *cred, const struct inode *inode, bool kill_sgid);
+
+/*
+ * The mode after a write, truncate or chown by somebody: without S_ISUID, and S_ISGID where it means a privilege: with
+ * S_IXGRP, and to those who are no members.
+ */
+uint32_t access_mode_without_privileges(const struct inode *inode, bool member);
 
 #endif

@@ -1,6 +1,7 @@
 #include "mds/answer.h"
 
 #include "common/frame.h"
+#include "mds/acl.h"
 
 #include <assert.h>
 
@@ -73,6 +74,9 @@ void answer_fill_attr(struct answer *answer, struct answer_attr *out, uint32_t *
 	attr->name_version = inode->name_version;
 	attr->has_xattr_count = 1;
 	attr->xattr_count = inode->xattr_count;
+	attr->has_acls = 1;
+	attr->acls = (inode->flags & INODE_ACL_ACCESS ? 1u << ACL_ACCESS : 0) |
+		     (inode->flags & INODE_ACL_DEFAULT ? 1u << ACL_DEFAULT : 0);
 
 	if (inode->cut > 0) {
 		strake__cut__init(&out->cut);

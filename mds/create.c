@@ -5,14 +5,22 @@
  */
 #include "mds/apply.h"
 #include "mds/names.h"
+#include "mds/xattr.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* The type and the mode bits that a new inode gets by operation. -EINVAL, -EPERM. */
-static int new_mode(const struct change *change, const Strake__CreateRequest *request, uint32_t *ret_mode)
+/* Is there a default ACL that says what the new inode's rights are? Then the umask does not. */
+static bool inherits_acl(const struct change *change, const struct inode *dir)
 {
-	uint32_t bits = request->mode & 07777 & ~(request->umask & 0777);
+	return (dir->flags & INODE_ACL_DEFAULT) && change->record->op != OP_SYMLINK;
+}
+
+/* The type and the mode bits that a new inode gets by operation. -EINVAL, -EPERM. */
+static int new_mode(const struct change *change, const Strake__CreateRequest *request, const struct inode *dir,
+		    uint32_t *ret_mode)
+{
+	uint32_t bits = request->mode & 07777 & (inherits_acl(change, dir) ? 07777 : ~(request->umask & 0777));
 	uint32_t type = request->mode & S_IFMT;
 
 	switch (change->record->op) {
@@ -66,6 +74,21 @@ static void inherit_group(struct inode *inode, const struct inode *dir, const St
 		inode->mode &= ~(uint32_t)S_ISGID;
 }
 
+/* What is made gets the directory's default ACL as far as it was made with these rights; a directory hands it on. */
+static void inherit_acl(struct change *change, const struct inode *dir, struct inode *inode)
+{
+	struct acl acl;
+
+	if (!inherits_acl(change, dir))
+		return;
+	xattr_acl_load(change->view, dir, ACL_DEFAULT, &acl);
+	if (inode_is_dir(inode))
+		xattr_acl_store(change->view, inode, ACL_DEFAULT, &acl);
+	acl_inherit(&acl, &inode->mode);
+	if (acl_is_extended(&acl))
+		xattr_acl_store(change->view, inode, ACL_ACCESS, &acl);
+}
+
 static void set_layout(const struct change *change, const Strake__CreateRequest *request, const struct inode *dir,
 		       struct inode *inode)
 {
@@ -95,7 +118,7 @@ static int open_existing(struct change *change, const Strake__CreateRequest *req
 		return -EISDIR;
 	/* The modes are those of access(2): OPEN_READ is 1, OPEN_WRITE 2. */
 	if (inode_is_file(inode)) {
-		err = access_check(request->cred, inode,
+		err = access_check(change->view, request->cred, inode,
 				   ((request->open_modes & 1) ? R_OK : 0) | ((request->open_modes & 2) ? W_OK : 0));
 		if (err < 0)
 			return err;
@@ -130,10 +153,10 @@ int create_apply(struct change *change, const ProtobufCMessage *message)
 		return open_existing(change, request, &dir, &existing);
 	if (dir.nlink == 0)
 		return -ENOENT;
-	err = access_check(cred, &dir, W_OK);
+	err = access_check(change->view, cred, &dir, W_OK);
 	if (err < 0)
 		return err;
-	err = new_mode(change, request, &inode.mode);
+	err = new_mode(change, request, &dir, &inode.mode);
 	if (err < 0)
 		return err;
 	if (change_is_fact(change, FACT_NO_SPACE))
@@ -146,6 +169,7 @@ int create_apply(struct change *change, const ProtobufCMessage *message)
 	inode.uid = cred->uid;
 	inode.gid = cred->gid;
 	inherit_group(&inode, &dir, cred);
+	inherit_acl(change, &dir, &inode);
 	inode.rdev = S_ISCHR(inode.mode) || S_ISBLK(inode.mode) ? request->rdev : 0;
 	inode.atime_ns = inode.mtime_ns = inode.btime_ns = change->now_ns;
 	inode.data_version = change->index;

@@ -169,17 +169,37 @@ static void take_destroy(struct state *state, struct bytes bytes, struct fsck_in
 	take_osts(&facts->destroys[facts->destroy_count++].awaited, row.osts, row.ost_count);
 }
 
+static uint32_t acl_flag_of(struct bytes key)
+{
+	char name[XATTR_NAME_LEN_MAX + 1];
+	size_t size = key.size - sizeof(uint64_t);
+	enum acl_kind kind;
+
+	if (size > XATTR_NAME_LEN_MAX)
+		return 0;
+	memcpy(name, (const uint8_t *)key.data + sizeof(uint64_t), size);
+	name[size] = '\0';
+	if (!acl_kind_of(name, &kind))
+		return 0;
+	return kind == ACL_ACCESS ? INODE_ACL_ACCESS : INODE_ACL_DEFAULT;
+}
+
 /* The xattrs of a number, against what its inode (NULL: there is none) says of them. */
 static void take_xattrs(struct facts_walk *walk, const struct inode *inode, struct fsck_inode *facts)
 {
 	const struct view_cursor *cursor = &walk->cursors[FACTS_XATTR];
+	const uint32_t acl_flags = INODE_ACL_ACCESS | INODE_ACL_DEFAULT;
 	uint64_t count = 0, name_bytes = 0;
+	uint32_t flags = 0;
 
 	for (; stands_on(walk, FACTS_XATTR, facts->ino); advance(walk, FACTS_XATTR)) {
 		count++;
 		name_bytes += cursor->key.size - sizeof(facts->ino) + 1;
+		flags |= acl_flag_of(cursor->key);
 	}
-	facts->xattrs_differ = inode ? count != inode->xattr_count || name_bytes != inode->xattr_bytes : count > 0;
+	facts->xattrs_differ = inode ? count != inode->xattr_count || name_bytes != inode->xattr_bytes ||
+					       flags != (inode->flags & acl_flags)
+				     : count > 0;
 }
 
 int facts_next(struct facts_walk *walk, struct fsck_inode *ret_inode)

@@ -44,5 +44,5 @@ int access_query(struct query *query, const ProtobufCMessage *message)
 	struct inode inode;
 	int err = inode_load(query->state->view, request->ino, &inode);
 
-	return err < 0 ? err : access_mode(request->cred, &inode, (int)request->mask);
+	return err < 0 ? err : access_mode(query->state->view, request->cred, &inode, (int)request->mask);
 }

@@ -21,6 +21,8 @@
 
 enum inode_flag {
 	INODE_SIZE_UNSURE = 1 << 0, /* a session that wrote it was lost: only the OSTs know */
+	INODE_ACL_ACCESS = 1 << 4,  /* it has an access ACL, besides its mode bits (xattr.h) */
+	INODE_ACL_DEFAULT = 1 << 5, /* a directory: it has a default ACL */
 };
 
 struct inode {

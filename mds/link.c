@@ -24,7 +24,7 @@ int link_apply(struct change *change, const ProtobufCMessage *message)
 		return -EEXIST;
 	if (dir.nlink == 0)
 		return -ENOENT;
-	err = access_check(request->cred, &dir, W_OK);
+	err = access_check(change->view, request->cred, &dir, W_OK);
 	if (err < 0)
 		return err;
 	if (inode_is_dir(&inode))

@@ -13,7 +13,7 @@ int names_dir(struct state *state, const Strake__Cred *cred, uint64_t ino, struc
 		return err;
 	if (!inode_is_dir(ret_dir))
 		return -ENOTDIR;
-	return access_check(cred, ret_dir, X_OK);
+	return access_check(state->view, cred, ret_dir, X_OK);
 }
 
 int names_find(struct state *state, uint64_t parent, struct bytes name, struct inode *ret_inode)

@@ -22,7 +22,7 @@ int punch_apply(struct change *change, const ProtobufCMessage *message)
 	if (!inode_is_file(&inode))
 		return -EINVAL;
 	if (!change_is_fact(change, FACT_OPEN_WRITE)) {
-		err = access_check(cred, &inode, W_OK);
+		err = access_check(change->view, cred, &inode, W_OK);
 		if (err < 0)
 			return err;
 	}
@@ -32,8 +32,8 @@ int punch_apply(struct change *change, const ProtobufCMessage *message)
 	before = answer_before(&inode);
 	if (inode_has_objects(&inode))
 		cut_make(change, &inode, request->start, request->end);
-	if (!access_is_root(cred)) {
-		inode.mode = access_mode_without_privileges(cred, &inode);
+	if (cred->trusted && request->has_kill_suid ? request->kill_suid : !access_is_root(cred)) {
+		inode.mode = access_mode_without_privileges(&inode, access_is_member(cred, &inode, request->kill_sgid));
 		xattr_drop_capability(change, &inode);
 	}
 	inode.data_version = change->index;

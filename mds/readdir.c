@@ -70,7 +70,7 @@ int readdir_query(struct query *query, const ProtobufCMessage *message)
 		return err;
 	if (!inode_is_dir(&dir))
 		return -ENOTDIR;
-	err = access_check(request->cred, &dir, R_OK);
+	err = access_check(query->state->view, request->cred, &dir, R_OK);
 	if (err < 0)
 		return err;
 

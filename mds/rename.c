@@ -58,24 +58,25 @@ static int check_shape(const struct change *change, const struct rename_ends *en
 }
 
 /* A directory that gets another parent is changed itself ("..") and needs write permission. */
-static int check_moved_dir(const Strake__Cred *cred, const struct rename_ends *ends, const struct inode *inode)
+static int check_moved_dir(struct view *view, const Strake__Cred *cred, const struct rename_ends *ends,
+			   const struct inode *inode)
 {
 	if (ends->from_dir == ends->to_dir || !inode_is_dir(inode))
 		return 0;
-	return access_check(cred, inode, W_OK);
+	return access_check(view, cred, inode, W_OK);
 }
 
-static int check_permissions(const Strake__Cred *cred, const struct rename_ends *ends)
+static int check_permissions(struct view *view, const Strake__Cred *cred, const struct rename_ends *ends)
 {
 	int err;
 
-	err = access_remove(cred, ends->from_dir, &ends->source);
+	err = access_remove(view, cred, ends->from_dir, &ends->source);
 	if (err < 0)
 		return err;
 	if (ends->has_target)
-		err = access_remove(cred, ends->to_dir, &ends->target);
+		err = access_remove(view, cred, ends->to_dir, &ends->target);
 	else
-		err = access_check(cred, ends->to_dir, W_OK | X_OK);
+		err = access_check(view, cred, ends->to_dir, W_OK | X_OK);
 	if (err < 0)
 		return err;
 	if (ends->has_target && !ends->exchange) {
@@ -84,10 +85,10 @@ static int check_permissions(const Strake__Cred *cred, const struct rename_ends 
 		if (!inode_is_dir(&ends->source) && inode_is_dir(&ends->target))
 			return -EISDIR;
 	}
-	err = check_moved_dir(cred, ends, &ends->source);
+	err = check_moved_dir(view, cred, ends, &ends->source);
 	if (err < 0)
 		return err;
-	return ends->exchange ? check_moved_dir(cred, ends, &ends->target) : 0;
+	return ends->exchange ? check_moved_dir(view, cred, ends, &ends->target) : 0;
 }
 
 /* A directory's ".." goes from one parent to the other. */
@@ -181,7 +182,7 @@ int rename_apply(struct change *change, const ProtobufCMessage *message)
 	if (err < 0)
 		return err;
 	if (err == 0) {
-		err = check_permissions(request->cred, &ends);
+		err = check_permissions(change->view, request->cred, &ends);
 		if (err < 0)
 			return err;
 		if (!ends.exchange && ends.has_target && inode_is_dir(&ends.target) && ends.target.entries > 0)

@@ -278,7 +278,7 @@ static void serve_open(struct mdt *mdt, struct request *request, const struct le
 	if (err == 0 && inode_is_dir(&inode) && (open->modes & OPEN_WRITE))
 		err = -EISDIR;
 	if (err == 0)
-		err = access_check(open->cred, &inode, mask);
+		err = access_check(mdt->state.view, open->cred, &inode, mask);
 	if (err == 0) {
 		opens_add(mdt->opens, lease->session, inode.ino, open->modes);
 		before = answer_before(&inode);

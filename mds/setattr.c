@@ -23,6 +23,20 @@ static bool is_chown(const Strake__SetattrRequest *request)
 		 request->atime_now || request->mtime_now);
 }
 
+/*
+ * A change of nothing. By chown(2), which is the owner's where it takes privileges away; or by a kernel that takes them
+ * away before somebody writes, which is the writer's.
+ */
+static int check_nothing(const Strake__SetattrRequest *request, const struct inode *inode)
+{
+	bool member = access_is_member(request->cred, inode, request->kill_sgid);
+
+	if (request->has_uid || request->has_gid || !is_chown(request) || request->open_handle ||
+	    access_mode_without_privileges(inode, member) == inode->mode)
+		return 0;
+	return request->has_kill_suid ? access_owner(request->cred, inode) : 0; /* logs of before: it was anybody's */
+}
+
 static int check_owner(const Strake__SetattrRequest *request, const struct inode *inode)
 {
 	const Strake__Cred *cred = request->cred;
@@ -41,7 +55,7 @@ static int check_owner(const Strake__SetattrRequest *request, const struct inode
 }
 
 /* Times of one's choice are the owner's to set; "now", both of them or with a size, is anybody's who may write. */
-static int check_times(const Strake__SetattrRequest *request, const struct inode *inode)
+static int check_times(const struct change *change, const Strake__SetattrRequest *request, const struct inode *inode)
 {
 	const Strake__Cred *cred = request->cred;
 	bool chosen = request->has_atime_ns || request->has_mtime_ns;
@@ -50,7 +64,7 @@ static int check_times(const Strake__SetattrRequest *request, const struct inode
 	if (chosen || (request->atime_now != request->mtime_now && !request->has_size))
 		return access_owner(cred, inode);
 	if (now && !request->has_size && access_owner(cred, inode) < 0)
-		return access_check(cred, inode, W_OK);
+		return access_check(change->view, cred, inode, W_OK);
 	return 0;
 }
 
@@ -66,7 +80,7 @@ static int check_size(const struct change *change, const Strake__SetattrRequest 
 		return -EFBIG;
 	if (request->open_handle || change_is_fact(change, FACT_OPEN_WRITE))
 		return 0;
-	return access_check(request->cred, inode, W_OK);
+	return access_check(change->view, request->cred, inode, W_OK);
 }
 
 enum size_change { SIZE_SAME, SIZE_CHANGED, SIZE_NEW_CONTENT, SIZE_CUT };
@@ -112,12 +126,23 @@ static void set_size(struct change *change, struct inode *inode, uint64_t size, 
 		inode->blocks = blocks;
 }
 
+/* Do setuid and setgid bits go? A mount knows by its kernel who may keep them, when the size changes. */
+static bool kills_suid(const Strake__SetattrRequest *request)
+{
+	if (is_chown(request))
+		return true;
+	if (request->cred->trusted && request->has_kill_suid)
+		return request->kill_suid;
+	return request->has_size && !access_is_root(request->cred);
+}
+
 static void set_owner_and_mode(struct change *change, const Strake__SetattrRequest *request, struct inode *inode)
 {
 	const Strake__Cred *cred = request->cred;
+	struct acl acl;
 
-	if (is_chown(request) || (request->has_size && !access_is_root(cred))) {
-		inode->mode = access_mode_without_privileges(cred, inode);
+	if (kills_suid(request)) {
+		inode->mode = access_mode_without_privileges(inode, access_is_member(cred, inode, request->kill_sgid));
 		if (!inode_is_dir(inode))
 			xattr_drop_capability(change, inode);
 	}
@@ -128,8 +153,13 @@ static void set_owner_and_mode(struct change *change, const Strake__SetattrReque
 	if (request->has_mode) {
 		inode->mode = (inode->mode & S_IFMT) | (request->mode & 07777);
 		/* Only members may hand out their group's rights. */
-		if (!access_is_root(cred) && !cred->trusted && !access_in_group(cred, inode->gid))
+		if (!access_is_member(cred, inode, false))
 			inode->mode &= ~(uint32_t)S_ISGID;
+		if (inode->flags & INODE_ACL_ACCESS) {
+			xattr_acl_load(change->view, inode, ACL_ACCESS, &acl);
+			acl_chmod(&acl, inode->mode);
+			xattr_acl_store(change->view, inode, ACL_ACCESS, &acl);
+		}
 	}
 }
 
@@ -160,9 +190,11 @@ int setattr_apply(struct change *change, const ProtobufCMessage *message)
 	err = inode_load(change->view, request->ino, &inode);
 	if (err < 0)
 		return err;
-	err = check_owner(request, &inode);
+	err = check_nothing(request, &inode);
 	if (err == 0)
-		err = check_times(request, &inode);
+		err = check_owner(request, &inode);
+	if (err == 0)
+		err = check_times(change, request, &inode);
 	if (err == 0)
 		err = check_size(change, request, &inode);
 	if (err < 0)

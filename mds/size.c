@@ -35,8 +35,6 @@ static void set_written(const struct change *change, const Strake__SizeRequest *
 int size_apply(struct change *change, const ProtobufCMessage *message)
 {
 	const Strake__SizeRequest *request = (const void *)message;
-	/* Writers have no credentials here; that it must be done is the client's word. */
-	Strake__Cred nobody = STRAKE__CRED__INIT;
 	struct inode inode;
 	struct answer_before before;
 	int err;
@@ -64,9 +62,9 @@ int size_apply(struct change *change, const ProtobufCMessage *message)
 		inode.blocks = request->blocks;
 		inode.flags &= ~(uint32_t)INODE_SIZE_UNSURE;
 	}
+	/* Writers have no credentials here; that it must be done is the client's word. */
 	if (request->kill_suid) {
-		nobody.trusted = 1;
-		inode.mode = access_mode_without_privileges(&nobody, &inode);
+		inode.mode = access_mode_without_privileges(&inode, !request->kill_sgid);
 		xattr_drop_capability(change, &inode);
 	}
 	change_store(change, &inode);

@@ -21,7 +21,7 @@ int unlink_apply(struct change *change, const ProtobufCMessage *message)
 	err = names_find(change->state, dir.ino, name, &inode);
 	if (err < 0)
 		return err;
-	err = access_remove(request->cred, &dir, &inode);
+	err = access_remove(change->view, request->cred, &dir, &inode);
 	if (err < 0)
 		return err;
 	if (rmdir && !inode_is_dir(&inode))

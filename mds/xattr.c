@@ -55,14 +55,22 @@ static bool has_prefix(const char *name, const char *prefix)
 }
 
 /* May the asker read (R_OK) or change (W_OK) that xattr? -EOPNOTSUPP, -EPERM, -EACCES, -ENODATA. */
-static int check_namespace(const Strake__Cred *cred, const struct inode *inode, const char *name, int mask)
+static int check_namespace(struct view *view, const Strake__Cred *cred, const struct inode *inode, const char *name,
+			   int mask)
 {
+	enum acl_kind kind;
+
+	if (acl_kind_of(name, &kind)) {
+		if (S_ISLNK(inode->mode))
+			return -EOPNOTSUPP;
+		return mask == W_OK ? access_owner(cred, inode) : 0;
+	}
 	if (has_prefix(name, "user.")) {
 		if (!inode_is_file(inode) && !inode_is_dir(inode))
 			return mask == W_OK ? -EPERM : -ENODATA;
 		if (mask == W_OK && inode_is_dir(inode) && (inode->mode & S_ISVTX) && access_owner(cred, inode) < 0)
 			return -EPERM;
-		return access_check(cred, inode, mask);
+		return access_check(view, cred, inode, mask);
 	}
 	if (has_prefix(name, "trusted.")) {
 		if (access_is_root(cred) || cred->trusted)
@@ -77,51 +85,36 @@ static int check_namespace(const Strake__Cred *cred, const struct inode *inode, 
 	return -EOPNOTSUPP;
 }
 
-int setxattr_apply(struct change *change, const ProtobufCMessage *message)
+/* Is there still room for this name among those that listxattr(2) can tell? */
+static bool has_room(const struct inode *inode, const char *name)
 {
-	const Strake__SetxattrRequest *request = (const void *)message;
-	uint32_t name_size = (uint32_t)strlen(request->name) + 1;
-	struct inode inode;
+	return inode->xattr_bytes + strlen(name) + 1 <= XATTR_NAMES_LEN_MAX;
+}
+
+static bool xattr_exists(struct view *view, const struct inode *inode, const char *name)
+{
 	struct xattr_key key;
-	struct bytes old;
-	struct answer_before before;
-	bool exists;
-	int err;
+	struct bytes value;
 
-	err = inode_load(change->view, request->ino, &inode);
-	if (err < 0)
-		return err;
-	err = check_namespace(request->cred, &inode, request->name, W_OK);
-	if (err < 0)
-		return err;
-	exists = view_get(change->view, TABLE_XATTR, xattr_key(inode.ino, request->name, &key), &old) == 0;
-	if (exists && (request->flags & XATTR_CREATE))
-		return -EEXIST;
-	if (!exists && (request->flags & XATTR_REPLACE))
-		return -ENODATA;
-	if (!exists && inode.xattr_bytes + name_size > XATTR_NAMES_LEN_MAX)
-		return -ENOSPC;
-	if (change_is_fact(change, FACT_NO_SPACE))
-		return -ENOSPC;
+	return inode->xattr_count > 0 && view_get(view, TABLE_XATTR, xattr_key(inode->ino, name, &key), &value) == 0;
+}
 
-	before = answer_before(&inode);
-	if (!exists) {
-		inode.xattr_count++;
-		inode.xattr_bytes += name_size;
+static void xattr_put(struct view *view, struct inode *inode, const char *name, struct bytes value)
+{
+	struct xattr_key key;
+
+	if (!xattr_exists(view, inode, name)) {
+		inode->xattr_count++;
+		inode->xattr_bytes += (uint32_t)strlen(name) + 1;
 	}
-	view_put(change->view, TABLE_XATTR, xattr_key(inode.ino, request->name, &key),
-		 (struct bytes){ request->value.len ? request->value.data : (const void *)"", request->value.len });
-	change_touch(change, &inode);
-	answer_changed(change->answer, &inode, change_is_fact(change, FACT_ATTR_UNSURE), &before);
-	return 0;
+	view_put(view, TABLE_XATTR, xattr_key(inode->ino, name, &key), value);
 }
 
 static bool xattr_delete(struct view *view, struct inode *inode, const char *name)
 {
 	struct xattr_key key;
-	struct bytes old;
 
-	if (view_get(view, TABLE_XATTR, xattr_key(inode->ino, name, &key), &old) < 0)
+	if (!xattr_exists(view, inode, name))
 		return false;
 	view_del(view, TABLE_XATTR, xattr_key(inode->ino, name, &key));
 	inode->xattr_count--;
@@ -129,23 +122,128 @@ static bool xattr_delete(struct view *view, struct inode *inode, const char *nam
 	return true;
 }
 
-int removexattr_apply(struct change *change, const ProtobufCMessage *message)
+/* --- ACLs -------------------------------------------------------------------------------------------------------- */
+
+static uint32_t flag_of(enum acl_kind kind)
 {
-	const Strake__RemovexattrRequest *request = (const void *)message;
+	return kind == ACL_ACCESS ? INODE_ACL_ACCESS : INODE_ACL_DEFAULT;
+}
+
+void xattr_acl_load(struct view *view, const struct inode *inode, enum acl_kind kind, struct acl *ret_acl)
+{
+	struct xattr_key key;
+	struct bytes value;
+
+	if (view_get(view, TABLE_XATTR, xattr_key(inode->ino, acl_name(kind), &key), &value) < 0 ||
+	    acl_decode(value, ret_acl) < 0)
+		logger_die("the MDT's state is damaged: %s of inode %" PRIx64, acl_name(kind), inode->ino);
+}
+
+void xattr_acl_store(struct view *view, struct inode *inode, enum acl_kind kind, const struct acl *acl)
+{
+	uint8_t out[ACL_SIZE_MAX];
+
+	if (acl->count > 0) {
+		xattr_put(view, inode, acl_name(kind), acl_encode(acl, out));
+		inode->flags |= flag_of(kind);
+	} else {
+		xattr_delete(view, inode, acl_name(kind));
+		inode->flags &= ~flag_of(kind);
+	}
+}
+
+/* SETXATTR of an ACL: of an access ACL the mode bits become what it says, and only what they cannot say is kept. */
+static int set_acl(struct change *change, const Strake__SetxattrRequest *request, enum acl_kind kind,
+		   struct inode *inode)
+{
+	struct acl acl;
+	int err;
+
+	if (!request->has_kill_sgid) /* of a time when all ACLs were refused: in a log it was, and must be again */
+		return -EOPNOTSUPP;
+	err = acl_decode((struct bytes){ request->value.data, request->value.len }, &acl);
+	if (err < 0)
+		return err;
+	if (kind == ACL_DEFAULT && !inode_is_dir(inode))
+		return acl.count > 0 ? -EACCES : 0;
+	if (change_is_fact(change, FACT_NO_SPACE) ||
+	    (acl.count > 0 && !(inode->flags & flag_of(kind)) && !has_room(inode, acl_name(kind))))
+		return -ENOSPC;
+	if (kind == ACL_ACCESS && acl.count > 0) {
+		inode->mode = acl_mode(&acl, inode->mode);
+		if (!access_is_member(request->cred, inode, request->kill_sgid))
+			inode->mode &= ~(uint32_t)S_ISGID;
+		if (!acl_is_extended(&acl))
+			acl.count = 0;
+	}
+	xattr_acl_store(change->view, inode, kind, &acl);
+	return 0;
+}
+
+/* --- operations -------------------------------------------------------------------------------------------------- */
+
+static int set_other(struct change *change, const Strake__SetxattrRequest *request, struct inode *inode)
+{
+	bool exists = xattr_exists(change->view, inode, request->name);
+
+	if (exists && (request->flags & XATTR_CREATE))
+		return -EEXIST;
+	if (!exists && (request->flags & XATTR_REPLACE))
+		return -ENODATA;
+	if ((!exists && !has_room(inode, request->name)) || change_is_fact(change, FACT_NO_SPACE))
+		return -ENOSPC;
+	xattr_put(change->view, inode, request->name,
+		  (struct bytes){ request->value.len ? request->value.data : (const void *)"", request->value.len });
+	return 0;
+}
+
+int setxattr_apply(struct change *change, const ProtobufCMessage *message)
+{
+	const Strake__SetxattrRequest *request = (const void *)message;
 	struct inode inode;
 	struct answer_before before;
+	enum acl_kind kind;
 	int err;
 
 	err = inode_load(change->view, request->ino, &inode);
 	if (err < 0)
 		return err;
-	err = check_namespace(request->cred, &inode, request->name, W_OK);
+	err = check_namespace(change->view, request->cred, &inode, request->name, W_OK);
 	if (err < 0)
 		return err;
-	if (!xattr_delete(change->view, &inode, request->name))
-		return -ENODATA;
 	before = answer_before(&inode);
+	err = acl_kind_of(request->name, &kind) ? set_acl(change, request, kind, &inode)
+						: set_other(change, request, &inode);
+	if (err < 0)
+		return err;
 	change_touch(change, &inode);
+	answer_changed(change->answer, &inode, change_is_fact(change, FACT_ATTR_UNSURE), &before);
+	return 0;
+}
+
+int removexattr_apply(struct change *change, const ProtobufCMessage *message)
+{
+	const Strake__RemovexattrRequest *request = (const void *)message;
+	struct inode inode;
+	struct answer_before before;
+	enum acl_kind kind;
+	bool acl;
+	int err;
+
+	err = inode_load(change->view, request->ino, &inode);
+	if (err < 0)
+		return err;
+	err = check_namespace(change->view, request->cred, &inode, request->name, W_OK);
+	if (err < 0)
+		return err;
+	before = answer_before(&inode);
+	acl = acl_kind_of(request->name, &kind);
+	if (acl)
+		inode.flags &= ~flag_of(kind);
+	if (xattr_delete(change->view, &inode, request->name))
+		change_touch(change, &inode);
+	else if (!acl) /* of ACLs Linux says that there is none then, as was wished */
+		return -ENODATA;
 	answer_changed(change->answer, &inode, change_is_fact(change, FACT_ATTR_UNSURE), &before);
 	return 0;
 }
@@ -197,7 +295,7 @@ int getxattr_query(struct query *query, const ProtobufCMessage *message)
 	err = inode_load(query->state->view, request->ino, &inode);
 	if (err < 0)
 		return err;
-	err = check_namespace(request->cred, &inode, request->name, R_OK);
+	err = check_namespace(query->state->view, request->cred, &inode, request->name, R_OK);
 	if (err < 0)
 		return err;
 	if (inode.xattr_count == 0 ||

@@ -100,8 +100,6 @@ static unsigned int count_osts(const struct put *put)
 
 static void say_left_out(struct put *put)
 {
-	if (put->xattrs.acl_left_out)
-		transfer_warn(&put->transfer, "warning: POSIX ACLs are not kept");
 	if (put->xattrs.refused)
 		transfer_warn(&put->transfer, "warning: some extended attributes could not be kept");
 }

@@ -96,11 +96,11 @@ static int keep_attributes(struct put *put, const struct stat *st, int fd, const
 	unsigned int fields = wanted_fields(put, st, made, &attr);
 	int err = 0;
 
-	if (xattrs_present(fd, path)) {
+	if (xattrs_present(fd, path) || !made->no_acl[0] || !made->no_acl[1]) {
 		if (fields & owner)
 			err = fs_setattr(client->fs, &client->ctx, made->ino, fields & owner, &attr, made);
 		if (err == 0)
-			err = xattrs_put(&put->xattrs, client, fd, path, made->ino);
+			err = xattrs_put(&put->xattrs, client, fd, path, made);
 		fields &= ~owner;
 	}
 	return err ? err : fs_setattr(client->fs, &client->ctx, made->ino, fields, &attr, made);

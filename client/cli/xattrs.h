@@ -1,6 +1,6 @@
 /*
- * Extended attributes of what `put -r` and `get -r` copy: user.*, and as root security.* and trusted.*. POSIX ACLs
- * (system.posix_acl_*) do not exist in the filesystem: that some were left out is noted.
+ * Extended attributes of what `put -r` and `get -r` copy: user.*, POSIX ACLs (system.posix_acl_*), and as root security.*
+ * and trusted.*. An ACL that the copy has only because its new directory has a default one is taken away.
  *
  * A local file is given by a descriptor, or where that is -1 by a path of which the last name is not followed.
  */
@@ -11,18 +11,16 @@
 
 struct xattrs {
 	bool root;
-	bool acl_left_out; /* since the beginning */
-	bool refused;      /* the destination knows none of that kind */
+	bool refused; /* the destination knows none of that kind */
 };
 
 bool xattrs_is_wanted(const char *name, bool root);
-bool xattrs_is_acl(const char *name);
 
 /* The local file has some, wanted or not. */
 bool xattrs_present(int fd, const char *path);
 
-/* All that are wanted, into the filesystem and out of it. -ENOMEM, or the first error of either side. */
-int xattrs_put(struct xattrs *xattrs, struct client *client, int fd, const char *path, uint64_t ino);
+/* All that are wanted, into the filesystem (made: what is there) and out of it. -ENOMEM, or the first error of either side. */
+int xattrs_put(struct xattrs *xattrs, struct client *client, int fd, const char *path, const struct attr *made);
 int xattrs_get(struct xattrs *xattrs, struct client *client, uint64_t ino, int fd, const char *path);
 
 #endif

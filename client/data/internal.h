@@ -54,7 +54,7 @@ struct inode_data {
 	uint64_t own_end;   /* one past our last byte that attr.size may not have yet */
 	uint64_t sent_end;  /* likewise of what is on the OSTs: what may be reported */
 	uint64_t own_bytes; /* written since the last report */
-	bool report, reporting, kill_suid, flushing;
+	bool report, reporting, kill_suid, kill_sgid, flushing;
 	/*
 	 * Since the oldest of what is held others had it open for writing; the data_version then, and what we made of it. It is
 	 * not sent again blindly if others may have written.

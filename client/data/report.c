@@ -72,6 +72,7 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 		request.age_ns = clock_ns() - data->last_write_ns;
 		request.has_wrote = request.wrote = true;
 		request.has_kill_suid = request.kill_suid = data->kill_suid;
+		request.has_kill_sgid = request.kill_sgid = data->kill_sgid;
 		data->reporting = true;
 		pthread_mutex_unlock(&inode->lock);
 
@@ -94,7 +95,7 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 		if (reported && all_sent && data->stamp == stamp) {
 			data->report = false;
 			data->own_bytes = 0;
-			data->kill_suid = false;
+			data->kill_suid = data->kill_sgid = false;
 		}
 		call_release(&call);
 		if (err < 0 && err != -EINTR && err != -ECANCELED) {

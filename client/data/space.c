@@ -25,6 +25,9 @@ static int space_punch(struct file *file, struct fs_ctx *ctx, uint64_t start, ui
 	request.ino = inode->ino;
 	request.start = start;
 	request.end = end;
+	request.has_kill_suid = request.has_kill_sgid = true;
+	request.kill_suid = ctx->kill_suid;
+	request.kill_sgid = ctx->kill_sgid;
 	inode_change_begins(inode);
 	err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
 	if (err == 0)
@@ -55,7 +58,8 @@ static int space_extend(struct file *file, struct fs_ctx *ctx, uint64_t end)
 		data->version++;
 		data->last_write_ns = clock_ns();
 		data->report = true;
-		data->kill_suid |= ctx->uid != 0;
+		data->kill_suid |= ctx->kill_suid;
+		data->kill_sgid |= ctx->kill_sgid;
 		if (data->own_end < end)
 			data->own_end = end;
 		if (data->sent_end < end) /* a hole is nowhere: nothing to wait for */

@@ -247,6 +247,7 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 	path->last_write_ns = clock_ns();
 	path->report = true;
 	path->kill_suid |= ctx->kill_suid;
+	path->kill_sgid |= ctx->kill_sgid;
 	path->own_bytes += size;
 	if (path->own_end < offset + size)
 		path->own_end = offset + size;

@@ -1,5 +1,5 @@
 /*
- * Who waits in the kernel for an answer.
+ * Who waits in the kernel for an answer: is about to die, is member of a group.
  *
  * Linux tells of every signal that a caller gets (INTERRUPT), once per request: also of timers, children's ends and
  * others that no call of a local filesystem is cut short by, and that programs do not expect there. So a request is
@@ -11,11 +11,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 /* Has that thread ended, or will it as soon as its call returns? By /proc: some system calls, which do not wait. */
 bool caller_is_dying(uint32_t tid);
 
 /* The same by what /proc/TID/status says. */
 bool caller_status_is_dying(FILE *status);
+
+/*
+ * What a request does not tell of its caller: is he a member of that group, or has he the right to keep setgid bits as if
+ * he were (CAP_FSETID)? And that right alone. False where /proc does not show him.
+ */
+bool caller_is_member(uint32_t tid, gid_t group);
+bool caller_has_fsetid(uint32_t tid);
+bool caller_status_is_member(FILE *status, gid_t group);
+bool caller_status_has_fsetid(FILE *status);
 
 #endif

@@ -1,4 +1,5 @@
 /* Open files: a handle is the address of libstrake's struct file. */
+#include "client/fuse/caller.h"
 #include "client/fuse/request.h"
 
 #include <errno.h>
@@ -39,6 +40,8 @@ void fuse_open(struct fuse_request *request)
 
 	if (in == NULL)
 		return;
+	if ((in->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0)
+		fuse_kill_suid(request);
 	err = fs_open_file(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid),
 			   (int)in->flags, &file, &keep_cache);
 	if (err < 0) {
@@ -69,6 +72,7 @@ void fuse_create(struct fuse_request *request)
 	if (in == NULL || (name = fuse_string(request, sizeof(*in), &len)) == NULL)
 		return;
 	request->ctx.umask = (mode_t)in->umask;
+	request->ctx.kill_suid = (in->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0; /* of a file that has come meanwhile */
 	err = fs_create(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid), name, len,
 			(mode_t)in->mode, (int)in->flags, &attr, &file, &keep_cache);
 	if (err < 0) {
@@ -125,7 +129,8 @@ void fuse_write(struct fuse_request *request)
 	}
 	/* The buffer may be gone when fs_write() returns: nothing of it is used after. */
 	out.size = in->size;
-	request->ctx.kill_suid = (in->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+	if ((in->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0)
+		fuse_kill_suid(request);
 	fh = in->fh;
 	bulk = request->bulk;
 	request->bulk = NULL;
@@ -167,9 +172,12 @@ void fuse_fallocate(struct fuse_request *request)
 {
 	const struct fuse_fallocate_in *in = fuse_args(request, sizeof(*in));
 
-	if (in != NULL)
-		fuse_answer_error(request,
-				  fs_fallocate(file_of(in->fh), &request->ctx, (int)in->mode, in->offset, in->length));
+	if (in == NULL)
+		return;
+	/* Of this one the kernel says nothing. */
+	if (!caller_has_fsetid(request->header.pid))
+		fuse_kill_suid(request);
+	fuse_answer_error(request, fs_fallocate(file_of(in->fh), &request->ctx, (int)in->mode, in->offset, in->length));
 }
 
 void fuse_lseek(struct fuse_request *request)

@@ -107,6 +107,9 @@ static void fuse_setattr(struct fuse_request *request)
 		fields &= ~(unsigned int)SETATTR_ATIME;
 	if (fields & SETATTR_MTIME_NOW)
 		fields &= ~(unsigned int)SETATTR_MTIME;
+	/* A change of nothing is chown(-1, -1), or a write that takes privileges away by the kernel's own account. */
+	if ((in->valid & FATTR_KILL_SUIDGID) != 0 || fields == 0)
+		fuse_kill_suid(request);
 	attr = (struct attr){
 		.mode = (mode_t)in->mode,
 		.uid = in->uid,

@@ -1,5 +1,7 @@
 #include "client/fuse/request.h"
 
+#include "client/fuse/caller.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -187,6 +189,16 @@ void fuse_drop_attr(const struct fuse_request *request)
 
 	/* An error means that the kernel does not know it, so has nothing to drop. */
 	(void)!write(request->fd, &out, sizeof(out));
+}
+
+void fuse_kill_suid(struct fuse_request *request)
+{
+	gid_t group;
+
+	request->ctx.kill_suid = true;
+	request->ctx.kill_sgid =
+		fs_has_group_mark(request_fs(request), request_ino(request, request->header.nodeid), &group) &&
+		group != request->header.gid && !caller_is_member(request->header.pid, group);
 }
 
 const void *fuse_args(struct fuse_request *request, size_t size)

@@ -49,6 +49,12 @@ void fuse_drop_attr(const struct fuse_request *request);
 void fuse_fill_attr(const struct attr *attr, struct fuse_attr *out);
 void fuse_fill_entry(const struct fuse_server *server, const struct attr *attr, struct fuse_entry_out *out);
 
+/*
+ * The caller may not keep setuid and setgid bits of the request's inode, says the kernel; not whether he is a member of
+ * its group, on which some of it depends: found out here, where it does.
+ */
+void fuse_kill_suid(struct fuse_request *request);
+
 /* Fixed arguments: NULL (and answered EINVAL) when the request is shorter than its structure. */
 const void *fuse_args(struct fuse_request *request, size_t size);
 /* The string that begins at offset of the args; *ret_len without its NUL. NULL (answered) when it does not end in time.

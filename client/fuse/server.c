@@ -6,10 +6,11 @@
 #include <unistd.h>
 
 /* Flags of FUSE_INIT that we ask for where the kernel offers them. */
-#define WANTED                                                                                             \
-	((uint64_t)FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS |         \
-	 FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_DONT_MASK | \
-	 FUSE_HANDLE_KILLPRIV_V2 | FUSE_EXPORT_SUPPORT | FUSE_INIT_EXT | FUSE_DIRECT_IO_ALLOW_MMAP)
+#define WANTED                                                                                                \
+	((uint64_t)FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS |            \
+	 FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_DONT_MASK |    \
+	 FUSE_HANDLE_KILLPRIV_V2 | FUSE_EXPORT_SUPPORT | FUSE_POSIX_ACL | FUSE_SETXATTR_EXT | FUSE_INIT_EXT | \
+	 FUSE_DIRECT_IO_ALLOW_MMAP)
 
 #define BACKGROUND_MAX 64
 

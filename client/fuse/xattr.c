@@ -8,18 +8,21 @@
 
 void fuse_setxattr(struct fuse_request *request)
 {
-	/* SETXATTR_EXT is not negotiated: the short form. */
-	const struct fuse_setxattr_in *in = fuse_args(request, FUSE_COMPAT_SETXATTR_IN_SIZE);
+	/* Kernels before 5.13 know no SETXATTR_EXT: the short form. */
+	bool extended = (request->server->flags & FUSE_SETXATTR_EXT) != 0;
+	size_t head = extended ? sizeof(struct fuse_setxattr_in) : FUSE_COMPAT_SETXATTR_IN_SIZE;
+	const struct fuse_setxattr_in *in = fuse_args(request, head);
 	const char *name;
 	size_t len, at;
 
-	if (in == NULL || (name = fuse_string(request, FUSE_COMPAT_SETXATTR_IN_SIZE, &len)) == NULL)
+	if (in == NULL || (name = fuse_string(request, head, &len)) == NULL)
 		return;
-	at = FUSE_COMPAT_SETXATTR_IN_SIZE + len + 1;
+	at = head + len + 1;
 	if (in->size > XATTR_MAX || request->args_len - at < in->size) {
 		fuse_answer_error(request, in->size > XATTR_MAX ? -E2BIG : -EINVAL);
 		return;
 	}
+	request->ctx.kill_sgid = extended && (in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
 	fuse_answer_error(request,
 			  fs_setxattr(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid),
 				      name, request->args + at, in->size, (int)in->flags));

@@ -153,6 +153,10 @@ static void attributes_body(struct real *real)
 		set = { .mode = 04755, .uid = 1000, .gid = 1000, .size = 12345, .mtime_ns = 77, .atime_ns = 66 },
 		give = set;
 	const gid_t groups[] = { 76, 77 };
+	/* u::7, u:9:4, g::5, m::5, o::2 */
+	static const uint8_t named_acl[] = { 2, 0, 0,   0,   1,   0,   7,  0, 255, 255, 255, 255, 2,   0,  4,
+					     0, 9, 0,   0,   0,   4,   0,  5, 0,   255, 255, 255, 255, 16, 0,
+					     5, 0, 255, 255, 255, 255, 32, 0, 2,   0,   255, 255, 255, 255 };
 	struct statvfs statvfs;
 	struct file *file;
 	uint64_t root, ino, asked;
@@ -204,6 +208,30 @@ static void attributes_body(struct real *real)
 	assert(fs_setxattr(mount.fs, &ctx, ino, "security.one", "1", 1, 0) == 0);
 	assert(fs_getxattr(mount.fs, &ctx, ino, "security.one", value, sizeof(value), &len) == 0 && len == 1);
 	assert(fs_removexattr(mount.fs, &ctx, ino, "security.one") == 0);
+
+	/* So it is with ACLs, also of what has other xattrs, and where nothing is believed for longer than it is true. */
+	mount.fs->config.attr_timeout_ms = 0;
+	assert(fs_setxattr(mount.fs, &ctx, ino, "user.zero", "0", 1, 0) == 0);
+	assert(fs_getattr(mount.fs, &ctx, ino, true, &attr) == 0 && !attr.no_xattrs);
+	asked = mds_calls(mount.fs);
+	assert(fs_getxattr(mount.fs, &ctx, ino, "system.posix_acl_access", value, sizeof(value), &len) == -ENODATA);
+	assert(mds_calls(mount.fs) == asked);
+	usleep(20000);
+	assert(fs_getxattr(mount.fs, &ctx, ino, "system.posix_acl_access", value, sizeof(value), &len) == -ENODATA);
+	assert(mds_calls(mount.fs) == asked + 1);
+	mount.fs->config.attr_timeout_ms = 1000;
+	assert(fs_getattr(mount.fs, &ctx, ino, true, &attr) == 0);
+	asked = mds_calls(mount.fs);
+	usleep(20000);
+	assert(fs_getxattr(mount.fs, &ctx, ino, "system.posix_acl_default", value, sizeof(value), &len) == -ENODATA);
+	assert(mds_calls(mount.fs) == asked);
+	assert(fs_setxattr(mount.fs, &ctx, ino, "system.posix_acl_access", named_acl, sizeof(named_acl), 0) == 0);
+	assert(fs_getxattr(mount.fs, &ctx, ino, "system.posix_acl_access", value, sizeof(value), &len) == 0);
+	assert(len == sizeof(named_acl) && memcmp(value, named_acl, len) == 0);
+	assert(fs_getattr(mount.fs, &ctx, ino, false, &attr) == 0 && !attr.no_acl[0] && attr.no_acl[1]);
+	assert((attr.mode & 0777) == 0752); /* came with the answer */
+	assert(fs_removexattr(mount.fs, &ctx, ino, "system.posix_acl_access") == 0);
+	assert(fs_removexattr(mount.fs, &ctx, ino, "user.zero") == 0);
 
 	assert(fs_setxattr(mount.fs, &ctx, ino, "user.one", "1", 1, XATTR_CREATE) == 0);
 	assert(fs_setxattr(mount.fs, &ctx, ino, "user.one", "2", 1, XATTR_CREATE) == -EEXIST);

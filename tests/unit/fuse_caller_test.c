@@ -71,4 +71,36 @@ START_TEST(processes_are_looked_at)
 }
 END_TEST
 
-UNIT_MAIN("fuse_caller", only_what_ends_a_process_counts, who_has_ended_is_dying, processes_are_looked_at)
+static bool ask(const char *groups, const char *capabilities, bool member, gid_t group)
+{
+	char text[256];
+	FILE *status;
+	bool yes;
+
+	snprintf(text, sizeof(text), "Name:\tGroups:\nGid:\t77\t77\t77\t77\nGroups:\t%s\nCapPrm:\t%s\nCapEff:\t%s\n",
+		 groups, "ffffffffffffffff", capabilities);
+	status = fmemopen(text, strlen(text), "r");
+	ck_assert_ptr_nonnull(status);
+	yes = member ? caller_status_is_member(status, group) : caller_status_has_fsetid(status);
+	fclose(status);
+	return yes;
+}
+
+START_TEST(members_and_those_who_need_not_be)
+{
+	ck_assert(ask("5 500 7", NONE, true, 500));
+	ck_assert(ask("5 500 7", NONE, true, 7));
+	ck_assert(!ask("5 5001 7", NONE, true, 500));
+	ck_assert(!ask("", NONE, true, 0));
+	ck_assert(!ask("5", NONE, true, 77)); /* of his own group the request tells */
+	ck_assert(ask("", "0000000000000010", true, 500));
+	ck_assert(ask("5", "0000000000000010", false, 0));
+	ck_assert(!ask("5", "ffffffffffffffef", false, 0));
+	ck_assert(caller_has_fsetid((uint32_t)gettid()) == (geteuid() == 0));
+	ck_assert(!caller_has_fsetid(UINT32_MAX));
+	ck_assert(!caller_is_member(UINT32_MAX, 0));
+}
+END_TEST
+
+UNIT_MAIN("fuse_caller", only_what_ends_a_process_counts, who_has_ended_is_dying, processes_are_looked_at,
+	  members_and_those_who_need_not_be)

@@ -309,6 +309,41 @@ static void xattr_one(struct model *model)
 	}
 }
 
+/* An ACL that names somebody, or says no more than mode bits, or none: of what is made below, the state's check tells. */
+static void acl_one(struct model *model)
+{
+	static const uint8_t named[] = { 2, 0,  0,   0,   1,   0,   7,  0, 255, 255, 255, 255, 2,   0,  6,
+					 0, 77, 0,   0,   0,   4,   0,  5, 0,   255, 255, 255, 255, 16, 0,
+					 7, 0,  255, 255, 255, 255, 32, 0, 1,   0,   255, 255, 255, 255 };
+	static const uint8_t plain[] = { 2, 0, 0,   0,   1,   0,   7,  0, 255, 255, 255, 255, 4,   0,
+					 5, 0, 255, 255, 255, 255, 32, 0, 0,   0,   255, 255, 255, 255 };
+	static const uint8_t *const values[] = { named, plain, plain };
+	static const size_t sizes[] = { sizeof(named), sizeof(plain), 4 };
+	static char access_name[] = "system.posix_acl_access", default_name[] = "system.posix_acl_default";
+	Strake__SetxattrRequest request = STRAKE__SETXATTR_REQUEST__INIT;
+	struct node *at = &model->nodes[any(model, false)];
+	unsigned int which = dice(model, 3);
+	bool defaults = dice(model, 2);
+	uint32_t flag = defaults ? INODE_ACL_DEFAULT : INODE_ACL_ACCESS;
+	int err;
+
+	request.cred = &model->driver->cred;
+	request.ino = at->ino;
+	request.name = defaults ? default_name : access_name;
+	request.value = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)values[which], .len = sizes[which] };
+	request.has_kill_sgid = 1;
+	err = driver_change(model->driver, OP_SETXATTR, &request.base);
+	if (at->type == S_IFLNK) {
+		ck_assert_int_eq(err, -EOPNOTSUPP);
+	} else if (defaults && at->type != S_IFDIR) {
+		ck_assert_int_eq(err, which == 2 ? 0 : -EACCES);
+	} else {
+		ck_assert_int_eq(err, 0);
+		ck_assert_int_eq((driver_inode(model->driver, at->ino).flags & flag) != 0,
+				 which == 0 || (which == 1 && defaults));
+	}
+}
+
 static void open_one(struct model *model)
 {
 	int node = any(model, false);
@@ -359,8 +394,10 @@ static void operate(struct model *model)
 		truncate_one(model);
 	else if (what < 86)
 		report_one(model);
-	else if (what < 90)
+	else if (what < 88)
 		xattr_one(model);
+	else if (what < 90)
+		acl_one(model);
 	else if (what < 94)
 		open_one(model);
 	else if (what < 98)
