@@ -75,12 +75,14 @@ int fs_getxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *nam
 
 int fs_listxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, char *list, size_t size, size_t *ret_len)
 {
+	Strake__Cred cred = rpc_cred(ctx);
 	Strake__ListxattrRequest request = STRAKE__LISTXATTR_REQUEST__INIT;
 	const Strake__ListxattrReply *reply;
 	struct call call = { .opcode = OP_LISTXATTR, .request = &request.base };
 	size_t total = 0;
 	int err;
 
+	request.cred = &cred;
 	request.ino = ino;
 	err = worker_mds_call(fs_worker(fs), ctx, &call);
 	if (err == 0) {

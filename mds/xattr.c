@@ -51,10 +51,16 @@ static void xattr_each(struct view *view, uint64_t ino, bool (*fn)(void *arg, st
 
 static bool has_prefix(const char *name, const char *prefix)
 {
-	return strncmp(name, prefix, strlen(prefix)) == 0 && name[strlen(prefix)] != '\0';
+	return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* May the asker read (R_OK) or change (W_OK) that xattr? -EOPNOTSUPP, -EPERM, -EACCES, -ENODATA. */
+/* A namespace that we have, and no name in it. */
+static bool is_bare(const char *name)
+{
+	return strcmp(name, "user.") == 0 || strcmp(name, "trusted.") == 0 || strcmp(name, "security.") == 0;
+}
+
+/* May the asker read (R_OK) or change (W_OK) that xattr? -EOPNOTSUPP, -EINVAL, -EPERM, -EACCES, -ENODATA. */
 static int check_namespace(struct view *view, const Strake__Cred *cred, const struct inode *inode, const char *name,
 			   int mask)
 {
@@ -65,6 +71,8 @@ static int check_namespace(struct view *view, const Strake__Cred *cred, const st
 			return -EOPNOTSUPP;
 		return mask == W_OK ? access_owner(cred, inode) : 0;
 	}
+	if (is_bare(name))
+		return -EINVAL;
 	if (has_prefix(name, "user.")) {
 		if (!inode_is_file(inode) && !inode_is_dir(inode))
 			return mask == W_OK ? -EPERM : -ENODATA;
@@ -335,7 +343,9 @@ int listxattr_query(struct query *query, const ProtobufCMessage *message)
 	xattr_each(query->state->view, inode.ino, names_take, &names);
 	assert(names.count == inode.xattr_count);
 	name = names.data;
-	for (uint32_t i = 0; i < names.count; i++, name += strlen(name) + 1)
-		reply->name[reply->n_name++] = name;
+	for (uint32_t i = 0; i < names.count; i++, name += strlen(name) + 1) {
+		if (!request->cred || access_is_root(request->cred) || !has_prefix(name, "trusted."))
+			reply->name[reply->n_name++] = name;
+	}
 	return 0;
 }

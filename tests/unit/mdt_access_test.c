@@ -391,6 +391,7 @@ END_TEST
 START_TEST(xattr_namespaces)
 {
 	Strake__GetxattrRequest get = STRAKE__GETXATTR_REQUEST__INIT;
+	Strake__ListxattrRequest list = STRAKE__LISTXATTR_REQUEST__INIT;
 	struct driver *driver;
 	uint64_t dir, file, link;
 	char trusted_name[] = "trusted.x", user_name[] = "user.x";
@@ -401,7 +402,8 @@ START_TEST(xattr_namespaces)
 	ck_assert_int_eq(driver_setxattr(driver, file, "trusted.x", "v", 0), -EPERM);
 	ck_assert_int_eq(driver_setxattr(driver, file, "security.x", "v", 0), -EPERM);
 	ck_assert_int_eq(driver_setxattr(driver, file, "system.x", "v", 0), -EOPNOTSUPP);
-	ck_assert_int_eq(driver_setxattr(driver, file, "user.", "v", 0), -EOPNOTSUPP);
+	ck_assert_int_eq(driver_setxattr(driver, file, "user.", "v", 0), -EINVAL);
+	ck_assert_int_eq(driver_setxattr(driver, file, "usr.x", "v", 0), -EOPNOTSUPP);
 	ck_assert_int_eq(driver_setxattr(driver, file, "", "v", 0), -ERANGE);
 	become(driver, OWNER);
 	ck_assert_int_eq(driver_setxattr(driver, file, "user.x", "v", XATTR_REPLACE), -ENODATA);
@@ -415,6 +417,16 @@ START_TEST(xattr_namespaces)
 	ck_assert_uint_eq(driver->answer.as.getxattr.value.len, 2);
 	get.name = trusted_name;
 	ck_assert_int_eq(driver_query(driver, OP_GETXATTR, &get.base), -ENODATA);
+	become(driver, 0);
+	ck_assert_int_eq(driver_setxattr(driver, file, "trusted.x", "v", 0), 0);
+	list.cred = &driver->cred;
+	list.ino = file;
+	ck_assert_int_eq(driver_query(driver, OP_LISTXATTR, &list.base), 0);
+	ck_assert_uint_eq(driver->answer.as.listxattr.n_name, 2);
+	become(driver, OWNER);
+	ck_assert_int_eq(driver_query(driver, OP_LISTXATTR, &list.base), 0);
+	ck_assert_uint_eq(driver->answer.as.listxattr.n_name, 1);
+	ck_assert_str_eq(driver->answer.as.listxattr.name[0], "user.x");
 	become(driver, 0);
 	ck_assert_int_eq(driver_make(driver, OP_SYMLINK, DRIVER_ROOT, "link", 0, &link), 0);
 	ck_assert_int_eq(driver_setxattr(driver, link, "user.x", "v", 0), -EPERM);
