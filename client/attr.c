@@ -51,6 +51,7 @@ int attr_from_wire(const Strake__Attr *wire, struct attr *ret_attr)
 	attr.no_xattrs = wire->has_xattr_count && wire->xattr_count == 0;
 	for (unsigned int kind = 0; kind < 2; kind++)
 		attr.no_acl[kind] = attr.no_xattrs || (wire->has_acls && !(wire->acls & 1u << kind));
+	attr.flags = (uint8_t)(wire->has_flags ? wire->flags : 0);
 	attr.size_unsure = wire->has_size_unsure && wire->size_unsure;
 	if (wire->cut != NULL) {
 		attr.cut = wire->cut->number;

@@ -264,6 +264,8 @@ static void setattr_fill(Strake__SetattrRequest *request, const struct fs_ctx *c
 	request->has_kill_suid = request->has_kill_sgid = ctx->trusted;
 	request->kill_suid = ctx->kill_suid;
 	request->kill_sgid = ctx->kill_sgid;
+	request->has_flags = (fields & SETATTR_FLAGS) != 0;
+	request->flags = attr->flags;
 	request->mode = attr->mode;
 	request->uid = attr->uid;
 	request->gid = attr->gid;

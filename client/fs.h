@@ -86,6 +86,7 @@ struct fs_ctx {
 	const gid_t *groups;
 	bool trusted; /* the kernel has checked access */
 	mode_t umask;
+	bool nameless;  /* fs_open_file(): by something else than a name, so none can be old */
 	pid_t pid;      /* only to know a caller again; 0: nobody's */
 	bool kill_suid; /* who changes content or ACL here may not keep setuid and setgid bits */
 	bool kill_sgid; /* ... and is no member of the file's group: nor setgid without the right to execute */
@@ -94,6 +95,9 @@ struct fs_ctx {
 };
 /* The caller lost patience (FUSE_INTERRUPT): same worker thread as the call. */
 void fs_interrupt(struct fs_ctx *ctx);
+
+/* chattr(1)'s, as on the wire. */
+enum attr_flags { ATTR_IMMUTABLE = 1, ATTR_APPEND = 2, ATTR_NODUMP = 4, ATTR_NOATIME = 8 };
 
 struct attr {
 	uint64_t ino, gen;
@@ -111,6 +115,7 @@ struct attr {
 	bool size_unsure;
 	bool no_xattrs;              /* it has none; false: it may have some */
 	bool no_acl[2];              /* the same of its access and default ACL */
+	uint8_t flags;               /* enum attr_flags */
 	const struct layout *layout; /* of a file or directory; never NULL once it came from the MDT */
 };
 void attr_to_stat(const struct attr *attr, struct stat *ret_stat); /* st_blksize is the stripe size's friendly part */
@@ -147,6 +152,7 @@ enum setattr_fields {
 	SETATTR_ATIME_NOW = 1 << 6,
 	SETATTR_MTIME_NOW = 1 << 7,
 	SETATTR_BY_HANDLE = 1 << 8, /* size by a handle open for writing */
+	SETATTR_FLAGS = 1 << 9,     /* alone */
 };
 /* Dirty data is written out before a size changes. */
 int fs_setattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, unsigned int fields, const struct attr *attr,
@@ -218,6 +224,7 @@ int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, str
 int fs_create(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode, int flags,
 	      struct attr *ret_attr, struct file **ret_file, bool *ret_keep_cache);
 uint64_t file_ino(const struct file *file);
+unsigned int file_flags(const struct file *file); /* enum attr_flags, as far as is known here */
 
 /*
  * Read at most size bytes at offset into the parts of `data`; *ret_len is short only at the end of the file. The result

@@ -84,6 +84,16 @@ static bool keep_pages(struct inode *inode, const struct attr *attr)
 	return keep;
 }
 
+/* What is told to the MDT already it is not asked about again: so what it would say stands here, too. */
+static int check_sealed(const struct attr *attr, unsigned int modes, int flags)
+{
+	bool writes = (modes & OPEN_WRITE) != 0;
+
+	if ((attr->flags & ATTR_IMMUTABLE) && (writes || (flags & O_TRUNC)))
+		return -EPERM;
+	return (attr->flags & ATTR_APPEND) && ((writes && !(flags & O_APPEND)) || (flags & O_TRUNC)) ? -EPERM : 0;
+}
+
 int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, struct file **ret_file,
 		 bool *ret_keep_cache)
 {
@@ -96,11 +106,13 @@ int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, str
 	if (inode == NULL)
 		return -ENOMEM;
 	handle_count(inode, modes);
-	err = tell_open(inode, ctx, modes, &attr);
-	if (err == 0 && shown_name_is_old(inode, ctx, &attr))
+	err = tell_open(inode, ctx, modes, (flags & O_APPEND) != 0, &attr);
+	if (err == 0 && !ctx->nameless && shown_name_is_old(inode, ctx, &attr))
 		err = -ESTALE;
 	if (err == -ESTALE)
 		shown_sent_back(fs, ctx);
+	if (err == 0)
+		err = check_sealed(&attr, modes, flags);
 	if (err == 0 && (flags & O_TRUNC) != 0)
 		err = truncate_all(inode, ctx, modes, &attr);
 	if (err == 0) {
@@ -194,6 +206,7 @@ int fs_create(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 	request.has_exclusive = request.exclusive = (flags & O_EXCL) != 0;
 	request.has_open_modes = true;
 	request.open_modes = modes;
+	request.has_append = request.append = (flags & O_APPEND) != 0;
 	err = create_ask(fs, ctx, &request, &inode, &attr);
 	if (err < 0)
 		return err;
@@ -224,6 +237,16 @@ int fs_create(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 uint64_t file_ino(const struct file *file)
 {
 	return file->inode->ino;
+}
+
+unsigned int file_flags(const struct file *file)
+{
+	unsigned int flags;
+
+	pthread_mutex_lock(&file->inode->lock);
+	flags = file->inode->attr.flags;
+	pthread_mutex_unlock(&file->inode->lock);
+	return flags;
 }
 
 void fs_release(struct file *file)

@@ -338,7 +338,8 @@ static void tell_again(struct worker *worker, void *arg)
 	modes = tell_modes(inode);
 	pthread_mutex_unlock(&inode->lock);
 	if (modes != 0)
-		tell_open(inode, &ctx, modes, &attr); /* where it fails, the first use of the handle will say so */
+		tell_open(inode, &ctx, modes, true,
+			  &attr); /* where it fails, the first use of the handle will say so */
 	inode_put(inode);
 }
 

@@ -55,7 +55,7 @@ unsigned int tell_modes(const struct inode *inode)
 /* --- OPEN -------------------------------------------------------------------------------------------------------- */
 
 /* *ret_told: the MDT may have taken note, whatever the result. */
-static int send_open(struct worker *worker, struct inode *inode, struct fs_ctx *ctx, unsigned int modes,
+static int send_open(struct worker *worker, struct inode *inode, struct fs_ctx *ctx, unsigned int modes, bool append,
 		     struct attr *ret_attr, bool *ret_told)
 {
 	struct fs_session *session = worker->fs->session;
@@ -68,6 +68,7 @@ static int send_open(struct worker *worker, struct inode *inode, struct fs_ctx *
 	request.cred = &cred;
 	request.ino = inode->ino;
 	request.modes = modes;
+	request.has_append = request.append = append;
 	*ret_told = false;
 	do {
 		err = fs_session_reclaims_wait(session, worker, ctx);
@@ -86,7 +87,8 @@ static int send_open(struct worker *worker, struct inode *inode, struct fs_ctx *
 	return err < 0 ? err : inode_settle_size(inode, ctx, asked_ns, ret_attr);
 }
 
-static int tell(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, bool again, struct attr *ret_attr)
+static int tell(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, bool append, bool again,
+		struct attr *ret_attr)
 {
 	struct worker *worker = fs_worker(inode->fs);
 	bool told;
@@ -102,7 +104,7 @@ static int tell(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, boo
 	inode->telling = inode->told_before = true;
 	pthread_mutex_unlock(&inode->lock);
 
-	err = send_open(worker, inode, ctx, modes, ret_attr, &told);
+	err = send_open(worker, inode, ctx, modes, append, ret_attr, &told);
 
 	pthread_mutex_lock(&inode->lock);
 	if (told)
@@ -113,10 +115,10 @@ static int tell(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, boo
 	return err;
 }
 
-int tell_open(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, struct attr *ret_attr)
+int tell_open(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, bool append, struct attr *ret_attr)
 {
 	/* What is told already needs no telling; but where the kernel has not checked the access, the MDT does by OPEN. */
-	return tell(inode, ctx, modes, !ctx->trusted, ret_attr);
+	return tell(inode, ctx, modes, append, !ctx->trusted, ret_attr);
 }
 
 uint64_t tell_mark(struct fs *fs)
@@ -135,7 +137,8 @@ int tell_created(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, ui
 		inode->told_before = true;
 	}
 	pthread_mutex_unlock(&inode->lock);
-	return certain ? 0 : tell(inode, ctx, modes, true, attr);
+	/* The CREATE was checked. */
+	return certain ? 0 : tell(inode, ctx, modes, true, true, attr);
 }
 
 /* --- CLOSE ------------------------------------------------------------------------------------------------------- */

@@ -19,8 +19,11 @@
 struct tell_queue *tell_queue_new(struct worker *worker);     /* NULL: no memory */
 struct tell_queue *tell_queue_free(struct tell_queue *queue); /* what waits in it is not sent: the session ends */
 
-/* A handle of these modes is counted in inode->open_*: see that the MDT knows. Brings fresh attributes. */
-int tell_open(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, struct attr *ret_attr);
+/*
+ * A handle of these modes is counted in inode->open_*: see that the MDT knows. Brings fresh attributes. append: what is
+ * written by the handle goes to the end.
+ */
+int tell_open(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, bool append, struct attr *ret_attr);
 
 /*
  * The same after a CREATE, which has told it already, unless a CLOSE or RECLAIM may have crossed it: then it is told

@@ -1,5 +1,6 @@
 #include "mds/access.h"
 
+#include "mds/opens.h"
 #include "mds/xattr.h"
 
 #include <errno.h>
@@ -30,6 +31,8 @@ int access_mode(struct view *view, const Strake__Cred *cred, const struct inode 
 	uint32_t bits = inode->mode;
 	struct acl acl;
 
+	if ((mask & W_OK) && (inode->flags & INODE_IMMUTABLE))
+		return -EPERM;
 	if (access_is_root(cred)) {
 		/* Root may run only what somebody may run. */
 		if ((mask & X_OK) && !inode_is_dir(inode) && !(bits & (S_IXUSR | S_IXGRP | S_IXOTH)))
@@ -50,7 +53,23 @@ int access_mode(struct view *view, const Strake__Cred *cred, const struct inode 
 
 int access_check(struct view *view, const Strake__Cred *cred, const struct inode *inode, int mask)
 {
-	return cred->trusted ? 0 : access_mode(view, cred, inode, mask);
+	if (!cred->trusted)
+		return access_mode(view, cred, inode, mask);
+	return (mask & W_OK) && (inode->flags & INODE_IMMUTABLE) ? -EPERM : 0;
+}
+
+int access_open(struct view *view, const Strake__Cred *cred, const struct inode *inode, unsigned int modes, bool append)
+{
+	int err = access_check(view, cred, inode, ((modes & OPEN_READ) ? R_OK : 0) | ((modes & OPEN_WRITE) ? W_OK : 0));
+
+	if (err < 0)
+		return err;
+	return (inode->flags & INODE_APPEND) && (modes & OPEN_WRITE) && !append ? -EPERM : 0;
+}
+
+int access_unsealed(const struct inode *inode)
+{
+	return inode->flags & (INODE_IMMUTABLE | INODE_APPEND) ? -EPERM : 0;
 }
 
 int access_owner(const Strake__Cred *cred, const struct inode *inode)
@@ -62,6 +81,11 @@ int access_remove(struct view *view, const Strake__Cred *cred, const struct inod
 {
 	int err = access_check(view, cred, dir, W_OK | X_OK);
 
+	if (err < 0)
+		return err;
+	if (dir->flags & INODE_APPEND)
+		return -EPERM;
+	err = access_unsealed(inode);
 	if (err < 0)
 		return err;
 	if ((dir->mode & S_ISVTX) && cred->uid != dir->uid)

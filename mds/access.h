@@ -19,16 +19,23 @@ bool access_is_id(uint32_t id);
 bool access_is_root(const Strake__Cred *cred);
 bool access_in_group(const Strake__Cred *cred, uint32_t gid); /* by gid and groups only */
 
-/* By mode bits and ACL, whether trusted or not: what access(2) asks. -EACCES. */
+/* By mode bits and ACL, whether trusted or not: what access(2) asks. -EACCES; -EPERM to write what is immutable. */
 int access_mode(struct view *view, const Strake__Cred *cred, const struct inode *inode, int mask);
 
-/* The same for a request: fine when trusted. -EACCES. */
+/* The same for a request: fine when trusted, unless it is immutable, of which no kernel knows. -EACCES, -EPERM. */
 int access_check(struct view *view, const Strake__Cred *cred, const struct inode *inode, int mask);
+
+/* The same for an open in these modes (OPEN_READ, OPEN_WRITE); append: what is written goes to the end. */
+int access_open(struct view *view, const Strake__Cred *cred, const struct inode *inode, unsigned int modes,
+		bool append);
+
+/* Neither immutable nor append-only (chattr(1)): -EPERM, whoever asks. */
+int access_unsealed(const struct inode *inode);
 
 /* Only the owner or root. -EPERM. */
 int access_owner(const Strake__Cred *cred, const struct inode *inode);
 
-/* An entry for inode may leave dir or be replaced there: write permission (-EACCES), the sticky bit (-EPERM). */
+/* An entry for inode may leave dir or be replaced there: write permission (-EACCES), the sticky bit, chattr(1) (-EPERM). */
 int access_remove(struct view *view, const Strake__Cred *cred, const struct inode *dir, const struct inode *inode);
 
 /* May the asker hand out the rights of the inode's group? Where he is trusted, kill_sgid is his kernel's word that not. */

@@ -276,6 +276,12 @@ FORM(setattr_form)
 
 	if (request->has_ctime_ns)
 		return -EOPNOTSUPP;
+	if (request->has_flags) {
+		if (request->has_mode || request->has_uid || request->has_gid || request->has_size ||
+		    request->has_atime_ns || request->has_mtime_ns || request->atime_now || request->mtime_now)
+			return -EINVAL;
+		return request->flags & ~(uint32_t)(INODE_USER_FLAGS >> INODE_USER_SHIFT) ? -EOPNOTSUPP : 0;
+	}
 	if ((request->has_atime_ns && request->atime_now) || (request->has_mtime_ns && request->mtime_now))
 		return -EINVAL;
 	return 0;

@@ -77,6 +77,8 @@ void answer_fill_attr(struct answer *answer, struct answer_attr *out, uint32_t *
 	attr->has_acls = 1;
 	attr->acls = (inode->flags & INODE_ACL_ACCESS ? 1u << ACL_ACCESS : 0) |
 		     (inode->flags & INODE_ACL_DEFAULT ? 1u << ACL_DEFAULT : 0);
+	attr->has_flags = 1;
+	attr->flags = (inode->flags & INODE_USER_FLAGS) >> INODE_USER_SHIFT;
 
 	if (inode->cut > 0) {
 		strake__cut__init(&out->cut);

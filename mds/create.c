@@ -116,10 +116,8 @@ static int open_existing(struct change *change, const Strake__CreateRequest *req
 		return -EEXIST;
 	if (inode_is_dir(inode))
 		return -EISDIR;
-	/* The modes are those of access(2): OPEN_READ is 1, OPEN_WRITE 2. */
 	if (inode_is_file(inode)) {
-		err = access_check(change->view, request->cred, inode,
-				   ((request->open_modes & 1) ? R_OK : 0) | ((request->open_modes & 2) ? W_OK : 0));
+		err = access_open(change->view, request->cred, inode, request->open_modes, request->append);
 		if (err < 0)
 			return err;
 		if (request->open_modes)
@@ -168,6 +166,7 @@ int create_apply(struct change *change, const ProtobufCMessage *message)
 	inode.nlink = inode_is_dir(&inode) ? 2 : 1;
 	inode.uid = cred->uid;
 	inode.gid = cred->gid;
+	inode.flags = dir.flags & (INODE_NODUMP | INODE_NOATIME);
 	inherit_group(&inode, &dir, cred);
 	inherit_acl(change, &dir, &inode);
 	inode.rdev = S_ISCHR(inode.mode) || S_ISBLK(inode.mode) ? request->rdev : 0;

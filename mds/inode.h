@@ -23,7 +23,15 @@ enum inode_flag {
 	INODE_SIZE_UNSURE = 1 << 0, /* a session that wrote it was lost: only the OSTs know */
 	INODE_ACL_ACCESS = 1 << 4,  /* it has an access ACL, besides its mode bits (xattr.h) */
 	INODE_ACL_DEFAULT = 1 << 5, /* a directory: it has a default ACL */
+	INODE_IMMUTABLE = 1 << 8,   /* these are chattr(1)'s: nothing may change */
+	INODE_APPEND = 1 << 9,      /* only content may come, behind what is there; in a directory: names */
+	INODE_NODUMP = 1 << 10,
+	INODE_NOATIME = 1 << 11,
 };
+
+/* Those that people set; on the wire they begin at bit 0. */
+#define INODE_USER_SHIFT 8
+#define INODE_USER_FLAGS (INODE_IMMUTABLE | INODE_APPEND | INODE_NODUMP | INODE_NOATIME)
 
 struct inode {
 	uint64_t ino, gen;

@@ -25,6 +25,8 @@ static int check_layout(const struct change *change, const Strake__LayoutRequest
 		return -EINVAL;
 	if (request->set) {
 		err = access_owner(request->cred, inode);
+		if (err == 0)
+			err = access_unsealed(inode);
 		if (err < 0)
 			return err;
 		return inode_is_file(inode) && is_written(change, inode) ? -EBUSY : 0;

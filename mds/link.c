@@ -27,8 +27,9 @@ int link_apply(struct change *change, const ProtobufCMessage *message)
 	err = access_check(change->view, request->cred, &dir, W_OK);
 	if (err < 0)
 		return err;
-	if (inode_is_dir(&inode))
-		return -EPERM;
+	err = inode_is_dir(&inode) ? -EPERM : access_unsealed(&inode);
+	if (err < 0)
+		return err;
 	if (inode.nlink == 0)
 		return -ENOENT;
 	if (inode.nlink >= INODE_LINKS_MAX)

@@ -21,6 +21,9 @@ int punch_apply(struct change *change, const ProtobufCMessage *message)
 		return -EISDIR;
 	if (!inode_is_file(&inode))
 		return -EINVAL;
+	err = access_unsealed(&inode);
+	if (err < 0)
+		return err;
 	if (!change_is_fact(change, FACT_OPEN_WRITE)) {
 		err = access_check(change->view, cred, &inode, W_OK);
 		if (err < 0)

@@ -267,7 +267,6 @@ static void serve_open(struct mdt *mdt, struct request *request, const struct le
 	};
 	struct inode inode;
 	struct answer_before before;
-	int mask = ((open->modes & OPEN_READ) ? R_OK : 0) | ((open->modes & OPEN_WRITE) ? W_OK : 0);
 	int err;
 
 	answer_init(&answer);
@@ -278,7 +277,7 @@ static void serve_open(struct mdt *mdt, struct request *request, const struct le
 	if (err == 0 && inode_is_dir(&inode) && (open->modes & OPEN_WRITE))
 		err = -EISDIR;
 	if (err == 0)
-		err = access_check(mdt->state.view, open->cred, &inode, mask);
+		err = access_open(mdt->state.view, open->cred, &inode, open->modes, open->append);
 	if (err == 0) {
 		opens_add(mdt->opens, lease->session, inode.ino, open->modes);
 		before = answer_before(&inode);

@@ -1,5 +1,5 @@
 /*
- * SETATTR: mode, owner, times, size. All of a request or nothing.
+ * SETATTR: mode, owner, times, size, flags. All of a request or nothing.
  *
  * A size is one of three things:
  *   0            new content: the next gen, on fresh objects; the old (ino, gen) goes into the destroy queue
@@ -20,7 +20,7 @@ static bool is_chown(const Strake__SetattrRequest *request)
 	/* chown(2) with -1 twice asks for nothing, and yet takes privileges away. */
 	return request->has_uid || request->has_gid ||
 	       !(request->has_mode || request->has_size || request->has_atime_ns || request->has_mtime_ns ||
-		 request->atime_now || request->mtime_now);
+		 request->atime_now || request->mtime_now || request->has_flags);
 }
 
 /*
@@ -52,6 +52,38 @@ static int check_owner(const Strake__SetattrRequest *request, const struct inode
 	if (request->has_gid && request->gid != inode->gid && !cred->trusted && !access_in_group(cred, request->gid))
 		return -EPERM;
 	return request->has_mode ? access_owner(cred, inode) : 0;
+}
+
+/* Of what chattr(1) has sealed only "now" may be set, on what is append-only, and what chattr(1) has set. */
+static int check_sealed(const Strake__SetattrRequest *request, const struct inode *inode)
+{
+	bool chosen = request->has_atime_ns || request->has_mtime_ns || request->atime_now != request->mtime_now;
+
+	if (request->has_flags)
+		return 0;
+	if (inode->flags & INODE_IMMUTABLE)
+		return -EPERM;
+	if (request->has_mode || request->has_uid || request->has_gid || request->has_size || chosen)
+		return access_unsealed(inode);
+	return 0;
+}
+
+/* The owner's to set; what seals is root's, and what is and stays immutable does not change. */
+static int check_flags(const Strake__SetattrRequest *request, const struct inode *inode)
+{
+	uint32_t before = inode->flags & INODE_USER_FLAGS, after = request->flags << INODE_USER_SHIFT;
+	int err;
+
+	if (!request->has_flags)
+		return 0;
+	if (!inode_is_file(inode) && !inode_is_dir(inode))
+		return -EOPNOTSUPP;
+	err = access_owner(request->cred, inode);
+	if (err < 0)
+		return err;
+	if (((before ^ after) & (INODE_IMMUTABLE | INODE_APPEND)) && !access_is_root(request->cred))
+		return -EPERM;
+	return (before & after & INODE_IMMUTABLE) && before != after ? -EPERM : 0;
 }
 
 /* Times of one's choice are the owner's to set; "now", both of them or with a size, is anybody's who may write. */
@@ -190,7 +222,11 @@ int setattr_apply(struct change *change, const ProtobufCMessage *message)
 	err = inode_load(change->view, request->ino, &inode);
 	if (err < 0)
 		return err;
-	err = check_nothing(request, &inode);
+	err = check_sealed(request, &inode);
+	if (err == 0)
+		err = check_flags(request, &inode);
+	if (err == 0)
+		err = check_nothing(request, &inode);
 	if (err == 0)
 		err = check_owner(request, &inode);
 	if (err == 0)
@@ -207,6 +243,8 @@ int setattr_apply(struct change *change, const ProtobufCMessage *message)
 	set_owner_and_mode(change, request, &inode);
 	set_size(change, &inode, request->size, size_change);
 	set_times(change, request, &inode);
+	if (request->has_flags)
+		inode.flags = (inode.flags & ~(uint32_t)INODE_USER_FLAGS) | request->flags << INODE_USER_SHIFT;
 	change_touch(change, &inode);
 
 	answer_changed(change->answer, &inode, change_is_fact(change, FACT_ATTR_UNSURE), &before);

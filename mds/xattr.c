@@ -66,6 +66,8 @@ static int check_namespace(struct view *view, const Strake__Cred *cred, const st
 {
 	enum acl_kind kind;
 
+	if (mask == W_OK && access_unsealed(inode) < 0)
+		return -EPERM;
 	if (acl_kind_of(name, &kind)) {
 		if (S_ISLNK(inode->mode))
 			return -EOPNOTSUPP;

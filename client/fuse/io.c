@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -42,6 +43,8 @@ void fuse_open(struct fuse_request *request)
 		return;
 	if ((in->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0)
 		fuse_kill_suid(request);
+	/* The kernel's own, for chattr(1): of what somebody has open already. All others have O_LARGEFILE at least. */
+	request->ctx.nameless = in->flags == O_RDONLY;
 	err = fs_open_file(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid),
 			   (int)in->flags, &file, &keep_cache);
 	if (err < 0) {
@@ -127,6 +130,11 @@ void fuse_write(struct fuse_request *request)
 		fuse_answer_error(request, -EINVAL);
 		return;
 	}
+	/* As ext4 has it also by descriptors of before; what comes back from mapped pages was written before. */
+	if (!(in->write_flags & FUSE_WRITE_CACHE) && (file_flags(file_of(in->fh)) & ATTR_IMMUTABLE)) {
+		fuse_answer_error(request, -EPERM);
+		return;
+	}
 	/* The buffer may be gone when fs_write() returns: nothing of it is used after. */
 	out.size = in->size;
 	if ((in->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0)
@@ -171,9 +179,15 @@ void fuse_fsync(struct fuse_request *request)
 void fuse_fallocate(struct fuse_request *request)
 {
 	const struct fuse_fallocate_in *in = fuse_args(request, sizeof(*in));
+	unsigned int flags;
 
 	if (in == NULL)
 		return;
+	flags = file_flags(file_of(in->fh));
+	if ((flags & ATTR_IMMUTABLE) || ((flags & ATTR_APPEND) && (in->mode & ~(uint32_t)FALLOC_FL_KEEP_SIZE))) {
+		fuse_answer_error(request, -EPERM);
+		return;
+	}
 	/* Of this one the kernel says nothing. */
 	if (!caller_has_fsetid(request->header.pid))
 		fuse_kill_suid(request);

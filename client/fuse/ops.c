@@ -290,11 +290,6 @@ static void fuse_syncfs(struct fuse_request *request)
 	fuse_answer_error(request, fs_sync(request_fs(request), &request->ctx));
 }
 
-static void fuse_refuse_ioctl(struct fuse_request *request)
-{
-	fuse_answer_error(request, -ENOTTY);
-}
-
 fuse_handler fuse_handler_of(uint32_t opcode)
 {
 	static const fuse_handler handlers[] = {
@@ -326,7 +321,7 @@ fuse_handler fuse_handler_of(uint32_t opcode)
 		[FUSE_FSYNCDIR] = fuse_fsyncdir,
 		[FUSE_ACCESS] = fuse_access,
 		[FUSE_CREATE] = fuse_create,
-		[FUSE_IOCTL] = fuse_refuse_ioctl,
+		[FUSE_IOCTL] = fuse_ioctl,
 		[FUSE_FALLOCATE] = fuse_fallocate,
 		[FUSE_READDIRPLUS] = fuse_readdirplus,
 		[FUSE_RENAME2] = fuse_rename2,

@@ -82,6 +82,9 @@ void fuse_readdirplus(struct fuse_request *request);
 void fuse_releasedir(struct fuse_request *request);
 void fuse_fsyncdir(struct fuse_request *request);
 
+/* ioctl.c */
+void fuse_ioctl(struct fuse_request *request);
+
 /* xattr.c */
 void fuse_setxattr(struct fuse_request *request);
 void fuse_getxattr(struct fuse_request *request);
