@@ -93,6 +93,8 @@ struct fs_ctx {
 	_Atomic bool interrupted; /* set by fs_interrupt() */
 	struct ctx_wait *waiting; /* libstrake's own; begins as NULL */
 };
+/* Is root nobody to the MDT (root squash)? Then he may keep no setuid bits, whatever his kernel says. Cheap. */
+bool fs_root_is_nobody(const struct fs *fs);
 /* The caller lost patience (FUSE_INTERRUPT): same worker thread as the call. */
 void fs_interrupt(struct fs_ctx *ctx);
 

@@ -26,6 +26,7 @@ struct fs_session {
 
 	_Atomic uint64_t number;   /* 0: none. Changes under the lock. */
 	_Atomic uint64_t reclaims; /* likewise */
+	_Atomic bool root_squash;  /* as the MDT said last */
 
 	pthread_mutex_t lock; /* guards all below */
 	struct fiber_queue changed;
@@ -152,6 +153,16 @@ void fs_session_log_seen(struct fs_session *session, struct log_mark mark, uint6
 	fs_session_renew_soon(session);
 }
 
+bool fs_session_squashes_root(const struct fs_session *session)
+{
+	return atomic_load(&session->root_squash);
+}
+
+bool fs_root_is_nobody(const struct fs *fs)
+{
+	return fs_session_squashes_root(fs->session);
+}
+
 uint64_t fs_session_reclaims(const struct fs_session *session)
 {
 	return atomic_load(&session->reclaims);
@@ -244,6 +255,7 @@ static int join(struct fs_session *session, uint64_t until_ns, uint64_t *ret_num
 		return err;
 	}
 	reply = (const Strake__SessionOpenReply *)call.reply;
+	atomic_store(&session->root_squash, reply->root_squash);
 	if (reply->session == 0 || reply->slots < fs->worker_count || reply->fs_uuid.len != UUID_SIZE ||
 	    memcmp(reply->fs_uuid.data, fs->uuid.bytes, UUID_SIZE) != 0) {
 		call_release(&call);
@@ -419,6 +431,7 @@ static void renew(struct fs_session *session, uint64_t number)
 	err = ask(session, &call, UINT64_MAX);
 	if (err == 0) {
 		reply = (const Strake__SessionRenewReply *)call.reply;
+		atomic_store(&session->root_squash, reply->root_squash);
 		restarted = reply->reclaim || (session->instance != 0 && session->instance != reply->instance);
 		if (restarted)
 			err = reclaim(session, number);

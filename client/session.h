@@ -61,6 +61,9 @@ void fs_session_log_seen(struct fs_session *session, struct log_mark mark, uint6
 /* All that replies have told of until now is known to be on the MDT's stable storage. */
 bool fs_session_log_is_durable(struct fs_session *session);
 
+/* Is root nobody to the MDT? Then it wants to be asked about each of his opens. */
+bool fs_session_squashes_root(const struct fs_session *session);
+
 /* Grows when a RECLAIM begins and when it has been answered: odd while one is under way. */
 uint64_t fs_session_reclaims(const struct fs_session *session);
 /* Wait until none is under way. As fs_session_get(). */

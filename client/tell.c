@@ -118,7 +118,9 @@ static int tell(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, boo
 int tell_open(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, bool append, struct attr *ret_attr)
 {
 	/* What is told already needs no telling; but where the kernel has not checked the access, the MDT does by OPEN. */
-	return tell(inode, ctx, modes, append, !ctx->trusted, ret_attr);
+	bool again = !ctx->trusted || (ctx->uid == 0 && fs_session_squashes_root(inode->fs->session));
+
+	return tell(inode, ctx, modes, append, again, ret_attr);
 }
 
 uint64_t tell_mark(struct fs *fs)

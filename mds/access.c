@@ -10,6 +10,27 @@ bool access_is_id(uint32_t id)
 	return id != UINT32_MAX;
 }
 
+static Strake__Cred *cred_of(ProtobufCMessage *message)
+{
+	const ProtobufCFieldDescriptor *field =
+		protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "cred");
+
+	return field ? *(Strake__Cred **)(void *)((char *)message + field->offset) : NULL;
+}
+
+void access_squash(ProtobufCMessage *message)
+{
+	Strake__Cred *cred = cred_of(message);
+
+	if (!cred || !access_is_root(cred))
+		return;
+	cred->uid = cred->gid = ACCESS_NOBODY;
+	cred->trusted = 0;
+	/* What they were is freed with the message. */
+	for (size_t i = 0; i < cred->n_groups; i++)
+		cred->groups[i] = ACCESS_NOBODY;
+}
+
 bool access_is_root(const Strake__Cred *cred)
 {
 	return cred->uid == 0;

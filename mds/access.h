@@ -16,6 +16,13 @@
 /* What a file may belong to: -1 is nobody (chown(2)); a kernel lets not even root write to a file of nobody's. */
 bool access_is_id(uint32_t id);
 
+/*
+ * Root squash: of a request by root, make one by nobody, whom nobody has checked. The message is unpacked and stays so;
+ * others' and those without credentials are left as they are.
+ */
+#define ACCESS_NOBODY 65534
+void access_squash(ProtobufCMessage *message);
+
 bool access_is_root(const Strake__Cred *cred);
 bool access_in_group(const Strake__Cred *cred, uint32_t gid); /* by gid and groups only */
 

@@ -27,6 +27,7 @@ struct admission {
 	struct layout_chooser *chooser;
 	uint64_t disk_free; /* bytes on the MDT's disk, as last looked */
 	bool space_low;     /* log or checkpoint has found it full */
+	bool root_squash;   /* root is nobody: access_squash() */
 };
 
 /* Who asks, from the frame. */

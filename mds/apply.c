@@ -2,6 +2,7 @@
 
 #include "common/logger.h"
 #include "common/status.h"
+#include "mds/access.h"
 #include "mds/sessions.h"
 #include "proto/mdt_record.pb-c.h"
 
@@ -99,8 +100,11 @@ void apply(struct state *state, uint64_t index, const struct record *record, con
 		.outcome = ret_outcome,
 	};
 
-	if (row && !message)
+	/* Whom the body tells of may not be who asks. */
+	if (row && (!message || (record->facts & FACT_SQUASH)))
 		message = unpacked = protobuf_c_message_unpack(row->body, NULL, record->body.size, record->body.data);
+	if (unpacked && (record->facts & FACT_SQUASH))
+		access_squash(unpacked);
 	if (!row || !message)
 		logger_die("the log is damaged: record %" PRIu64 " (operation %#x) makes no sense", index, record->op);
 	assert(message->descriptor == row->body);

@@ -16,7 +16,7 @@ struct options {
 	struct address_list listen, mgs;
 	char *data_dir;
 	char *cluster_name; /* NULL: whatever the data directory says */
-	bool strict, keep_log, check;
+	bool strict, keep_log, root_squash, check;
 };
 
 static int set_text(char **field, const char *value)
@@ -86,6 +86,15 @@ static int set_keep_log(void *target, const char *value, char *error, size_t err
 	return 0;
 }
 
+static int set_root_squash(void *target, const char *value, char *error, size_t error_size)
+{
+	(void)value;
+	(void)error;
+	(void)error_size;
+	((struct options *)target)->root_squash = true;
+	return 0;
+}
+
 static int set_check(void *target, const char *value, char *error, size_t error_size)
 {
 	(void)value;
@@ -103,6 +112,7 @@ static const struct daemon_option option_table[] = {
 	{ "durability", 0, "MODE", "normal: synced within 100 ms; strict: before each answer (normal)",
 	  set_durability },
 	{ "keep-log", 0, NULL, "keep the whole log, as a history of all changes", set_keep_log },
+	{ "root-squash", 0, NULL, "root of clients is nobody: has no rights but others'", set_root_squash },
 	{ "check", 0, NULL, "do not serve: check the state, say what is wrong, and end", set_check },
 };
 
@@ -216,6 +226,7 @@ int main(int argc, char **argv)
 			     .key = &key,
 			     .strict = options.strict,
 			     .keep_log = options.keep_log,
+			     .root_squash = options.root_squash,
 			     .owner = &program,
 			     .refused = refused,
 		     },

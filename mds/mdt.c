@@ -486,6 +486,7 @@ int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **re
 		.numbers = &mdt->numbers,
 		.chooser = &mdt->chooser,
 		.disk_free = UINT64_MAX,
+		.root_squash = config->root_squash,
 	};
 
 	err = mdt->payload ? open_state(mdt, error, error_size) : -ENOMEM;

@@ -33,8 +33,9 @@ struct mdt_config {
 	const struct address_list *mgs;    /* empty: do not register, and know no OSTs */
 	const struct identity *identity;
 	const struct key *key;
-	bool strict;   /* every change waits for stable storage */
-	bool keep_log; /* all segments: the changelog */
+	bool strict;      /* every change waits for stable storage */
+	bool root_squash; /* root of any mount is nobody */
+	bool keep_log;    /* all segments: the changelog */
 
 	void *owner;
 	/* The MGS refuses this server for good. */

@@ -32,6 +32,7 @@ enum record_fact {
 	FACT_OPEN_WRITE = 1 << 2,      /* the asker has the inode open for writing */
 	FACT_NO_SPACE = 1 << 3,        /* the MDT's disk is nearly full: nothing may be made */
 	FACT_OSTS_FULL = 1 << 4,       /* no OST was chosen because those that are up are full */
+	FACT_SQUASH = 1 << 5,          /* root was nobody (access.h): the body has his credentials as they were sent */
 };
 
 #define RECORD_HOLDERS_MAX 8192  /* as many as there may be sessions */

@@ -195,6 +195,7 @@ static void reply_session(struct mdt *mdt, struct request *request, const struct
 	reply.slots = lease->slots;
 	reply.lease_ms = SESSION_LEASE_MS;
 	reply.root_ino = INODE_ROOT;
+	reply.has_root_squash = reply.root_squash = mdt->config.root_squash;
 	reply.fs_uuid = (ProtobufCBinaryData){ .data = fs.bytes, .len = UUID_SIZE };
 	reply_message(mdt, request, 0, &reply.base, mdt->state.meta.session_index);
 }
@@ -238,6 +239,7 @@ static void serve_session_renew(struct mdt *mdt, struct request *request, const 
 	reply.instance = mdt->instance;
 	reply.has_reclaim = 1;
 	reply.reclaim = !lease->reclaimed;
+	reply.has_root_squash = reply.root_squash = mdt->config.root_squash;
 	reply_message(mdt, request, 0, &reply.base, 0);
 }
 
@@ -381,6 +383,8 @@ void mdt_serve(void *owner, struct request *request)
 		refuse(mdt, request, err);
 		return;
 	}
+	if (mdt->config.root_squash)
+		access_squash(request->body);
 	if (query_has(header->opcode)) {
 		serve_query(mdt, request);
 		return;

@@ -75,7 +75,8 @@ void fuse_create(struct fuse_request *request)
 	if (in == NULL || (name = fuse_string(request, sizeof(*in), &len)) == NULL)
 		return;
 	request->ctx.umask = (mode_t)in->umask;
-	request->ctx.kill_suid = (in->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0; /* of a file that has come meanwhile */
+	request->ctx.kill_suid |=
+		(in->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0; /* of a file that has come meanwhile */
 	err = fs_create(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid), name, len,
 			(mode_t)in->mode, (int)in->flags, &attr, &file, &keep_cache);
 	if (err < 0) {

@@ -196,7 +196,7 @@ void fuse_kill_suid(struct fuse_request *request)
 	gid_t group;
 
 	request->ctx.kill_suid = true;
-	request->ctx.kill_sgid =
+	request->ctx.kill_sgid |=
 		fs_has_group_mark(request_fs(request), request_ino(request, request->header.nodeid), &group) &&
 		group != request->header.gid && !caller_is_member(request->header.pid, group);
 }

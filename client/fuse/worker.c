@@ -391,6 +391,8 @@ static struct fuse_request *request_new(struct fuse_worker *worker, const struct
 		.args_len = args_len,
 		.ctx = { .uid = header->uid, .gid = header->gid, .pid = (pid_t)header->pid, .trusted = true },
 	};
+	/* Where root is nobody to the MDT his capabilities are nothing. */
+	request->ctx.kill_suid = request->ctx.kill_sgid = header->uid == 0 && fs_root_is_nobody(worker->server->fs);
 	if (keep) {
 		request->args = args;
 		request->bulk = worker->buffer;

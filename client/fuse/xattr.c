@@ -22,7 +22,7 @@ void fuse_setxattr(struct fuse_request *request)
 		fuse_answer_error(request, in->size > XATTR_MAX ? -E2BIG : -EINVAL);
 		return;
 	}
-	request->ctx.kill_sgid = extended && (in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
+	request->ctx.kill_sgid |= extended && (in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
 	fuse_answer_error(request,
 			  fs_setxattr(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid),
 				      name, request->args + at, in->size, (int)in->flags));

@@ -470,6 +470,52 @@ START_TEST(xattr_limits)
 }
 END_TEST
 
+/* Root is nobody, in a replay too, whoever has checked what he does; others are who they are. */
+START_TEST(root_squash)
+{
+	struct driver *driver, *again;
+	uint64_t dir, file, ino;
+	Strake__LookupRequest lookup = STRAKE__LOOKUP_REQUEST__INIT;
+
+	driver = with_files(0700, 0600, &dir, &file);
+	ck_assert_int_eq(chmod_as(driver, 0, DRIVER_ROOT, 0777), 0);
+	driver->admission.root_squash = true;
+	for (int i = 0; i < 4; i++) { /* with the message and without it: driver_submit() */
+		become(driver, 0);
+		driver->cred.has_trusted = driver->cred.trusted = 1;
+		ck_assert_int_eq(driver_make(driver, OP_CREATE, dir, "new", 0644, NULL), -EACCES);
+		ck_assert_int_eq(driver_unlink(driver, dir, "file"), -EACCES);
+		ck_assert_int_eq(driver_setxattr(driver, file, "trusted.x", "v", 0), -EPERM);
+		ck_assert_int_eq(driver_make(driver, OP_MKNOD, DRIVER_ROOT, "dev", S_IFBLK | 0600, NULL), -EPERM);
+		ck_assert_int_eq(driver_make(driver, OP_CREATE, DRIVER_ROOT, "nobodys", 0644, &ino), 0);
+		ck_assert_uint_eq(driver_inode(driver, ino).uid, ACCESS_NOBODY);
+		ck_assert_uint_eq(driver_inode(driver, ino).gid, ACCESS_NOBODY);
+		ck_assert_int_eq(driver_unlink(driver, DRIVER_ROOT, "nobodys"), 0);
+		ck_assert_int_eq(chmod_as(driver, 0, file, 0644), -EPERM);
+		become(driver, OWNER);
+		ck_assert_int_eq(driver_make(driver, OP_CREATE, dir, "own", 0644, NULL), i == 0 ? 0 : -EEXIST);
+	}
+	become(driver, 0);
+	driver->cred.n_groups = 2;
+	driver->cred.groups = groups_of_member;
+	lookup.cred = &driver->cred;
+	lookup.parent = dir;
+	lookup.name = driver_name("file");
+	access_squash(&lookup.base);
+	ck_assert_uint_eq(driver->cred.uid, ACCESS_NOBODY);
+	ck_assert(!access_in_group(&driver->cred, GROUP) && !driver->cred.trusted);
+	groups_of_member[0] = 7;
+	groups_of_member[1] = GROUP;
+
+	again = driver_replay(driver, driver->index, 0);
+	ck_assert_int_eq(driver_lookup(again, DRIVER_ROOT, "nobodys", NULL), -ENOENT);
+	ck_assert_uint_eq(again->state.meta.inodes, driver->state.meta.inodes);
+	driver_check(again);
+	driver_free(again);
+	driver_free(driver);
+}
+END_TEST
+
 UNIT_MAIN("mdt_access", mode_bits, directories_want_search_and_write, renames_want_both_directories, sticky,
 	  chmod_and_chown, writers_lose_suid, content_is_the_writers, times, set_group_directories, umask_and_kinds,
-	  xattr_namespaces, xattr_limits)
+	  xattr_namespaces, xattr_limits, root_squash)
