@@ -224,6 +224,8 @@ static const struct {
 	{ "max_read", WORD_VALUE, ignore },
 	{ "allow_other", WORD_ALONE, ignore },         /* always, where root mounts */
 	{ "default_permissions", WORD_ALONE, ignore }, /* always */
+	{ "acl", WORD_ALONE, ignore },                 /* always */
+	{ "user_xattr", WORD_ALONE, ignore },          /* always */
 	{ "relatime", WORD_ALONE, ignore },            /* times of access are the servers' business */
 	{ "norelatime", WORD_ALONE, ignore },
 	{ "strictatime", WORD_ALONE, ignore },

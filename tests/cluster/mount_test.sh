@@ -80,7 +80,7 @@ leave "$M"
 
 # --- fstab --------------------------------------------------------------------------------------------------------------
 
-printf '%s:/one %s strake ro,nosuid,_netdev,nofail,noauto,user,x-systemd.automount,timeo=40,soft 0 0\n' "$MGS" "$M" >"$T/fstab"
+printf '%s:/one %s strake ro,nosuid,_netdev,nofail,noauto,user,x-systemd.automount,acl,user_xattr,timeo=40,soft 0 0\n' "$MGS" "$M" >"$T/fstab"
 printf '%s:/two %s fuse.strake defaults,comment=this 0 0\n' "$MGS" "$M2" >>"$T/fstab"
 mount -T "$T/fstab" "$M" || fail "from fstab"
 is_mounted "$M" "$MGS:/one" fuse.strake
