@@ -2,6 +2,7 @@
 #include "client/attr.h"
 #include "client/ctx_wait.h"
 #include "client/data/data.h"
+#include "client/file.h"
 #include "client/fs_state.h"
 #include "client/peers.h"
 #include "client/rpc.h"
@@ -359,21 +360,29 @@ int fs_access(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int mask)
 	return err;
 }
 
+static bool has_group_mark(struct inode *inode, gid_t *ret_group)
+{
+	bool has;
+
+	pthread_mutex_lock(&inode->lock);
+	has = inode->attr_valid && (inode->attr.mode & (S_ISGID | S_IXGRP)) == S_ISGID && !S_ISDIR(inode->attr.mode);
+	*ret_group = inode->attr.gid;
+	pthread_mutex_unlock(&inode->lock);
+	return has;
+}
+
 bool fs_has_group_mark(struct fs *fs, uint64_t ino, gid_t *ret_group)
 {
 	struct inode *inode = inode_find(fs->inodes, ino);
-	bool has = false;
+	bool has = inode != NULL && has_group_mark(inode, ret_group);
 
-	if (inode == NULL)
-		return false;
-	pthread_mutex_lock(&inode->lock);
-	if (inode->attr_valid && (inode->attr.mode & (S_ISGID | S_IXGRP)) == S_ISGID && !S_ISDIR(inode->attr.mode)) {
-		has = true;
-		*ret_group = inode->attr.gid;
-	}
-	pthread_mutex_unlock(&inode->lock);
 	inode_put(inode);
 	return has;
+}
+
+bool file_has_group_mark(const struct file *file, gid_t *ret_group)
+{
+	return has_group_mark(file->inode, ret_group);
 }
 
 static int statfs_ask(struct worker *worker, struct fs_ctx *ctx, unsigned int patience_ms, struct statvfs *ret_statvfs)

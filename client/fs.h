@@ -165,6 +165,7 @@ int fs_access(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int mask);
  * group change the file, and goes when others do (kill_sgid).
  */
 bool fs_has_group_mark(struct fs *fs, uint64_t ino, gid_t *ret_group);
+bool file_has_group_mark(const struct file *file, gid_t *ret_group); /* the same */
 
 int fs_mkdir(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode,
 	     struct attr *ret_attr);

@@ -42,7 +42,7 @@ void fuse_open(struct fuse_request *request)
 	if (in == NULL)
 		return;
 	if ((in->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0)
-		fuse_kill_suid(request);
+		fuse_kill_suid(request, NULL);
 	/* The kernel's own, for chattr(1): of what somebody has open already. All others have O_LARGEFILE at least. */
 	request->ctx.nameless = in->flags == O_RDONLY;
 	err = fs_open_file(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid),
@@ -139,7 +139,7 @@ void fuse_write(struct fuse_request *request)
 	/* The buffer may be gone when fs_write() returns: nothing of it is used after. */
 	out.size = in->size;
 	if ((in->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0)
-		fuse_kill_suid(request);
+		fuse_kill_suid(request, file_of(in->fh));
 	fh = in->fh;
 	bulk = request->bulk;
 	request->bulk = NULL;
@@ -191,7 +191,7 @@ void fuse_fallocate(struct fuse_request *request)
 	}
 	/* Of this one the kernel says nothing. */
 	if (!caller_has_fsetid(request->header.pid))
-		fuse_kill_suid(request);
+		fuse_kill_suid(request, file_of(in->fh));
 	fuse_answer_error(request, fs_fallocate(file_of(in->fh), &request->ctx, (int)in->mode, in->offset, in->length));
 }
 

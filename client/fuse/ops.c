@@ -109,7 +109,7 @@ static void fuse_setattr(struct fuse_request *request)
 		fields &= ~(unsigned int)SETATTR_MTIME;
 	/* A change of nothing is chown(-1, -1), or a write that takes privileges away by the kernel's own account. */
 	if ((in->valid & FATTR_KILL_SUIDGID) != 0 || fields == 0)
-		fuse_kill_suid(request);
+		fuse_kill_suid(request, NULL);
 	attr = (struct attr){
 		.mode = (mode_t)in->mode,
 		.uid = in->uid,

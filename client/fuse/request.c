@@ -191,14 +191,16 @@ void fuse_drop_attr(const struct fuse_request *request)
 	(void)!write(request->fd, &out, sizeof(out));
 }
 
-void fuse_kill_suid(struct fuse_request *request)
+void fuse_kill_suid(struct fuse_request *request, const struct file *file)
 {
+	uint64_t ino = request_ino(request, request->header.nodeid);
 	gid_t group;
+	bool depends =
+		file != NULL ? file_has_group_mark(file, &group) : fs_has_group_mark(request_fs(request), ino, &group);
 
 	request->ctx.kill_suid = true;
 	request->ctx.kill_sgid |=
-		fs_has_group_mark(request_fs(request), request_ino(request, request->header.nodeid), &group) &&
-		group != request->header.gid && !caller_is_member(request->header.pid, group);
+		depends && group != request->header.gid && !caller_is_member(request->header.pid, group);
 }
 
 const void *fuse_args(struct fuse_request *request, size_t size)

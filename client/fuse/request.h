@@ -51,9 +51,9 @@ void fuse_fill_entry(const struct fuse_server *server, const struct attr *attr, 
 
 /*
  * The caller may not keep setuid and setgid bits of the request's inode, says the kernel; not whether he is a member of
- * its group, on which some of it depends: found out here, where it does.
+ * its group, on which some of it depends: found out here, where it does. file: the handle that it came by, or NULL.
  */
-void fuse_kill_suid(struct fuse_request *request);
+void fuse_kill_suid(struct fuse_request *request, const struct file *file);
 
 /* Fixed arguments: NULL (and answered EINVAL) when the request is shorter than its structure. */
 const void *fuse_args(struct fuse_request *request, size_t size);
