@@ -23,6 +23,16 @@ as 4711 4711 ls d >/dev/null 2>&1 && fail "lists a directory that he may only se
 expect "a member of a named group lists" file "$(as 4712 7,500 ls d)"
 as 4712 7,500 cat d/file >/dev/null 2>&1 || fail "others may read the file: $(acl d/file)"
 as 4713 4713 cat d/file >/dev/null 2>&1 && fail "goes through a directory that is closed to him"
+# Without a mount no kernel has checked: the MDS does.
+install -m 600 -o 4711 "$T/c/mgs/cluster.key" "$T/user.key"
+install -d -m 777 "$T/got"
+client() { as 4711 "$1" strake -m "$MGS" --key "$T/user.key" client "${@:2}"; }
+client 4711 get /d/file "$T/got/named" >/dev/null || fail "a named user without a mount"
+client 4711 ls /d >/dev/null 2>&1 && fail "lists without a mount a directory that he may only search"
+setfacl -m u:4711:- d/file
+client 4711 get /d/file "$T/got/none" >/dev/null 2>&1 && fail "reads without a mount what is closed to him"
+client 7,500 ls /d >/dev/null 2>&1 && fail "a group's rights for one who is named himself"
+setfacl -m u:4711:rw d/file
 chmod g-x d
 as 4711 4711 cat d/file >/dev/null 2>&1 && fail "the mask does not count"
 chmod g+x d

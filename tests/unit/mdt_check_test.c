@@ -99,6 +99,14 @@ static void more_xattrs(struct scene *s)
 {
 	damage_xattr(s->state, s->file, "user.z");
 }
+/* By its flags it has an ACL, by its xattrs none: nobody would look for one, or the MDT would end that does. */
+static void acl_of_flags(struct scene *s)
+{
+	struct inode inode = damage_load(s->state, s->file);
+
+	inode.flags |= INODE_ACL_ACCESS;
+	damage_store(s->state, &inode);
+}
 static void xattr_of_nothing(struct scene *s)
 {
 	damage_xattr(s->state, 4711, "user.z");
@@ -147,6 +155,7 @@ static const struct {
 	{ orphan_of_nothing, "orphan 4711 does not exist" },
 	{ no_orphan, "has 0 links and is no orphan" },
 	{ more_xattrs, "has other xattrs than it counts" },
+	{ acl_of_flags, "has other xattrs than it counts" },
 	{ xattr_of_nothing, "xattrs of inode 4711, which does not exist" },
 	{ number, "was never given out" },
 	{ layout, "impossible layout" },
