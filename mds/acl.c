@@ -153,7 +153,7 @@ void acl_chmod(struct acl *acl, uint32_t mode)
 		int shift = shift_of(acl, &acl->entries[i]);
 
 		if (shift >= 0)
-			acl->entries[i].perm = mode >> shift & ACL_PERM;
+			acl->entries[i].perm = (uint16_t)(mode >> shift & ACL_PERM);
 	}
 }
 
@@ -166,7 +166,7 @@ void acl_inherit(struct acl *acl, uint32_t *mode)
 		int shift = shift_of(acl, &acl->entries[i]);
 
 		if (shift >= 0)
-			acl->entries[i].perm &= given >> shift & ACL_PERM;
+			acl->entries[i].perm &= (uint16_t)(given >> shift);
 	}
 }
 
