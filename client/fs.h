@@ -125,7 +125,7 @@ void attr_to_stat(const struct attr *attr, struct stat *ret_stat); /* st_blksize
 /* --- names and attributes -------------------------------------------------------------------------------------- */
 
 /*
- * lookup, create, mknod, mkdir, symlink, link and readdir with attributes give the caller one reference on the inode,
+ * lookup, create, tmpfile, mknod, mkdir, symlink, link and readdir with attributes give the caller one reference on the inode,
  * which fs_forget() returns (FUSE's nlookup).
  */
 int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, struct attr *ret_attr);
@@ -226,6 +226,12 @@ int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, str
 		 bool *ret_keep_cache);
 int fs_create(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode, int flags,
 	      struct attr *ret_attr, struct file **ret_file, bool *ret_keep_cache);
+/*
+ * A file that has no name, in the filesystem of that directory and with its group and layout: O_TMPFILE. It goes with its
+ * last handle, unless fs_link() has given it a name; with O_EXCL among the flags none can.
+ */
+int fs_tmpfile(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, mode_t mode, int flags, struct attr *ret_attr,
+	       struct file **ret_file, bool *ret_keep_cache);
 uint64_t file_ino(const struct file *file);
 unsigned int file_flags(const struct file *file); /* enum attr_flags, as far as is known here */
 

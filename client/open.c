@@ -170,49 +170,48 @@ static void doubt_raise(struct fs *fs, const Strake__CreateRequest *request)
 		free(doubt);
 }
 
-static int create_ask(struct fs *fs, struct fs_ctx *ctx, Strake__CreateRequest *request, struct inode **ret_inode,
-		      struct attr *ret_attr)
+static int create_ask(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, Strake__CreateRequest *request,
+		      struct inode **ret_inode, struct attr *ret_attr)
 {
-	struct call call = { .opcode = OP_CREATE, .request = &request->base };
+	struct call call = { .opcode = opcode, .request = &request->base };
 	uint64_t asked_ns = clock_ns();
 	int err = worker_mds_call(fs_worker(fs), ctx, &call);
 
 	if (err == 0)
 		err = names_take_entry(fs, (const Strake__EntryReply *)call.reply, asked_ns, ret_inode, ret_attr);
-	else if (!call.answered)
-		doubt_raise(fs, request);
+	else if (!call.answered && opcode == OP_CREATE)
+		doubt_raise(fs, request); /* what has no name goes with our session */
 	call_release(&call);
 	return err;
 }
 
-int fs_create(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode, int flags,
-	      struct attr *ret_attr, struct file **ret_file, bool *ret_keep_cache)
+/* *ret_lost: the MDT had made it, and has forgotten it again. */
+static int create(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, Strake__CreateRequest *request, int flags,
+		  struct attr *ret_attr, struct file **ret_file, bool *ret_keep_cache, bool *ret_lost)
 {
 	unsigned int modes = modes_of(flags);
 	Strake__Cred cred = rpc_cred(ctx);
-	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
 	struct inode *inode = NULL;
 	struct file *file = NULL;
 	uint64_t mark = tell_mark(fs), asked_ns = clock_ns();
 	struct attr attr;
 	int err;
 
-	request.cred = &cred;
-	request.parent = parent;
-	request.name = rpc_bytes(name, len);
-	request.mode = S_IFREG | (mode & ~(mode_t)S_IFMT);
-	request.has_umask = true;
-	request.umask = ctx->umask;
-	request.has_exclusive = request.exclusive = (flags & O_EXCL) != 0;
-	request.has_open_modes = true;
-	request.open_modes = modes;
-	request.has_append = request.append = (flags & O_APPEND) != 0;
-	err = create_ask(fs, ctx, &request, &inode, &attr);
+	request->cred = &cred;
+	request->has_umask = true;
+	request->umask = ctx->umask;
+	request->has_exclusive = request->exclusive = (flags & O_EXCL) != 0;
+	request->has_open_modes = true;
+	request->open_modes = modes;
+	request->has_append = request->append = (flags & O_APPEND) != 0;
+	*ret_lost = false;
+	err = create_ask(fs, ctx, opcode, request, &inode, &attr);
 	if (err < 0)
 		return err;
 
 	handle_count(inode, modes);
 	err = tell_created(inode, ctx, modes, mark, &attr);
+	*ret_lost = err == -ESTALE;
 	/* It may have been there before. */
 	if (err == 0)
 		err = inode_settle_size(inode, ctx, asked_ns, &attr);
@@ -232,6 +231,38 @@ int fs_create(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 	*ret_attr = attr;
 	*ret_file = file;
 	return 0;
+}
+
+int fs_create(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode, int flags,
+	      struct attr *ret_attr, struct file **ret_file, bool *ret_keep_cache)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+	bool lost;
+
+	request.parent = parent;
+	request.name = rpc_bytes(name, len);
+	request.mode = S_IFREG | (mode & ~(mode_t)S_IFMT);
+	return create(fs, ctx, OP_CREATE, &request, flags, ret_attr, ret_file, ret_keep_cache, &lost);
+}
+
+int fs_tmpfile(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, mode_t mode, int flags, struct attr *ret_attr,
+	       struct file **ret_file, bool *ret_keep_cache)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+	bool lost;
+	int err;
+
+	request.parent = parent;
+	request.name = rpc_bytes("", 0);
+	request.mode = S_IFREG | (mode & ~(mode_t)S_IFMT);
+	/*
+	 * Where the MDT was killed before its answer was here, RECLAIM did not tell of the file, so nobody had it open
+	 * and it went. Nobody has seen it: another one is as good.
+	 */
+	do
+		err = create(fs, ctx, OP_TMPFILE, &request, flags, ret_attr, ret_file, ret_keep_cache, &lost);
+	while (lost);
+	return err;
 }
 
 uint64_t file_ino(const struct file *file)

@@ -77,6 +77,9 @@ static void check_orphan(const struct fsck_inode *inode, const struct fsck_repor
 	if (inode->exists && inode->orphan != (inode->nlink == 0))
 		fsck_found(report, about, "inode %" PRIu64 " has %" PRIu32 " links and is %s orphan", inode->ino,
 			   inode->nlink, inode->orphan ? "an" : "no");
+	if (inode->exists && inode->linkable && (inode->nlink > 0 || !S_ISREG(inode->mode)))
+		fsck_found(report, about, "inode %" PRIu64 " is to get its first name, but is no file without one",
+			   inode->ino);
 	if (inode->orphan && inode->holders == inode->holders_unknown)
 		fsck_found(report, about, "orphan %" PRIu64 " is held by no session that exists", inode->ino);
 	else if (inode->holders_unknown > 0)

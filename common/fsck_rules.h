@@ -68,6 +68,7 @@ struct fsck_inode {
 	uint64_t gen;
 	uint32_t mode, nlink;
 	uint64_t size, version, parent, entries, cut;
+	bool linkable;    /* it has had no name yet, and may get one (O_TMPFILE) */
 	bool size_unsure; /* somebody writes it, or its writer was lost: objects may reach further */
 	bool never_given; /* ino or gen is a number that was not given out, or is void */
 	bool way_is_lost; /* a directory: going up from it does not come to the root. Told of those below a higher ino */

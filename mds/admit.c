@@ -184,10 +184,20 @@ FORM(symlink_form)
 	return create_form(message);
 }
 
+/* The OSTs of a new file: as many as it or its directory wishes. */
+static void choose_osts_for(struct admit *admit, const Strake__CreateRequest *request)
+{
+	struct inode dir;
+
+	if (request->layout)
+		choose_osts(admit, request->layout->stripe_count);
+	else if (inode_load(admit->state->view, request->parent, &dir) == 0)
+		choose_osts(admit, dir.layout.stripe_count);
+}
+
 FACTS(create_facts)
 {
 	const Strake__CreateRequest *request = (const void *)message;
-	struct inode dir;
 	int err = take_number(admit);
 
 	if (err < 0)
@@ -196,10 +206,29 @@ FACTS(create_facts)
 	if (admit->record->op != OP_CREATE)
 		return 0;
 	note_name(admit, request->parent, name_of(request->name));
-	if (request->layout)
-		choose_osts(admit, request->layout->stripe_count);
-	else if (inode_load(admit->state->view, request->parent, &dir) == 0)
-		choose_osts(admit, dir.layout.stripe_count);
+	choose_osts_for(admit, request);
+	return 0;
+}
+
+FORM(tmpfile_form)
+{
+	const Strake__CreateRequest *request = (const void *)message;
+
+	if (request->name.len > 0 || request->open_modes == 0 || (request->open_modes & ~(OPEN_READ | OPEN_WRITE)))
+		return -EINVAL;
+	return form_layout(request->layout);
+}
+
+FACTS(tmpfile_facts)
+{
+	int err = take_number(admit);
+
+	if (err < 0)
+		return err;
+	note_space(admit);
+	choose_osts_for(admit, (const void *)message);
+	add_holder(admit, admit->session);
+	admit->record->holders = admit->space->holders;
 	return 0;
 }
 
@@ -446,6 +475,7 @@ static const struct admit_row {
 	{ OP_MKDIR, create_form, create_facts },
 	{ OP_MKNOD, create_form, create_facts },
 	{ OP_SYMLINK, symlink_form, create_facts },
+	{ OP_TMPFILE, tmpfile_form, tmpfile_facts },
 	{ OP_LINK, link_form, link_facts },
 	{ OP_UNLINK, unlink_form, unlink_facts },
 	{ OP_RMDIR, rmdir_form, unlink_facts },

@@ -23,7 +23,7 @@ struct outcome {
 	uint64_t wait_index;          /* the reply must not leave before durable has reached it; 0: does not matter */
 	unsigned int destroyed, cuts; /* how many rows went into the destroy queue and the cut table */
 	uint64_t destroyed_ino, destroyed_gen, cut_ino; /* the last of each */
-	uint64_t opened_ino;                            /* CREATE: the file that the asker has open now; 0: none */
+	uint64_t opened_ino; /* CREATE, TMPFILE: the file that the asker has open now; 0: none */
 	size_t reply_size;
 	uint8_t reply[OUTCOME_REPLY_MAX];
 };
@@ -88,6 +88,7 @@ static inline void change_touch_dir(const struct change *change, struct inode *d
 
 /* create.c */
 APPLY_FUNCTION(create_apply); /* CREATE, MKDIR, MKNOD, SYMLINK */
+APPLY_FUNCTION(tmpfile_apply);
 /* link.c */
 APPLY_FUNCTION(link_apply);
 /* unlink.c */

@@ -1,10 +1,13 @@
 /*
  * CREATE, MKDIR, MKNOD, SYMLINK: a new inode under a new name. Its number is the record's, its content's gen the same.
+ * TMPFILE: one under none.
  *
- * CREATE also opens: a name that is there already is only opened, unless exclusive was asked.
+ * CREATE also opens: a name that is there already is only opened, unless exclusive was asked. TMPFILE opens, too: what it
+ * makes is an orphan (orphan.h), held by the asker.
  */
 #include "mds/apply.h"
 #include "mds/names.h"
+#include "mds/orphan.h"
 #include "mds/xattr.h"
 
 #include <errno.h>
@@ -25,6 +28,7 @@ static int new_mode(const struct change *change, const Strake__CreateRequest *re
 
 	switch (change->record->op) {
 	case OP_CREATE:
+	case OP_TMPFILE:
 		*ret_mode = S_IFREG | bits;
 		return 0;
 	case OP_MKDIR:
@@ -105,6 +109,31 @@ static void set_layout(const struct change *change, const Strake__CreateRequest 
 	}
 }
 
+/* All of a new inode but its names; the mode has been chosen. */
+static void fill_inode(struct change *change, const Strake__CreateRequest *request, const struct inode *dir,
+		       struct inode *inode)
+{
+	const Strake__Cred *cred = request->cred;
+
+	inode->ino = inode->gen = change->record->number;
+	inode->nlink = inode_is_dir(inode) ? 2 : 1;
+	inode->uid = cred->uid;
+	inode->gid = cred->gid;
+	inode->flags = dir->flags & (INODE_NODUMP | INODE_NOATIME);
+	inherit_group(inode, dir, cred);
+	inherit_acl(change, dir, inode);
+	inode->rdev = S_ISCHR(inode->mode) || S_ISBLK(inode->mode) ? request->rdev : 0;
+	inode->atime_ns = inode->mtime_ns = inode->btime_ns = change->now_ns;
+	inode->data_version = change->index;
+	inode->parent = inode_is_dir(inode) ? dir->ino : 0;
+	if (S_ISLNK(inode->mode)) {
+		inode->target = name_of(request->target);
+		inode->size = inode->target.size;
+	}
+	set_layout(change, request, dir, inode);
+	change->state->meta.inodes++;
+}
+
 /* CREATE of a name that is there. */
 static int open_existing(struct change *change, const Strake__CreateRequest *request, const struct inode *dir,
 			 const struct inode *inode)
@@ -162,24 +191,8 @@ int create_apply(struct change *change, const ProtobufCMessage *message)
 	if (inode_is_dir(&inode) && dir.nlink >= INODE_LINKS_MAX)
 		return -EMLINK;
 
-	inode.ino = inode.gen = change->record->number;
-	inode.nlink = inode_is_dir(&inode) ? 2 : 1;
-	inode.uid = cred->uid;
-	inode.gid = cred->gid;
-	inode.flags = dir.flags & (INODE_NODUMP | INODE_NOATIME);
-	inherit_group(&inode, &dir, cred);
-	inherit_acl(change, &dir, &inode);
-	inode.rdev = S_ISCHR(inode.mode) || S_ISBLK(inode.mode) ? request->rdev : 0;
-	inode.atime_ns = inode.mtime_ns = inode.btime_ns = change->now_ns;
-	inode.data_version = change->index;
-	inode.parent = inode_is_dir(&inode) ? dir.ino : 0;
-	if (S_ISLNK(inode.mode)) {
-		inode.target = name_of(request->target);
-		inode.size = inode.target.size;
-	}
-	set_layout(change, request, &dir, &inode);
+	fill_inode(change, request, &dir, &inode);
 	change_touch_names(change, &inode);
-	change->state->meta.inodes++;
 
 	dirent_put(change->state, dir.ino, name, inode.ino, inode.mode);
 	version_before = dir.version;
@@ -199,5 +212,38 @@ int create_apply(struct change *change, const ProtobufCMessage *message)
 		reply->has_created = 1;
 		reply->created = 1;
 	}
+	return 0;
+}
+
+int tmpfile_apply(struct change *change, const ProtobufCMessage *message)
+{
+	const Strake__CreateRequest *request = (const void *)message;
+	const Strake__Cred *cred = request->cred;
+	struct inode dir, inode = { 0 };
+	Strake__EntryReply *reply;
+	int err;
+
+	if (!access_is_id(cred->uid) || !access_is_id(cred->gid))
+		return -EINVAL;
+	err = names_dir(change->state, cred, request->parent, &dir);
+	if (err == 0)
+		err = access_check(change->view, cred, &dir, W_OK);
+	if (err == 0)
+		err = new_mode(change, request, &dir, &inode.mode);
+	if (err < 0)
+		return err;
+	if (change_is_fact(change, FACT_NO_SPACE))
+		return -ENOSPC;
+
+	fill_inode(change, request, &dir, &inode);
+	if (!request->exclusive)
+		inode.flags |= INODE_LINKABLE;
+	orphan_make(change, &inode);
+	change->outcome->opened_ino = inode.ino;
+
+	reply = answer_entry(change->answer);
+	reply->attr = answer_inode(change->answer, &inode, false);
+	reply->has_created = 1;
+	reply->created = 1;
 	return 0;
 }

@@ -120,6 +120,7 @@ static void take_inode(struct state *state, const struct inode *inode, struct fs
 	facts->entries = inode->entries;
 	facts->cut = inode->cut;
 	facts->size_unsure = (inode->flags & INODE_SIZE_UNSURE) != 0;
+	facts->linkable = (inode->flags & INODE_LINKABLE) != 0;
 	facts->never_given = is_never_given(state, inode->ino) || is_never_given(state, inode->gen);
 	facts->way_is_lost = inode_is_dir(inode) && way_is_lost(state->view, inode);
 	facts->layout.stripe_size = inode->layout.stripe_size;

@@ -200,6 +200,7 @@ static Strake__FsckInode *make_row(struct query *query, const struct fsck_inode 
 		return NULL;
 	row->has_xattrs_differ = row->xattrs_differ = facts->xattrs_differ;
 	row->has_holders = row->has_holders_unknown = facts->orphan;
+	row->has_linkable = row->linkable = facts->linkable;
 	row->holders = facts->holders;
 	row->holders_unknown = facts->holders_unknown;
 	return fill_pending(query->answer, facts, row) < 0 ? NULL : row;

@@ -21,6 +21,7 @@
 
 enum inode_flag {
 	INODE_SIZE_UNSURE = 1 << 0, /* a session that wrote it was lost: only the OSTs know */
+	INODE_LINKABLE = 1 << 1,    /* an orphan that has had no name yet (TMPFILE), and may get one */
 	INODE_ACL_ACCESS = 1 << 4,  /* it has an access ACL, besides its mode bits (xattr.h) */
 	INODE_ACL_DEFAULT = 1 << 5, /* a directory: it has a default ACL */
 	INODE_IMMUTABLE = 1 << 8,   /* these are chattr(1)'s: nothing may change */

@@ -1,8 +1,16 @@
 /* LINK: one more name for an inode. */
 #include "mds/apply.h"
 #include "mds/names.h"
+#include "mds/orphan.h"
 
 #include <errno.h>
+
+/* What has lost its last name gets no other. What has never had one gets it from who has it open. */
+static bool may_be_named(const struct change *change, const struct inode *inode)
+{
+	return inode->nlink > 0 || ((inode->flags & INODE_LINKABLE) &&
+				    orphan_is_held_by(change->view, inode->ino, change->record->session));
+}
 
 int link_apply(struct change *change, const ProtobufCMessage *message)
 {
@@ -30,7 +38,7 @@ int link_apply(struct change *change, const ProtobufCMessage *message)
 	err = inode_is_dir(&inode) ? -EPERM : access_unsealed(&inode);
 	if (err < 0)
 		return err;
-	if (inode.nlink == 0)
+	if (!may_be_named(change, &inode))
 		return -ENOENT;
 	if (inode.nlink >= INODE_LINKS_MAX)
 		return -EMLINK;
@@ -38,6 +46,8 @@ int link_apply(struct change *change, const ProtobufCMessage *message)
 		return -ENOSPC;
 
 	name_version_before = inode.name_version;
+	if (inode.nlink == 0)
+		orphan_adopt(change, &inode);
 	inode.nlink++;
 	change_touch_names(change, &inode);
 	dirent_put(change->state, dir.ino, name, inode.ino, inode.mode);

@@ -86,6 +86,15 @@ void orphan_make(struct change *change, struct inode *inode)
 	change->state->meta.orphans++;
 }
 
+void orphan_adopt(struct change *change, struct inode *inode)
+{
+	uint8_t key[8];
+
+	view_del(change->view, TABLE_ORPHAN, key_of(key, inode->ino));
+	change->state->meta.orphans--;
+	inode->flags &= ~(uint32_t)INODE_LINKABLE;
+}
+
 /* One session lets go of one orphan. */
 static void orphan_release(struct change *change, uint64_t ino, struct bytes sessions, uint64_t session)
 {

@@ -4,7 +4,8 @@
  *     orphan: ino (big-endian) -> the sessions that hold it (ascending)
  *
  * The record that takes an inode's last link names its holders; RECORD_RELEASE and the end of a session take them away;
- * with the last one the inode goes (destroy.h).
+ * with the last one the inode goes (destroy.h). A file that TMPFILE has made begins as an orphan of the asker; LINK may
+ * end that (INODE_LINKABLE).
  */
 #ifndef STRAKE_MDS_ORPHAN_H
 #define STRAKE_MDS_ORPHAN_H
@@ -16,6 +17,9 @@
  * holders. The inode is stored or erased; *inode is what it became, for the reply.
  */
 void orphan_make(struct change *change, struct inode *inode);
+
+/* It is about to get a name, and is no orphan any more. The caller stores the inode. */
+void orphan_adopt(struct change *change, struct inode *inode);
 
 /* A session holds no orphans any more. */
 void orphans_release_all(struct change *change, uint64_t session);

@@ -97,7 +97,12 @@ static uint64_t wait_for(const struct mdt *mdt, const struct request *request, u
 	return mdt->config.strict || (request->header.flags & FRAME_SYNC) ? index : wait_index;
 }
 
-/* The file that a CREATE has answered with is open, also when the answer has to be sent once more. */
+static bool op_opens(uint16_t op)
+{
+	return op == OP_CREATE || op == OP_TMPFILE;
+}
+
+/* The file that it has answered with is open, also when the answer has to be sent once more. */
 static void note_opened(struct mdt *mdt, const struct request *request, uint64_t ino)
 {
 	const Strake__CreateRequest *create = (const void *)request->body;
@@ -110,7 +115,7 @@ static void serve_resent(struct mdt *mdt, struct request *request, const struct 
 {
 	Strake__EntryReply *entry;
 
-	if (row->op == OP_CREATE && row->status == 0) {
+	if (op_opens(row->op) && row->status == 0) {
 		const Strake__CreateRequest *create = (const void *)request->body;
 
 		entry = strake__entry_reply__unpack(NULL, row->reply.size, row->reply.data);
@@ -178,7 +183,7 @@ static void serve_change(struct mdt *mdt, struct request *request, const struct 
 	}
 	if (submit_request(mdt, request, &index) < 0)
 		return;
-	if (header->opcode == OP_CREATE)
+	if (op_opens(header->opcode))
 		note_opened(mdt, request, outcome->opened_ino);
 	waiting_reply(mdt->waiting, request, outcome->err, index, outcome->reply, outcome->reply_size,
 		      wait_for(mdt, request, index, outcome->wait_index), checkpoint_delay_ms(mdt->checkpoint));

@@ -181,6 +181,7 @@ static bool take_inode(const Strake__FsckInode *row, struct fsck_inode *inode)
 	inode->way_is_lost = row->way_is_lost;
 	inode->xattrs_differ = row->xattrs_differ;
 	inode->orphan = row->has_holders;
+	inode->linkable = row->linkable;
 	inode->holders = row->holders;
 	inode->holders_unknown = row->holders_unknown;
 	if (inode->exists && !take_layout(row->layout, &inode->layout))

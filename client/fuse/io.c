@@ -58,13 +58,26 @@ void fuse_open(struct fuse_request *request)
 		fs_release(file);
 }
 
-void fuse_create(struct fuse_request *request)
+/* A new file and its handle. */
+static void answer_created(struct fuse_request *request, uint32_t flags, const struct attr *attr, struct file *file,
+			   bool keep_cache)
 {
-	const struct fuse_create_in *in = fuse_args(request, sizeof(*in));
 	struct {
 		struct fuse_entry_out entry;
 		struct fuse_open_out open;
 	} out;
+
+	fuse_fill_entry(request->server, attr, &out.entry);
+	fill_open(file, flags, keep_cache, &out.open);
+	if (fuse_answer(request, &out, sizeof(out)) < 0) {
+		fs_release(file);
+		fs_forget(request_fs(request), attr->ino, 1);
+	}
+}
+
+void fuse_create(struct fuse_request *request)
+{
+	const struct fuse_create_in *in = fuse_args(request, sizeof(*in));
 	struct attr attr;
 	struct file *file;
 	const char *name;
@@ -79,16 +92,30 @@ void fuse_create(struct fuse_request *request)
 		(in->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0; /* of a file that has come meanwhile */
 	err = fs_create(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid), name, len,
 			(mode_t)in->mode, (int)in->flags, &attr, &file, &keep_cache);
-	if (err < 0) {
+	if (err < 0)
 		fuse_answer_error(request, err);
+	else
+		answer_created(request, in->flags, &attr, file, keep_cache);
+}
+
+/* The name that comes with it is nobody's. */
+void fuse_tmpfile(struct fuse_request *request)
+{
+	const struct fuse_create_in *in = fuse_args(request, sizeof(*in));
+	struct attr attr;
+	struct file *file;
+	bool keep_cache;
+	int err;
+
+	if (in == NULL)
 		return;
-	}
-	fuse_fill_entry(request->server, &attr, &out.entry);
-	fill_open(file, in->flags, keep_cache, &out.open);
-	if (fuse_answer(request, &out, sizeof(out)) < 0) {
-		fs_release(file);
-		fs_forget(request_fs(request), attr.ino, 1);
-	}
+	request->ctx.umask = (mode_t)in->umask;
+	err = fs_tmpfile(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid),
+			 (mode_t)in->mode, (int)in->flags, &attr, &file, &keep_cache);
+	if (err < 0)
+		fuse_answer_error(request, err);
+	else
+		answer_created(request, in->flags, &attr, file, keep_cache);
 }
 
 void fuse_read(struct fuse_request *request)

@@ -327,6 +327,7 @@ fuse_handler fuse_handler_of(uint32_t opcode)
 		[FUSE_RENAME2] = fuse_rename2,
 		[FUSE_LSEEK] = fuse_lseek,
 		[FUSE_SYNCFS] = fuse_syncfs,
+		[FUSE_TMPFILE] = fuse_tmpfile,
 		[FUSE_STATX] = fuse_statx,
 	};
 

@@ -67,6 +67,7 @@ fuse_handler fuse_handler_of(uint32_t opcode); /* NULL: ENOSYS */
 /* io.c */
 void fuse_open(struct fuse_request *request);
 void fuse_create(struct fuse_request *request);
+void fuse_tmpfile(struct fuse_request *request);
 void fuse_read(struct fuse_request *request);
 void fuse_write(struct fuse_request *request);
 void fuse_flush(struct fuse_request *request);

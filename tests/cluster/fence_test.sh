@@ -17,12 +17,25 @@ daemon=$(daemon_of "$T/n")
 head -c 3000000 /dev/urandom >"$T/dies/doomed"
 sync "$T/dies/doomed"
 doomed=$(printf %016x "$(stat -c %i "$T/dies/doomed")")
-objects() { find "$T"/c/ost?/objects -name "$doomed.*"; }
-[ -n "$(objects)" ] || fail "no objects of inode $doomed"
+# Of it and of one that never had a name.
+mkfifo "$T/nameless"
+python3 -c '
+import os, signal, sys
+fd = os.open(sys.argv[1], os.O_TMPFILE | os.O_RDWR)
+os.write(fd, b"n" * 3000000)
+os.fsync(fd)
+print("%016x" % os.fstat(fd).st_ino, flush=True)
+signal.pause()' "$T/dies" >"$T/nameless" &
+PIDS="$PIDS $!"
+nameless=$!
+read -r tmpfile <"$T/nameless" || fail "no file without a name"
+objects() { find "$T"/c/ost?/objects -name "$doomed.*" -o -name "$tmpfile.*"; }
+expect "objects" "$doomed $tmpfile" "$(objects | sed 's|.*/||; s/[.].*//' | sort -u | xargs)"
 exec 4<"$T/dies/doomed"
 rm "$T/dies/doomed"
 kill -9 "$(daemon_of "$T/dies")" || fail "no daemon to kill"
 exec 4<&-
+kill "$nameless"
 umount -l "$T/dies"
 
 # A process that has the file open there: says "dirty" when it has stopped its mount, ends when its fsync is answered.

@@ -257,6 +257,14 @@ class Work:
             os.write(fd, data(self.n))
             os.fsync(fd)
             expect("the bytes of an open file", data(self.n), direct(fd, UNIT))
+    def TMPFILE(self):
+        with opened(self.dir, os.O_RDWR | os.O_TMPFILE) as fd:
+            expect("the names", [], self.names())
+            os.write(fd, data(self.n))
+            os.fsync(fd)
+            expect("the bytes of a file without a name", data(self.n), direct(fd, UNIT))
+            os.link(f"/proc/self/fd/{fd}", self.path("new"), src_dir_fd=fd)
+        with opened(self.path("new")) as fd: expect("the bytes", data(self.n), os.read(fd, 2 * UNIT))
     def MKDIR(self):
         os.mkdir(self.path("new"))
         fails(errno.EEXIST, os.mkdir, self.path("new"))

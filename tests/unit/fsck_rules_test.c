@@ -101,6 +101,20 @@ START_TEST(an_inode_alone)
 	expect_one(FSCK_ORPHAN);
 
 	inode = file();
+	inode.linkable = true;
+	fsck_check_inode(&inode, &report);
+	expect_one(FSCK_ORPHAN); /* it has a name */
+	inode.nlink = 0;
+	inode.orphan = true;
+	inode.holders = 1;
+	fsck_check_inode(&inode, &report);
+	expect_none();
+	inode.mode = S_IFIFO | 0644;
+	inode.layout.ost_count = 0;
+	fsck_check_inode(&inode, &report);
+	expect_one(FSCK_ORPHAN);
+
+	inode = file();
 	inode.xattrs_differ = true;
 	fsck_check_inode(&inode, &report);
 	expect_one(FSCK_XATTRS);

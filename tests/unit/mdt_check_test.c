@@ -89,6 +89,13 @@ static void orphan_of_nothing(struct scene *s)
 {
 	damage_orphan(s->state, 4711, s->driver->session);
 }
+static void linkable_with_links(struct scene *s)
+{
+	struct inode inode = damage_load(s->state, s->file);
+
+	inode.flags |= INODE_LINKABLE;
+	damage_store(s->state, &inode);
+}
 static void no_orphan(struct scene *s)
 {
 	uint8_t key[8];
@@ -153,6 +160,7 @@ static const struct {
 	{ orphan_with_links, "has 1 links and is an orphan" },
 	{ orphan_of_nobody, "is held by no session that exists" },
 	{ orphan_of_nothing, "orphan 4711 does not exist" },
+	{ linkable_with_links, "is to get its first name" },
 	{ no_orphan, "has 0 links and is no orphan" },
 	{ more_xattrs, "has other xattrs than it counts" },
 	{ acl_of_flags, "has other xattrs than it counts" },

@@ -26,6 +26,7 @@ struct node {
 	bool pending;         /* a cut is not acknowledged */
 	unsigned int holders; /* bits: sessions that have it open */
 	bool xattr;
+	bool linkable; /* made without a name, and may get one */
 };
 
 struct model {
@@ -144,6 +145,52 @@ static void make_one(struct model *model)
 		model->nodes[node].size = strlen("target");
 	if (types[kind] == S_IFDIR)
 		model->nodes[parent].nlink++;
+}
+
+static void make_nameless(struct model *model)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+	bool exclusive = dice(model, 4) == 0;
+	int node;
+
+	if (count_nodes(model) >= NODES - 1)
+		return;
+	request.cred = &model->driver->cred;
+	request.parent = model->nodes[any(model, true)].ino;
+	request.name = driver_name("");
+	request.mode = S_IFREG | 0600;
+	request.has_exclusive = request.exclusive = exclusive;
+	request.has_open_modes = 1;
+	request.open_modes = OPEN_READ;
+	ck_assert_int_eq(driver_change(model->driver, OP_TMPFILE, &request.base), 0);
+	node = node_new(model, driver_entry(model->driver)->attr->ino, S_IFREG);
+	model->nodes[node].nlink = 0;
+	model->nodes[node].linkable = !exclusive;
+	model->nodes[node].holders = 1u << (model->driver->session == model->sessions[1]);
+}
+
+/* What has no name gets one only if it has never had one, and only from who has it open. */
+static void link_nameless(struct model *model)
+{
+	int node = (int)dice(model, NODES), parent = any(model, true), name = (int)dice(model, NAMES), err;
+	struct node *at = &model->nodes[node];
+	unsigned int who = model->driver->session == model->sessions[1];
+
+	while (node < NODES && (at->ino == 0 || at->nlink > 0 || at->type != S_IFREG))
+		at = &model->nodes[++node];
+	if (node == NODES)
+		return;
+	err = driver_link(model->driver, at->ino, model->nodes[parent].ino, name_texts[name]);
+	if (model->nodes[parent].entry[name] >= 0) {
+		ck_assert_int_eq(err, -EEXIST);
+	} else if (!at->linkable || !(at->holders & (1u << who))) {
+		ck_assert_int_eq(err, -ENOENT);
+	} else {
+		ck_assert_int_eq(err, 0);
+		model->nodes[parent].entry[name] = node;
+		at->nlink = 1;
+		at->linkable = false;
+	}
 }
 
 static void link_one(struct model *model)
@@ -382,8 +429,12 @@ static void operate(struct model *model)
 	unsigned int what = dice(model, 100);
 
 	model->driver->session = model->sessions[dice(model, 2)];
-	if (what < 30)
+	if (what < 27)
 		make_one(model);
+	else if (what < 30)
+		make_nameless(model);
+	else if (what < 33)
+		link_nameless(model);
 	else if (what < 38)
 		link_one(model);
 	else if (what < 56)
