@@ -81,26 +81,16 @@ static int entry_ask(struct fs *fs, struct fs_ctx *ctx, struct call *call, struc
 	return err;
 }
 
-int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, struct attr *ret_attr)
+/* ... of an inode that was there: what is being written here is better known here. */
+static int entry_ask_existing(struct fs *fs, struct fs_ctx *ctx, struct call *call, struct attr *ret_attr)
 {
-	Strake__Cred cred = rpc_cred(ctx);
-	Strake__LookupRequest request = STRAKE__LOOKUP_REQUEST__INIT;
-	struct call call = { .opcode = OP_LOOKUP, .request = &request.base };
 	struct inode *inode;
 	struct attr attr;
 	bool unreported;
-	int err;
+	int err = entry_ask(fs, ctx, call, &attr);
 
-	request.cred = &cred;
-	request.parent = parent;
-	request.name = rpc_bytes(name, len);
-	err = entry_ask(fs, ctx, &call, &attr);
-	if (err == -ENOENT)
-		shown_no_name(fs, ctx);
 	if (err < 0)
 		return err;
-
-	/* What is being written here is better known here. */
 	inode = inode_find(fs->inodes, attr.ino);
 	pthread_mutex_lock(&inode->lock);
 	unreported = data_unreported(inode);
@@ -112,6 +102,22 @@ int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 		fs_forget(fs, attr.ino, 1);
 	else
 		*ret_attr = attr;
+	return err;
+}
+
+int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, struct attr *ret_attr)
+{
+	Strake__Cred cred = rpc_cred(ctx);
+	Strake__LookupRequest request = STRAKE__LOOKUP_REQUEST__INIT;
+	struct call call = { .opcode = OP_LOOKUP, .request = &request.base };
+	int err;
+
+	request.cred = &cred;
+	request.parent = parent;
+	request.name = rpc_bytes(name, len);
+	err = entry_ask_existing(fs, ctx, &call, ret_attr);
+	if (err == -ENOENT)
+		shown_no_name(fs, ctx);
 	return err;
 }
 
@@ -172,7 +178,7 @@ int fs_link(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t parent, co
 	request.ino = ino;
 	request.parent = parent;
 	request.name = rpc_bytes(name, len);
-	return entry_ask(fs, ctx, &call, ret_attr);
+	return entry_ask_existing(fs, ctx, &call, ret_attr);
 }
 
 static int remove_name(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, uint64_t parent, const char *name,

@@ -48,6 +48,14 @@ for empty in True, False:
     fd = make("dir", os.O_RDWR | os.O_EXCL)
     assert os.write(fd, b"x") == 1 and linkat(fd, name, empty) == errno.ENOENT
     os.close(fd)
+# A link tells nobody an old size, of what has been written and not been told yet.
+for fd in make("dir"), os.open("dir/plain", os.O_CREAT | os.O_RDWR):
+    os.write(fd, b"written")
+    os.link(f"/proc/self/fd/{fd}", "dir/other", src_dir_fd=fd)
+    assert os.pread(fd, 100, 0) == b"written" and os.stat("dir/other").st_size == 7
+    os.close(fd)
+    os.unlink("dir/other")
+os.unlink("dir/plain")
 fd = make("group")
 assert os.fstat(fd).st_gid == 77
 os.close(fd)
