@@ -1,5 +1,6 @@
 #include "client/shown.h"
 
+#include "client/data/data.h"
 #include "client/file.h"
 #include "client/fs_state.h"
 
@@ -20,7 +21,8 @@ uint64_t fs_attr_shown(struct fs *fs, const struct attr *attr)
 	if (inode == NULL)
 		return 0;
 	pthread_mutex_lock(&inode->lock);
-	if (inode->attr.version == attr->version && inode->attr_expires_ns > now)
+	/* What is written here and not reported yet will change the times. */
+	if (inode->attr.version == attr->version && inode->attr_expires_ns > now && !data_unreported(inode))
 		valid_ns = inode->attr_expires_ns - now;
 	shown = &inode->shown;
 	if (shown->until_ns <= now)
