@@ -5,9 +5,12 @@
 #include "client/fs_state.h"
 #include "client/rpc.h"
 #include "client/shown.h"
+#include "client/tell.h"
 
 #include <errno.h>
 #include <string.h>
+
+#define LOOKUP_TRIES 100 /* to find a file that is not gone by the time it can be held */
 
 void names_take_known(struct fs *fs, const Strake__Attr *wire, uint64_t asked_ns)
 {
@@ -105,7 +108,8 @@ static int entry_ask_existing(struct fs *fs, struct fs_ctx *ctx, struct call *ca
 	return err;
 }
 
-int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, struct attr *ret_attr)
+static int lookup_once(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len,
+		       struct attr *ret_attr)
 {
 	Strake__Cred cred = rpc_cred(ctx);
 	Strake__LookupRequest request = STRAKE__LOOKUP_REQUEST__INIT;
@@ -118,6 +122,39 @@ int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 	err = entry_ask_existing(fs, ctx, &call, ret_attr);
 	if (err == -ENOENT)
 		shown_no_name(fs, ctx);
+	return err;
+}
+
+/*
+ * An open that was sent back looks its name up again, and comes once more; after a second ESTALE it fails, which no program
+ * expects. Where a name goes from file to file all the time each of them might be gone before the open comes. So for these
+ * who look up again the file is held until then.
+ */
+static int hold_for_open(struct fs *fs, struct fs_ctx *ctx, const struct attr *attr)
+{
+	struct inode *inode;
+	int err;
+
+	if (!S_ISREG(attr->mode) || !shown_was_sent_back(fs, ctx))
+		return 0;
+	inode = inode_find(fs->inodes, attr->ino);
+	err = tell_hold(inode, ctx);
+	inode_put(inode);
+	return err == -ESTALE ? err : 0;
+}
+
+int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, struct attr *ret_attr)
+{
+	int err = -ESTALE;
+
+	for (unsigned int tries = 0; err == -ESTALE && tries < LOOKUP_TRIES; tries++) {
+		err = lookup_once(fs, ctx, parent, name, len, ret_attr);
+		if (err < 0)
+			break;
+		err = hold_for_open(fs, ctx, ret_attr);
+		if (err < 0)
+			fs_forget(fs, ret_attr->ino, 1);
+	}
 	return err;
 }
 

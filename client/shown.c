@@ -4,6 +4,8 @@
 #include "client/file.h"
 #include "client/fs_state.h"
 
+#define SENT_BACK_MS 2000 /* within which he comes again */
+
 /* It counts the timeout from when it reads the answer, which is later than now: twice the time is enough. */
 static uint64_t believed_until(const struct fs *fs)
 {
@@ -107,15 +109,22 @@ void shown_no_name(struct fs *fs, const struct fs_ctx *ctx)
 		atomic_store(slot, 0);
 }
 
-/* Was he sent back a moment ago? Only once. */
-static bool take_sent_back(struct fs *fs, const struct fs_ctx *ctx)
+bool shown_was_sent_back(struct fs *fs, const struct fs_ctx *ctx)
 {
 	uint64_t mark = atomic_load_explicit(sent_back_slot(fs, ctx), memory_order_relaxed);
 
 	if (mark == 0 || mark >> 32 != (uint32_t)ctx->pid)
 		return false;
-	atomic_store(sent_back_slot(fs, ctx), 0);
-	return (uint32_t)sent_back_mark(ctx, clock_ns()) - (uint32_t)mark <= 2 * fs->config.attr_timeout_ms;
+	return (uint32_t)sent_back_mark(ctx, clock_ns()) - (uint32_t)mark <= SENT_BACK_MS;
+}
+
+/* The same, for his open: only once. */
+static bool take_sent_back(struct fs *fs, const struct fs_ctx *ctx)
+{
+	bool was = shown_was_sent_back(fs, ctx);
+
+	shown_no_name(fs, ctx);
+	return was;
 }
 
 bool shown_name_is_old(struct inode *inode, const struct fs_ctx *ctx, const struct attr *attr)

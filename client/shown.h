@@ -20,6 +20,8 @@ bool shown_name_is_old(struct inode *inode, const struct fs_ctx *ctx, const stru
 
 /* An open by ctx is sent back: his next one is not. */
 void shown_sent_back(struct fs *fs, const struct fs_ctx *ctx);
+/* Was he, a moment ago, and has not opened anything since? Then he looks up the names again. */
+bool shown_was_sent_back(struct fs *fs, const struct fs_ctx *ctx);
 /* He has learned that there is no such name: no open follows. */
 void shown_no_name(struct fs *fs, const struct fs_ctx *ctx);
 

@@ -123,6 +123,38 @@ int tell_open(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, bool 
 	return tell(inode, ctx, modes, append, again, ret_attr);
 }
 
+static void hold_end(struct inode *inode)
+{
+	pthread_mutex_lock(&inode->lock);
+	inode->open_read--;
+	pthread_mutex_unlock(&inode->lock);
+	tell_close(inode);
+	inode_put(inode);
+}
+
+static void hold_run_out(struct worker *worker, void *arg)
+{
+	struct fs_ctx ctx = { .trusted = true };
+
+	ctx_wait_ms(worker, &ctx, TELL_HOLD_MS);
+	hold_end(arg);
+}
+
+int tell_hold(struct inode *inode, struct fs_ctx *ctx)
+{
+	struct attr attr;
+	int err;
+
+	pthread_mutex_lock(&inode->lock);
+	inode->open_read++;
+	pthread_mutex_unlock(&inode->lock);
+	inode_ref(inode);
+	err = tell_open(inode, ctx, OPEN_READ, false, &attr);
+	if (err < 0 || worker_spawn(fs_worker(inode->fs), hold_run_out, inode) < 0)
+		hold_end(inode);
+	return err;
+}
+
 uint64_t tell_mark(struct fs *fs)
 {
 	return fs_session_reclaims(fs->session);

@@ -15,6 +15,7 @@
 
 #define TELL_CLOSE_MS    50 /* a CLOSE waits at most that long for others */
 #define TELL_CLOSE_BATCH 64 /* and for that many */
+#define TELL_HOLD_MS     50
 
 struct tell_queue *tell_queue_new(struct worker *worker);     /* NULL: no memory */
 struct tell_queue *tell_queue_free(struct tell_queue *queue); /* what waits in it is not sent: the session ends */
@@ -26,7 +27,13 @@ struct tell_queue *tell_queue_free(struct tell_queue *queue); /* what waits in i
 int tell_open(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, bool append, struct attr *ret_attr);
 
 /*
- * The same after a CREATE, which has told it already, unless a CLOSE or RECLAIM may have crossed it: then it is told
+ * For who is about to open it by a name that others may take from it before he comes: as if it were open here for reading,
+ * so that it lives, for TELL_HOLD_MS. -ESTALE: it is gone already; other errors say nothing about that.
+ */
+int tell_hold(struct inode *inode, struct fs_ctx *ctx);
+
+/*
+ * tell_open() after a CREATE, which has told it already, unless a CLOSE or RECLAIM may have crossed it: then it is told
  * again, and *attr is what that brings. mark: tell_mark() from before the CREATE was sent.
  */
 uint64_t tell_mark(struct fs *fs);

@@ -76,6 +76,30 @@ for i in range(rounds):
     os.close(held)
 PY
 
+# A name that goes from file to file all the time, by both mounts: an open finds one of them, whole, and never fails.
+python3 - "$T/m" "$T/m2" "$((6 * ${SCALE:-100}))" <<'PY' || fail "replaced all the time"
+import multiprocessing, os, sys
+mounts, rounds = sys.argv[1:3], int(sys.argv[3])
+def replace(me, done):
+    i = 0
+    while not done.is_set():
+        mount, i = mounts[me % 2], i + 1
+        with open(f"{mount}/r.{me}", "w") as f: f.write("x" * 100)
+        os.rename(f"{mount}/r.{me}", f"{mount}/r")
+def look(mount):
+    for i in range(rounds):
+        with open(f"{mount}/r") as f: assert f.read() == "x" * 100, i
+with open(f"{mounts[0]}/r", "w") as f: f.write("x" * 100)
+done = multiprocessing.Event()
+replacers = [multiprocessing.Process(target=replace, args=(me, done)) for me in range(4)]
+lookers = [multiprocessing.Process(target=look, args=(m,)) for m in mounts]
+for p in replacers + lookers: p.start()
+for p in lookers: p.join()
+done.set()
+for p in replacers: p.join()
+assert [p.exitcode for p in replacers + lookers] == [0] * 6
+PY
+
 
 # Written here, and kept until it is on stable storage; overwritten there, and synced. An OST that comes back may have lost
 # what was written here, but that is not sent again over what is newer.
