@@ -35,6 +35,9 @@
 #define DESCRIPTOR_GlimpseRequest      &strake__glimpse_request__descriptor
 #define DESCRIPTOR_LayoutRequest       &strake__layout_request__descriptor
 #define DESCRIPTOR_LinkRequest         &strake__link_request__descriptor
+#define DESCRIPTOR_LockRequest         &strake__lock_request__descriptor
+#define DESCRIPTOR_LockReply           &strake__lock_reply__descriptor
+#define DESCRIPTOR_LockPush            &strake__lock_push__descriptor
 #define DESCRIPTOR_ListxattrReply      &strake__listxattr_reply__descriptor
 #define DESCRIPTOR_ListxattrRequest    &strake__listxattr_request__descriptor
 #define DESCRIPTOR_LookupRequest       &strake__lookup_request__descriptor

@@ -1,5 +1,6 @@
 #include "mds/admit.h"
 
+#include "mds/locks.h"
 #include "mds/names.h"
 #include "mds/xattr.h"
 
@@ -438,6 +439,12 @@ FORM(close_form)
 	return request->n_ino == request->n_modes ? 0 : -EINVAL;
 }
 
+static bool lock_is_sound(const Strake__Lock *lock)
+{
+	return lock->kind >= LOCK_POSIX && lock->kind <= LOCK_APPEND && lock->type <= LOCK_EXCLUSIVE &&
+	       lock->start <= lock->end;
+}
+
 FORM(reclaim_form)
 {
 	const Strake__ReclaimRequest *request = (const void *)message;
@@ -448,6 +455,10 @@ FORM(reclaim_form)
 		if (request->modes[i] == 0 || (request->modes[i] & ~(OPEN_READ | OPEN_WRITE)))
 			return -EINVAL;
 	}
+	for (size_t i = 0; i < request->n_lock; i++) {
+		if (!lock_is_sound(request->lock[i]->lock) || request->lock[i]->lock->type == LOCK_FREE)
+			return -EINVAL;
+	}
 	return 0;
 }
 
@@ -456,6 +467,17 @@ FORM(access_form)
 	const Strake__AccessRequest *request = (const void *)message;
 
 	return request->mask & ~(uint32_t)(R_OK | W_OK | X_OK) ? -EINVAL : 0;
+}
+
+FORM(lock_form)
+{
+	const Strake__LockRequest *request = (const void *)message;
+
+	if (!lock_is_sound(request->lock) || request->drop > LOCK_DROP_HANDLE)
+		return -EINVAL;
+	if (request->drop && request->lock->type != LOCK_FREE)
+		return -EINVAL;
+	return request->wait && request->waiter == 0 ? -EINVAL : 0;
 }
 
 /* What is to check and to note; what is not in the table has neither. */
@@ -469,6 +491,8 @@ static const struct admit_row {
 	{ OP_GETXATTR, getxattr_form, NULL },
 	{ OP_OPEN, open_form, NULL },
 	{ OP_CLOSE, close_form, NULL },
+	{ OP_LOCK, lock_form, NULL },
+	{ OP_LOCK_TEST, lock_form, NULL },
 	{ OP_RECLAIM, reclaim_form, NULL },
 	{ OP_SESSION_OPEN, session_open_form, session_open_facts },
 	{ OP_CREATE, create_form, create_facts },

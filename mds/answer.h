@@ -34,6 +34,7 @@ struct answer {
 		Strake__GetxattrReply getxattr;
 		Strake__ListxattrReply listxattr;
 		Strake__StatfsReply statfs;
+		Strake__LockReply lock;
 		Strake__SessionOpenReply session_open;
 		Strake__SessionRenewReply session_renew;
 		Strake__FsckEntriesReply fsck_entries;

@@ -28,8 +28,10 @@ struct leases *leases_free(struct leases *leases)
 {
 	if (!leases)
 		return NULL;
-	for (size_t i = 0; i < leases->count; i++)
+	for (size_t i = 0; i < leases->count; i++) {
+		free(leases->list[i]->seqs);
 		free(leases->list[i]);
+	}
 	free(leases);
 	return NULL;
 }
@@ -53,6 +55,7 @@ struct lease *leases_add(struct leases *leases, uint64_t session, const struct u
 		.slots = slots,
 		.reclaimed = reclaimed,
 		.heard_ns = now_ns,
+		.since_ns = now_ns,
 		.hash_next = *bucket,
 		.place = leases->count,
 	};
@@ -77,6 +80,7 @@ void leases_remove(struct leases *leases, uint64_t session)
 	leases->list[lease->place]->place = lease->place;
 	if (!lease->reclaimed)
 		leases->unreclaimed--;
+	free(lease->seqs);
 	free(lease);
 }
 
@@ -127,17 +131,38 @@ bool leases_others_unreclaimed(const struct leases *leases, uint64_t session)
 	return false;
 }
 
+bool lease_slot_is_new(const struct lease *lease, uint32_t slot, uint32_t seq)
+{
+	assert(slot < lease->slots);
+	return !lease->seqs || lease->seqs[slot] == 0 || (int32_t)(seq - lease->seqs[slot]) >= 0;
+}
+
+void lease_slot_note(struct lease *lease, uint32_t slot, uint32_t seq)
+{
+	assert(slot < lease->slots);
+	if (!lease->seqs)
+		lease->seqs = calloc(lease->slots, sizeof(*lease->seqs));
+	if (!lease->seqs)
+		logger_die("out of memory for a session's slots");
+	lease->seqs[slot] = seq;
+}
+
 uint64_t leases_expired(const struct leases *leases, uint64_t now_ns)
 {
 	for (size_t i = 0; i < leases->count; i++) {
-		if (now_ns > leases->list[i]->heard_ns + SESSION_LEASE_MS * NSEC_PER_MSEC)
-			return leases->list[i]->session;
+		const struct lease *lease = leases->list[i];
+
+		if (now_ns > lease->heard_ns + SESSION_LEASE_MS * NSEC_PER_MSEC ||
+		    (!lease->reclaimed && now_ns > lease->since_ns + LEASES_RECLAIM_MS * NSEC_PER_MSEC))
+			return lease->session;
 	}
 	return 0;
 }
 
 void leases_excuse(struct leases *leases, uint64_t silence_ns)
 {
-	for (size_t i = 0; i < leases->count; i++)
+	for (size_t i = 0; i < leases->count; i++) {
 		leases->list[i]->heard_ns += silence_ns;
+		leases->list[i]->since_ns += silence_ns;
+	}
 }

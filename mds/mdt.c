@@ -168,6 +168,53 @@ void mdt_evict(struct mdt *mdt, uint64_t session)
 	mdt_submit_own(mdt, RECORD_EVICT, session, &evict.base);
 	opens_drop_session(mdt->opens, session);
 	leases_remove(mdt->leases, session);
+	mdt_end_locks(mdt, session);
+}
+
+/* --- locks of sessions that have ended ---------------------------------------------------------------------------- */
+
+static bool is_fenced(const struct mdt *mdt, const struct mdt_fence *fence)
+{
+	bool map_known = mdt->map_known || !mdt->mgs;
+
+	return (map_known && ost_links_have_sessions(mdt->links, fence->index)) ||
+	       loop_now_ns(mdt->loop) > fence->since_ns + MDT_FENCE_MS * NSEC_PER_MSEC;
+}
+
+bool mdt_grants_locks(struct mdt *mdt, uint64_t session)
+{
+	if (!mdt->start_is_over)
+		mdt->start_is_over = is_fenced(mdt, &mdt->start);
+	return mdt->start_is_over && !leases_others_unreclaimed(mdt->leases, session);
+}
+
+void mdt_end_locks(struct mdt *mdt, uint64_t session)
+{
+	struct mdt_fence *fences;
+
+	if (!locks_has_session(mdt->locks, session))
+		return;
+	fences = reallocarray(mdt->fences, mdt->fence_count + 1, sizeof(*fences));
+	if (!fences)
+		logger_die("out of memory for the locks of a session");
+	mdt->fences = fences;
+	fences[mdt->fence_count++] =
+		(struct mdt_fence){ session, mdt->state.meta.session_index, loop_now_ns(mdt->loop) };
+	mdt_look_at_fences(mdt);
+}
+
+void mdt_look_at_fences(struct mdt *mdt)
+{
+	size_t i = 0;
+
+	while (i < mdt->fence_count) {
+		if (!is_fenced(mdt, &mdt->fences[i])) {
+			i++;
+			continue;
+		}
+		locks_drop_session(mdt->locks, mdt->fences[i].session);
+		mdt->fences[i] = mdt->fences[--mdt->fence_count];
+	}
 }
 
 /* --- acknowledgements --------------------------------------------------------------------------------------------- */
@@ -278,9 +325,15 @@ static void tick(struct loop_timer *timer)
 	if (now_ns > mdt->tick_at_ns + MDT_TICK_MS * NSEC_PER_MSEC)
 		leases_excuse(mdt->leases, now_ns - mdt->tick_at_ns);
 	while ((session = leases_expired(mdt->leases, now_ns)) != 0) {
-		log_warning("session %" PRIx64 ": not heard of for %d s: evicted", session, SESSION_LEASE_MS / 1000);
+		if (leases_find(mdt->leases, session)->reclaimed)
+			log_warning("session %" PRIx64 ": not heard of for %d s: evicted", session,
+				    SESSION_LEASE_MS / 1000);
+		else
+			log_warning("session %" PRIx64 ": has not told what it has open since the start: evicted",
+				    session);
 		mdt_evict(mdt, session);
 	}
+	mdt_look_at_fences(mdt);
 	look_at_disk(mdt);
 	view_limit_mapped(mdt->state.view);
 	checkpoint_consider(mdt->checkpoint);
@@ -296,6 +349,7 @@ static void map_changed(void *owner, const Strake__ClusterMap *map)
 
 	layout_chooser_set(&mdt->chooser, map);
 	ost_links_set_map(mdt->links, map);
+	mdt->map_known = true;
 }
 
 static void tell_capacity(void *owner, struct mgs_capacity *ret_capacity)
@@ -407,6 +461,7 @@ static int listen_all(struct mdt *mdt, char *error, size_t error_size)
 				      .key = config->key,
 				      .owner = mdt,
 				      .handle = mdt_serve,
+				      .closed = mdt_lock_route_gone,
 			      },
 			      &mdt->service);
 
@@ -438,6 +493,8 @@ static int open_rest(struct mdt *mdt, char *error, size_t error_size)
 	load_leases(mdt);
 	look_at_disk(mdt);
 	mdt->links = ost_links_new(mdt);
+	mdt->start.index = mdt->state.meta.session_index;
+	mdt->start.since_ns = clock_ns();
 
 	loop_hook_add(mdt->loop, LOOP_STAGE_STORE, &mdt->store_hook);
 	mdt->tick_at_ns = clock_ns() + MDT_TICK_MS * NSEC_PER_MSEC;
@@ -478,6 +535,8 @@ int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **re
 	mdt->instance = clock_real_ns();
 	mdt->opens = opens_new();
 	mdt->leases = leases_new();
+	mdt->locks = locks_new(&(struct lock_events){
+		.owner = mdt, .granted = mdt_lock_events.granted, .recall = mdt_lock_events.recall });
 	mdt->payload = malloc(MDT_LOG_RECORD_MAX);
 	mdt->admission = (struct admission){
 		.state = &mdt->state,
@@ -530,6 +589,8 @@ struct mdt *mdt_close(struct mdt *mdt)
 	checkpoint_free(mdt->checkpoint);
 	mdt_log_close(mdt->log);
 	view_close(mdt->state.view);
+	locks_free(mdt->locks);
+	free(mdt->fences);
 	leases_free(mdt->leases);
 	opens_free(mdt->opens);
 	free(mdt->payload);

@@ -20,9 +20,11 @@
 #include "mds/admit.h"
 #include "mds/apply.h"
 #include "mds/checkpoint.h"
+#include "mds/locks.h"
 #include "mds/mdt_log.h"
 #include "mds/waiting.h"
 
+#define MDT_FENCE_MS    35000 /* an OST's lease, and what may be on its way to renew it */
 #define MDT_TICK_MS     1000  /* leases and the disk are looked at so often */
 #define MDT_ACKS_MAX    4096  /* in one record */
 #define MDT_IDS_PER_LOG 65536 /* inodes in one record of the MDT's own */
@@ -53,6 +55,16 @@ struct mdt_acks {
 	uint32_t cut_ost[MDT_ACKS_MAX];
 };
 
+/*
+ * A session that has ended with locks. They are kept until no OST takes a WRITE of it any more: what it has still on its
+ * way must not arrive after those of who gets them next.
+ */
+struct mdt_fence {
+	uint64_t session;
+	uint64_t index; /* of the session table without it */
+	uint64_t since_ns;
+};
+
 struct mdt {
 	struct mdt_config config;
 	struct loop *loop;
@@ -69,6 +81,16 @@ struct mdt {
 	struct layout_chooser chooser;
 	struct admission admission; /* the above, for admit() */
 	struct waiting *waiting;
+	struct locks *locks;
+	struct mdt_fence *fences;
+	size_t fence_count;
+	/*
+	 * No lock is granted before the sessions of before the start have told what they hold, nor before those that ended
+	 * just before it are fenced: nobody knows which of them held locks.
+	 */
+	struct mdt_fence start;
+	bool start_is_over;
+	bool map_known;
 	struct mdt_acks acks;
 	struct request **parked; /* wait for numbers, in order of arrival */
 	size_t parked_count, parked_max;
@@ -107,6 +129,13 @@ uint64_t mdt_submit(struct mdt *mdt, const struct record *record, const Protobuf
 /* The same for one of the MDT's own. */
 uint64_t mdt_submit_own(struct mdt *mdt, enum record_op op, uint64_t session, const ProtobufCMessage *message);
 
+/* May a lock be granted to that session? Not yet, after a start. */
+bool mdt_grants_locks(struct mdt *mdt, uint64_t session);
+/* The session has ended, and its record is made: its locks go when it is fenced. */
+void mdt_end_locks(struct mdt *mdt, uint64_t session);
+/* OSTs have been told, or time has passed. */
+void mdt_look_at_fences(struct mdt *mdt);
+
 /* A session ends: what it had open, its slots, its lease. */
 void mdt_evict(struct mdt *mdt, uint64_t session);
 /* The session holds these no longer: where they are orphans of its, a record says so. */
@@ -118,5 +147,16 @@ void mdt_cut_done(struct mdt *mdt, uint32_t ost, uint64_t ino, uint64_t gen, uin
 
 /* serve.c: a request has come. */
 void mdt_serve(void *mdt, struct request *request);
+void mdt_refuse(struct mdt *mdt, struct request *request, int err);
+/* Answer with what was read from the state. What tells of a cut that could still be lost waits (cut.h). */
+void mdt_answer(struct mdt *mdt, struct request *request, int err, const struct answer *answer);
+
+/* serve_lock.c: LOCK of a session's slot, LOCK_TEST, and the locks of RECLAIM. */
+extern const struct lock_events mdt_lock_events; /* but for the owner */
+void mdt_serve_lock(struct mdt *mdt, struct request *request);
+void mdt_serve_lock_test(struct mdt *mdt, struct request *request);
+void mdt_reclaim_locks(struct mdt *mdt, const struct request *request);
+/* A connection is gone. */
+void mdt_lock_route_gone(void *mdt, struct service_conn *conn);
 
 #endif

@@ -99,8 +99,10 @@ static int send_sessions(struct ost_link *link, struct peer *peer)
 	table.newest = mdt->state.meta.newest_session;
 	err = link_call(link, peer, OP_SESSIONS, &table.base, SESSIONS_ATTEMPT_MS, &answered);
 	free(table.session);
-	if (err == 0)
+	if (err == 0) {
 		link->sessions_sent = index;
+		mdt_look_at_fences(mdt);
+	}
 	return err;
 }
 
@@ -539,6 +541,15 @@ void ost_links_set_map(struct ost_links *links, const Strake__ClusterMap *map)
 		if (map->target[i]->role == STRAKE__TARGET_ROLE__TARGET_OST)
 			links_take_target(links, map->target[i]);
 	}
+}
+
+bool ost_links_have_sessions(const struct ost_links *links, uint64_t index)
+{
+	for (const struct ost_link *link = links->first; link; link = link->next) {
+		if (link->sessions_sent < index)
+			return false;
+	}
+	return true;
 }
 
 void ost_links_note(struct ost_links *links, const struct outcome *outcome)

@@ -28,6 +28,12 @@ struct ost_links *ost_links_free(struct ost_links *links);
 /* The cluster map has changed. */
 void ost_links_set_map(struct ost_links *links, const Strake__ClusterMap *map);
 
+/*
+ * Has every OST of the map been told the session table of that record, or a newer one? Then none takes a WRITE any more of
+ * a session that had ended by then.
+ */
+bool ost_links_have_sessions(const struct ost_links *links, uint64_t index);
+
 /* Rows were added by what was just applied. */
 void ost_links_note(struct ost_links *links, const struct outcome *outcome);
 /* More of the log is durable. */

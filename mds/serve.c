@@ -1,7 +1,8 @@
 /*
  * A request has come: whose is it, has it been answered before, and what is it? One straight line from mdt_serve():
  *
- *     session known? -> form -> one of: query (query.h), change (slot, record), session and open files (below)
+ *     session known? -> form -> one of: query (query.h), change (slot, record), lock (slot; serve_lock.c), session and
+ *     open files (below)
  */
 #include "mds/mdt.h"
 
@@ -34,7 +35,7 @@ static void reply_message(struct mdt *mdt, struct request *request, int err, con
 	waiting_reply(mdt->waiting, request, err, mdt_log_last(mdt->log), packed, size, until_index, 0);
 }
 
-static void refuse(struct mdt *mdt, struct request *request, int err)
+void mdt_refuse(struct mdt *mdt, struct request *request, int err)
 {
 	reply_message(mdt, request, err, NULL, 0);
 }
@@ -45,7 +46,7 @@ static void reply_waits(struct mdt *mdt, struct request *request, const struct a
 	uint8_t *packed = malloc(size + 1);
 
 	if (!packed) {
-		refuse(mdt, request, -ENOMEM);
+		mdt_refuse(mdt, request, -ENOMEM);
 		return;
 	}
 	protobuf_c_message_pack(answer->body, packed);
@@ -53,8 +54,7 @@ static void reply_waits(struct mdt *mdt, struct request *request, const struct a
 	free(packed);
 }
 
-/* Answer with what was read from the state. What tells of a cut that could still be lost waits (cut.h). */
-static void reply_answer(struct mdt *mdt, struct request *request, int err, const struct answer *answer)
+void mdt_answer(struct mdt *mdt, struct request *request, int err, const struct answer *answer)
 {
 	uint64_t durable = mdt_log_durable(mdt->log);
 
@@ -85,7 +85,7 @@ static void serve_query(struct mdt *mdt, struct request *request)
 
 	answer_init(&answer);
 	err = query_answer(&query, request->header.opcode, request->body);
-	reply_answer(mdt, request, err, &answer);
+	mdt_answer(mdt, request, err, &answer);
 	answer_release(&answer);
 }
 
@@ -159,7 +159,16 @@ static int submit_request(struct mdt *mdt, struct request *request, uint64_t *re
 	return 0;
 }
 
-static void serve_change(struct mdt *mdt, struct request *request, const struct lease *lease)
+/* Who appends goes by the size that he knows: he has to look again. */
+static void recall_appenders(struct mdt *mdt, const struct request *request)
+{
+	const Strake__SetattrRequest *setattr = (const void *)request->body;
+
+	if (request->header.opcode == OP_SETATTR && setattr->has_size)
+		locks_recall(mdt->locks, setattr->ino, request->header.session);
+}
+
+static void serve_change(struct mdt *mdt, struct request *request, struct lease *lease)
 {
 	const struct frame_header *header = &request->header;
 	const struct outcome *outcome = &mdt->outcome;
@@ -169,18 +178,26 @@ static void serve_change(struct mdt *mdt, struct request *request, const struct 
 	int err;
 
 	if (!lease || header->slot >= lease->slots) {
-		refuse(mdt, request, -EINVAL);
+		mdt_refuse(mdt, request, -EINVAL);
 		return;
 	}
 	err = slot_judge(mdt->state.view, header->session, header->slot, header->seq, header->opcode, &resent, &row);
+	if (err == 0 && !lease_slot_is_new(lease, header->slot, header->seq))
+		err = -ESTALE;
 	if (err < 0) {
-		refuse(mdt, request, err);
+		mdt_refuse(mdt, request, err);
+		return;
+	}
+	if (request->op->flags & OP_VOLATILE) {
+		lease_slot_note(lease, header->slot, header->seq);
+		mdt_serve_lock(mdt, request);
 		return;
 	}
 	if (resent) {
 		serve_resent(mdt, request, &row);
 		return;
 	}
+	recall_appenders(mdt, request);
 	if (submit_request(mdt, request, &index) < 0)
 		return;
 	if (op_opens(header->opcode))
@@ -217,7 +234,7 @@ static void serve_session_open(struct mdt *mdt, struct request *request)
 	lease = leases_find_client(mdt->leases, &client);
 	if (!lease) {
 		if (leases_count(mdt->leases) == SESSIONS_MAX) {
-			refuse(mdt, request, -EMFILE);
+			mdt_refuse(mdt, request, -EMFILE);
 			return;
 		}
 		if (submit_request(mdt, request, &index) < 0)
@@ -238,7 +255,7 @@ static void serve_session_renew(struct mdt *mdt, struct request *request, const 
 	Strake__SessionRenewReply reply = STRAKE__SESSION_RENEW_REPLY__INIT;
 
 	if (!lease) {
-		refuse(mdt, request, -EINVAL);
+		mdt_refuse(mdt, request, -EINVAL);
 		return;
 	}
 	reply.instance = mdt->instance;
@@ -256,6 +273,7 @@ static void serve_session_close(struct mdt *mdt, struct request *request)
 		return;
 	opens_drop_session(mdt->opens, session);
 	leases_remove(mdt->leases, session);
+	mdt_end_locks(mdt, session);
 	log_info("session %" PRIx64 ": closed", session);
 	reply_message(mdt, request, mdt->outcome.err, NULL, wait_for(mdt, request, index, 0));
 }
@@ -290,7 +308,7 @@ static void serve_open(struct mdt *mdt, struct request *request, const struct le
 		before = answer_before(&inode);
 		answer_changed(&answer, &inode, query_is_unsure(&query, &inode), &before);
 	}
-	reply_answer(mdt, request, err, &answer);
+	mdt_answer(mdt, request, err, &answer);
 	answer_release(&answer);
 }
 
@@ -301,12 +319,12 @@ static void serve_close(struct mdt *mdt, struct request *request, const struct l
 	size_t count = 0;
 
 	if (!lease) {
-		refuse(mdt, request, -EINVAL);
+		mdt_refuse(mdt, request, -EINVAL);
 		return;
 	}
 	gone = calloc(close->n_ino + 1, sizeof(*gone));
 	if (!gone) {
-		refuse(mdt, request, -ENOMEM);
+		mdt_refuse(mdt, request, -ENOMEM);
 		return;
 	}
 	for (size_t i = 0; i < close->n_ino; i++) {
@@ -347,7 +365,18 @@ static void serve_reclaim(struct mdt *mdt, struct request *request, struct lease
 	struct inode inode;
 
 	if (!lease) {
-		refuse(mdt, request, -EINVAL);
+		mdt_refuse(mdt, request, -EINVAL);
+		return;
+	}
+	if (reclaim->has_instance && reclaim->instance != mdt->instance) {
+		mdt_refuse(mdt, request, -ESTALE);
+		return;
+	}
+	/* One that comes late, when locks were taken and given back since, tells nothing of locks any more. */
+	if (!lease->reclaimed)
+		mdt_reclaim_locks(mdt, request);
+	if (reclaim->more) {
+		reply_message(mdt, request, 0, NULL, 0);
 		return;
 	}
 	for (size_t i = 0; i < reclaim->n_ino; i++) {
@@ -378,14 +407,14 @@ void mdt_serve(void *owner, struct request *request)
 	int err;
 
 	if (header->session && !lease) {
-		refuse(mdt, request, -ENOSESSION);
+		mdt_refuse(mdt, request, -ENOSESSION);
 		return;
 	}
 	if (lease)
 		lease->heard_ns = loop_now_ns(mdt->loop);
 	err = admit_form(header->opcode, request->body);
 	if (err < 0) {
-		refuse(mdt, request, err);
+		mdt_refuse(mdt, request, err);
 		return;
 	}
 	if (mdt->config.root_squash)
@@ -410,7 +439,7 @@ void mdt_serve(void *owner, struct request *request)
 		if (lease)
 			serve_session_close(mdt, request);
 		else
-			refuse(mdt, request, -EINVAL);
+			mdt_refuse(mdt, request, -EINVAL);
 		return;
 	case OP_RECLAIM:
 		serve_reclaim(mdt, request, lease);
@@ -421,11 +450,14 @@ void mdt_serve(void *owner, struct request *request)
 	case OP_CLOSE:
 		serve_close(mdt, request, lease);
 		return;
+	case OP_LOCK_TEST:
+		mdt_serve_lock_test(mdt, request);
+		return;
 	case OP_SYNC:
 		serve_sync(mdt, request);
 		return;
 	default:
-		refuse(mdt, request, -EOPNOTSUPP);
+		mdt_refuse(mdt, request, -EOPNOTSUPP);
 		return;
 	}
 }

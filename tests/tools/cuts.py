@@ -132,7 +132,7 @@ FLAGS = {NUMBERS[name]: flags for name, _, _, _, flags in OPS}
 BULK = {("WRITE", REQUEST), ("READ", REPLY)}
 # What they could say is optional, and not said here.
 NO_BODY = {("SYNC", REQUEST), ("FSCK_ENTRIES", REQUEST), ("FSCK_FILES", REPLY)}
-NEVER_ASKED = {"ACCESS"}  # the kernel judges itself (default_permissions)
+NEVER_ASKED = {"ACCESS", "LOCK", "LOCK_TEST", "LOCK_PUSH"}  # the kernel judges itself (default_permissions), and keeps locks
 
 def cuts_of(name):
     """All (kind, place) where it can be cut."""

@@ -176,7 +176,7 @@ START_TEST(leases_run_out)
 {
 	struct leases *leases = leases_new();
 	struct uuid client;
-	const uint64_t lease_ns = SESSION_LEASE_MS * NSEC_PER_MSEC;
+	const uint64_t lease_ns = SESSION_LEASE_MS * NSEC_PER_MSEC, reclaim_ns = LEASES_RECLAIM_MS * NSEC_PER_MSEC;
 
 	uuid_make(&client);
 	leases_add(leases, 5, &client, 8, true, 1000);
@@ -196,6 +196,17 @@ START_TEST(leases_run_out)
 	leases_remove(leases, 7);
 	ck_assert(!leases_others_unreclaimed(leases, 0));
 	ck_assert_uint_eq(leases_count(leases), 2);
+	leases_remove(leases, 5);
+	leases_remove(leases, 6);
+
+	/* Who lives and does not tell what it has open keeps all others waiting: not for ever. */
+	leases_add(leases, 8, &client, 8, false, 1000);
+	leases_excuse(leases, 500);
+	leases_find(leases, 8)->heard_ns = 1000 + reclaim_ns;
+	ck_assert_uint_eq(leases_expired(leases, 1500 + reclaim_ns), 0);
+	ck_assert_uint_eq(leases_expired(leases, 1501 + reclaim_ns), 8);
+	leases_reclaim(leases, leases_find(leases, 8));
+	ck_assert_uint_eq(leases_expired(leases, 1501 + reclaim_ns), 0);
 	leases_free(leases);
 }
 END_TEST
