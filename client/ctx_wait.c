@@ -57,6 +57,14 @@ void fs_interrupt(struct fs_ctx *ctx)
 		wait_kick(wait);
 }
 
+void fs_signal(struct fs_ctx *ctx)
+{
+	atomic_store(&ctx->signalled, true);
+	for (struct ctx_wait *wait = ctx->waiting; wait != NULL; wait = wait->ctx_next)
+		if (wait->call == NULL)
+			wait_kick(wait);
+}
+
 void ctx_wait_kick(struct worker *worker)
 {
 	for (struct ctx_wait *wait = worker->waits; wait != NULL; wait = wait->worker_next)

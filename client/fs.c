@@ -273,6 +273,7 @@ static struct fs *fs_free(struct fs *fs)
 	data_fs_free(fs->data);
 	fs_session_free(fs->session);
 	targets_free(fs->targets);
+	pthread_mutex_destroy(&fs->shared_dirs.lock);
 	pthread_mutex_destroy(&fs->files_lock);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs->mountpoint);
@@ -287,6 +288,7 @@ static struct fs *fs_new(struct loop *loop, const struct fs_config *config)
 
 	if (fs == NULL)
 		return NULL;
+	pthread_mutex_init(&fs->shared_dirs.lock, NULL);
 	pthread_mutex_init(&fs->files_lock, NULL);
 	pthread_mutex_init(&fs->lock, NULL);
 	fs->config = *config;

@@ -47,6 +47,18 @@ struct fs_config {
 	uint64_t memory_max;    /* dirty + uncommitted + read-ahead bytes; default 1 GiB in all */
 	const char *mountpoint; /* for the MDT's session list; may be NULL */
 	unsigned int workers;   /* how many worker_new() will follow */
+	bool local_locks;       /* locks are the caller's own business, and so is who else appends */
+
+	/*
+	 * For a caller that caches pages and attributes, as the kernel does; NULL where there is none. drop_pages: all of the
+	 * file's pages go, the dirty ones are written first; called in a fiber, and waits for that. drop_attr: the
+	 * attributes go, at once; any thread.
+	 */
+	void (*drop_pages)(void *owner, uint64_t ino);
+	void (*drop_attr)(void *owner, uint64_t ino);
+	/* No name that it has been shown until now is believed any more; at once, any thread. */
+	void (*expire_names)(void *owner);
+	void *owner;
 };
 void fs_config_defaults(struct fs_config *config);
 
@@ -86,10 +98,13 @@ struct fs_ctx {
 	const gid_t *groups;
 	bool trusted; /* the kernel has checked access */
 	mode_t umask;
-	bool nameless;  /* fs_open_file(): by something else than a name, so none can be old */
-	pid_t pid;      /* only to know a caller again; 0: nobody's */
-	bool kill_suid; /* who changes content or ACL here may not keep setuid and setgid bits */
-	bool kill_sgid; /* ... and is no member of the file's group: nor setgid without the right to execute */
+	bool nameless;          /* fs_open_file(): by something else than a name, so none can be old */
+	pid_t pid;              /* only to know a caller again; 0: nobody's */
+	bool kill_suid;         /* who changes content or ACL here may not keep setuid and setgid bits */
+	bool kill_sgid;         /* ... and is no member of the file's group: nor setgid without the right to execute */
+	bool append;            /* fs_write(): at the end of the file, wherever that is; offset is not looked at */
+	bool mapped;            /* fs_write(): the bytes are of mapped pages */
+	_Atomic bool signalled; /* set by fs_signal() */
 	_Atomic bool interrupted; /* set by fs_interrupt() */
 	struct ctx_wait *waiting; /* libstrake's own; begins as NULL */
 };
@@ -97,6 +112,8 @@ struct fs_ctx {
 bool fs_root_is_nobody(const struct fs *fs);
 /* The caller lost patience (FUSE_INTERRUPT): same worker thread as the call. */
 void fs_interrupt(struct fs_ctx *ctx);
+/* He got a signal that need not end him: who waits for a lock waits no longer. Likewise. */
+void fs_signal(struct fs_ctx *ctx);
 
 /* chattr(1)'s, as on the wire. */
 enum attr_flags { ATTR_IMMUTABLE = 1, ATTR_APPEND = 2, ATTR_NODUMP = 4, ATTR_NOATIME = 8 };
@@ -140,8 +157,12 @@ int fs_getattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, bool fresh, stru
  * longer what the open found and must be dropped before the open is answered: the opener would go by an old size.
  */
 uint64_t fs_attr_shown(struct fs *fs, const struct attr *attr);
-/* The same with a name, which it may believe to lead there for the attribute timeout. */
-uint64_t fs_entry_shown(struct fs *fs, const struct attr *attr);
+/*
+ * The same with a name in that directory. *ret_believe: it may believe it to lead there for the attribute timeout; not at all
+ * where files are locked that other mounts use, too: whoever has such a lock goes by what its holder before has done to the
+ * names beside (a database and its journal).
+ */
+uint64_t fs_entry_shown(struct fs *fs, uint64_t dir, const struct attr *attr, bool *ret_believe);
 bool fs_attr_outdated(const struct file *file);
 
 enum setattr_fields {
@@ -234,6 +255,7 @@ int fs_tmpfile(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, mode_t mode, 
 	       struct file **ret_file, bool *ret_keep_cache);
 uint64_t file_ino(const struct file *file);
 unsigned int file_flags(const struct file *file); /* enum attr_flags, as far as is known here */
+bool fs_file_appends(const struct file *file);    /* it was opened with O_APPEND */
 
 /*
  * Read at most size bytes at offset into the parts of `data`; *ret_len is short only at the end of the file. The result
@@ -260,11 +282,38 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 int fs_flush(struct file *file, struct fs_ctx *ctx); /* close(2): data and size out; reports late errors once */
 int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only); /* ... and durable everywhere */
 int fs_fsync_ino(struct fs *fs, struct fs_ctx *ctx, uint64_t ino);   /* of a directory: the MDT's log */
+/*
+ * close(2) by one of those who share the handle: fs_flush(), and the POSIX locks that this owner has on the file are given
+ * back, by whichever handle he took them. Is there nothing to do, and nothing to tell? No waiting.
+ */
+int fs_close_by(struct file *file, struct fs_ctx *ctx, uint64_t lock_owner);
+bool fs_close_is_nothing(struct file *file, uint64_t lock_owner);
 void fs_release(struct file *file);             /* the last reference of the handle; no error can be told */
 int fs_sync(struct fs *fs, struct fs_ctx *ctx); /* all dirty data, sizes, and the log */
 
 int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offset, uint64_t len);
 int fs_seek(struct file *file, struct fs_ctx *ctx, uint64_t offset, bool hole, uint64_t *ret_offset);
+
+/* --- locks --------------------------------------------------------------------------------------------------------- */
+
+/* As fcntl(2) and flock(2) have them; among all mounts. */
+struct fs_lock {
+	bool flock;          /* of the open file; else of `owner`: POSIX, or OFD */
+	int type;            /* F_RDLCK, F_WRLCK, F_UNLCK */
+	uint64_t start, end; /* both are part of it; not for flock */
+	uint64_t owner;
+	pid_t pid; /* for others to see */
+};
+/*
+ * Take or give back. Who gets a lock sees what was written under it before; who gives one back has written it out.
+ * -EAGAIN   another has it, and wait is false
+ * -EDEADLK  the owner would wait for himself (POSIX)
+ * -EINTR    fs_signal() while it was waited for, or fs_interrupt()
+ * -ENOLCK   there are too many; -EIO: the session that this file's locks were of is lost
+ */
+int fs_lock(struct file *file, struct fs_ctx *ctx, const struct fs_lock *lock, bool wait);
+/* What is in the way; type F_UNLCK: nothing. pid is 0 where it is another mount's. */
+int fs_lock_test(struct file *file, struct fs_ctx *ctx, struct fs_lock *lock);
 
 /* --- insight ----------------------------------------------------------------------------------------------------- */
 

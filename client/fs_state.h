@@ -23,6 +23,18 @@ struct fs_counters {
 	_Atomic uint64_t bytes_read, bytes_written, bytes_ahead; /* data path */
 };
 
+#define SHARED_DIRS 64
+
+/* Directories whose names the kernel may not believe: shown.c. */
+struct shared_dirs {
+	_Atomic uint64_t until_ns; /* of none after that */
+	pthread_mutex_t lock;      /* guards: */
+	uint64_t all_until_ns;     /* there were too many */
+	struct shared_dir {
+		uint64_t ino, until_ns;
+	} dirs[SHARED_DIRS];
+};
+
 struct fs {
 	struct fs_config config; /* never changes */
 	char *mountpoint;        /* config.mountpoint, copied */
@@ -40,6 +52,10 @@ struct fs {
 	struct data_fs *data;       /* the data path's own */
 	struct fs_counters counters;
 	_Atomic uint64_t sent_back[FS_SENT_BACK]; /* shown.c */
+	struct shared_dirs shared_dirs;
+
+	_Atomic uint64_t files_opened; /* numbers of handles */
+	_Atomic uint64_t lock_waiters; /* numbers of those who wait for locks */
 
 	struct fiber_queue map_arrived; /* control loop */
 

@@ -4,6 +4,7 @@
 #include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/layouts.h"
+#include "client/locks.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #define TABLE_FIRST_SIZE 1024
+#define PAGES_OPEN_NS    NSEC_PER_SEC
 
 struct inode_table {
 	struct fs *fs;
@@ -39,6 +41,7 @@ struct inode_table *inode_table_new(struct fs *fs)
 
 static void inode_free(struct inode *inode)
 {
+	locks_free(inode);
 	data_free(inode);
 	pthread_mutex_destroy(&inode->lock);
 	free(inode);
@@ -303,7 +306,7 @@ int inode_take_attr(struct inode *inode, const Strake__Attr *wire, uint64_t aske
 
 /* --- the kernel's pages ------------------------------------------------------------------------------------------ */
 
-static void pages_become(struct inode *inode, const struct attr *attr)
+void inode_pages_become(struct inode *inode, const struct attr *attr)
 {
 	inode->pages_gen = attr->gen;
 	inode->pages_cut = attr->cut;
@@ -315,7 +318,7 @@ static void pages_become(struct inode *inode, const struct attr *attr)
 void inode_note_own_change(struct inode *inode, uint64_t data_before, const struct attr *now, uint64_t asked_ns)
 {
 	if (inode->pages_valid && data_before != 0 && data_before == inode->pages_data_version)
-		pages_become(inode, now);
+		inode_pages_become(inode, now);
 	data_own_change(inode, data_before, now->data_version);
 	inode_set_attr(inode, now, asked_ns);
 }
@@ -335,12 +338,24 @@ void inode_change_ends(struct inode *inode)
 	pthread_mutex_unlock(&inode->lock);
 }
 
+static bool pages_match(const struct inode *inode, const struct attr *attr)
+{
+	return inode->pages_valid && inode->pages_gen == attr->gen && inode->pages_cut == attr->cut &&
+	       inode->pages_size == attr->size && attr->data_version != 0 &&
+	       inode->pages_data_version == attr->data_version;
+}
+
 bool inode_keep_pages(struct inode *inode, const struct attr *attr)
 {
-	bool keep = inode->pages_valid && inode->pages_gen == attr->gen && inode->pages_cut == attr->cut &&
-		    inode->pages_size == attr->size && attr->data_version != 0 &&
-		    inode->pages_data_version == attr->data_version;
+	bool keep = pages_match(inode, attr);
 
-	pages_become(inode, attr);
+	inode_pages_become(inode, attr);
+	if (!keep)
+		inode->pages_opened_ns = clock_ns();
 	return keep;
+}
+
+bool inode_pages_are(const struct inode *inode, const struct attr *attr)
+{
+	return pages_match(inode, attr) && clock_ns() - inode->pages_opened_ns > PAGES_OPEN_NS;
 }

@@ -19,7 +19,8 @@
 
 #include <pthread.h>
 
-struct inode_data; /* opaque: data path (data.h) */
+struct inode_data;  /* opaque: data path (data.h) */
+struct inode_locks; /* opaque: locks.c */
 
 enum open_modes { OPEN_READ = 1, OPEN_WRITE = 2 }; /* as on the wire */
 
@@ -49,6 +50,8 @@ struct inode {
 	/* What the kernel's pages of this file were filled from: the same at the next open means keep them. */
 	uint64_t pages_gen, pages_cut, pages_size, pages_data_version;
 	bool pages_valid;
+	bool mapped;              /* the kernel has brought out mapped dirty pages of it */
+	uint64_t pages_opened_ns; /* the kernel was last told to drop its pages by the answer to an open */
 
 	/* What the kernel was shown of these attributes, and until when it may believe that. */
 	struct attr_shown {
@@ -63,14 +66,16 @@ struct inode {
 		uint64_t until_ns;
 		uint64_t older_until_ns; /* ... another state, before */
 	} entry;
+	uint64_t dir; /* in which the kernel was last shown a name of it; 0: never */
 
 	unsigned int changes_asked; /* of the content, not answered: inode_change_begins() */
 
-	struct inode_data *data; /* NULL until the first read or write */
+	struct inode_data *data;   /* NULL until the first read or write */
+	struct inode_locks *locks; /* NULL until the first lock */
 };
 
 /* A mount has as many as the kernel remembers: of a million, each byte is a MiB. */
-_Static_assert(sizeof(struct inode) <= 432, "an inode is small");
+_Static_assert(sizeof(struct inode) <= 456, "an inode is small");
 
 struct inode_table; /* opaque: inode.c */
 struct inode_table *inode_table_new(struct fs *fs);
@@ -130,5 +135,11 @@ void inode_change_ends(struct inode *inode);
 /* At an open with fresh attributes: may the kernel keep its pages? From here on they are filled from attr. lock held.
  */
 bool inode_keep_pages(struct inode *inode, const struct attr *attr);
+/*
+ * The two halves of that, for who has the pages dropped himself: between them pages_valid is false. The kernel drops pages
+ * some time after an open was answered: for a second after one they count as others. lock held.
+ */
+bool inode_pages_are(const struct inode *inode, const struct attr *attr);
+void inode_pages_become(struct inode *inode, const struct attr *attr);
 
 #endif

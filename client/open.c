@@ -2,6 +2,7 @@
 #include "client/data/data.h"
 #include "client/file.h"
 #include "client/fs_state.h"
+#include "client/locks.h"
 #include "client/names.h"
 #include "client/rpc.h"
 #include "client/shown.h"
@@ -50,6 +51,7 @@ static struct file *file_new(struct inode *inode, int flags)
 		return NULL;
 	file->fs = inode->fs;
 	file->inode = inode;
+	file->number = atomic_fetch_add(&inode->fs->files_opened, 1) + 1;
 	file->flags = flags;
 	pthread_mutex_lock(&inode->lock);
 	file->error_mark = data_error_mark(inode);
@@ -265,6 +267,11 @@ int fs_tmpfile(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, mode_t mode, 
 	return err;
 }
 
+bool fs_file_appends(const struct file *file)
+{
+	return (file->flags & O_APPEND) != 0;
+}
+
 uint64_t file_ino(const struct file *file)
 {
 	return file->inode->ino;
@@ -295,6 +302,7 @@ void fs_release(struct file *file)
 		file->fs->files = file->next;
 	pthread_mutex_unlock(&file->fs->files_lock);
 	inode = file->inode;
+	locks_close_handle(file);
 	ahead_free(inode, file->ahead);
 	handle_uncount(inode, modes_of(file->flags));
 	free(file);

@@ -1,6 +1,7 @@
 #include "client/peers.h"
 
 #include "client/fs_state.h"
+#include "client/locks.h"
 #include "client/session.h"
 
 #include <errno.h>
@@ -90,6 +91,18 @@ static int control_connected(void *owner, struct peer *peer)
 	return 0;
 }
 
+static void mdt_push(void *owner, uint16_t opcode, const ProtobufCMessage *message)
+{
+	if (opcode == OP_LOCK_PUSH)
+		locks_pushed(owner, (const Strake__LockPush *)message);
+}
+
+static void mdt_lost(void *owner, int err)
+{
+	(void)err;
+	locks_disconnected(owner);
+}
+
 static int one_connect(struct worker_peers *peers, struct one_peer *one, const struct target *target)
 {
 	struct fs *fs = peers->worker->fs;
@@ -106,6 +119,10 @@ static int one_connect(struct worker_peers *peers, struct one_peer *one, const s
 	};
 	int err;
 
+	if (target->role == ROLE_MDT) {
+		config.push = mdt_push;
+		config.lost = mdt_lost;
+	}
 	if (peers->worker == fs->control && target->role == ROLE_MDT)
 		config.connected = control_connected;
 	err = peer_new(peers->worker->loop, &config, &one->peer);

@@ -3,6 +3,7 @@
 #include "client/ctx_wait.h"
 #include "client/data/data.h"
 #include "client/fs_state.h"
+#include "client/locks.h"
 #include "client/peers.h"
 #include "client/tell.h"
 #include "common/logger.h"
@@ -17,6 +18,7 @@
 #define SESSION_ATTEMPT_MS 3000
 #define SESSION_PAUSE_MS   200
 #define RECLAIM_MAX        80000 /* inodes that surely fit into one request; the others are told one by one */
+#define RECLAIM_LOCKS      256   /* in one request */
 #define LEASE_MIN_MS       300
 
 struct fs_session {
@@ -288,6 +290,7 @@ struct reclaim {
 	size_t count;          /* of them */
 	uint64_t *inos;
 	uint32_t *modes;
+	struct held_locks locks;
 };
 
 static void reclaim_clear(struct reclaim *reclaim)
@@ -297,6 +300,7 @@ static void reclaim_clear(struct reclaim *reclaim)
 	free(reclaim->inodes);
 	free(reclaim->inos);
 	free(reclaim->modes);
+	free(reclaim->locks.items);
 }
 
 /* What is open here, and from now on taken as told; and every cached attribute loses its worth. */
@@ -304,7 +308,7 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 {
 	struct reclaim reclaim = { 0 };
 	size_t all;
-	int err = inode_table_list(session->fs->inodes, &reclaim.inodes, &all);
+	int err = inode_table_list(session->fs->inodes, &reclaim.inodes, &all), locks = 0;
 
 	if (err < 0)
 		return err;
@@ -316,6 +320,8 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 
 		pthread_mutex_lock(&inode->lock);
 		inode_distrust(inode);
+		if (locks == 0)
+			locks = locks_collect(inode, &reclaim.locks);
 		if (reclaim.modes != NULL && reclaim.inos != NULL) {
 			modes = tell_modes(inode);
 			inode->told_modes = reclaim.count < RECLAIM_MAX ? modes : 0;
@@ -329,7 +335,7 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 		reclaim.inos[reclaim.count] = inode->ino;
 		reclaim.modes[reclaim.count++] = modes;
 	}
-	if (reclaim.inos == NULL || reclaim.modes == NULL) {
+	if (reclaim.inos == NULL || reclaim.modes == NULL || locks < 0) {
 		reclaim_clear(&reclaim);
 		return -ENOMEM;
 	}
@@ -355,8 +361,35 @@ static void tell_again(struct worker *worker, void *arg)
 	inode_put(inode);
 }
 
-/* Tell the MDT all that is open here, in this session. */
-static int reclaim(struct fs_session *session, uint64_t number)
+/* A part of the locks; the open files come last, and with them the MDT takes all as told. */
+static int reclaim_locks(struct fs_session *session, uint64_t number, uint64_t instance, const struct held_lock *held,
+			 size_t count)
+{
+	Strake__ReclaimRequest request = STRAKE__RECLAIM_REQUEST__INIT;
+	Strake__HeldLock locks[RECLAIM_LOCKS], *pointers[RECLAIM_LOCKS];
+	Strake__Lock wires[RECLAIM_LOCKS];
+	struct call call = { .opcode = OP_RECLAIM, .request = &request.base, .session = number };
+	int err;
+
+	for (size_t i = 0; i < count; i++) {
+		strake__held_lock__init(&locks[i]);
+		locks[i].ino = held[i].ino;
+		locks[i].lock = &wires[i];
+		lock_to_wire(&held[i].lock, &wires[i]);
+		pointers[i] = &locks[i];
+	}
+	request.lock = pointers;
+	request.n_lock = count;
+	request.has_more = request.more = true;
+	request.has_instance = instance != 0;
+	request.instance = instance;
+	err = ask(session, &call, UINT64_MAX);
+	call_release(&call);
+	return err;
+}
+
+/* Tell the MDT all that is open here, and all locks, in this session. */
+static int reclaim(struct fs_session *session, uint64_t number, uint64_t instance)
 {
 	Strake__ReclaimRequest request = STRAKE__RECLAIM_REQUEST__INIT;
 	struct call call = { .opcode = OP_RECLAIM, .request = &request.base, .session = number };
@@ -365,8 +398,18 @@ static int reclaim(struct fs_session *session, uint64_t number)
 	int err;
 
 	reclaims_step(session);
+	if (instance == 0)
+		locks_lost(session->fs); /* they were another session's */
 	err = reclaim_collect(session, &open);
+	for (size_t i = 0; i < open.locks.count && err == 0; i += RECLAIM_LOCKS) {
+		size_t rest = open.locks.count - i;
+
+		err = reclaim_locks(session, number, instance, &open.locks.items[i],
+				    rest < RECLAIM_LOCKS ? rest : RECLAIM_LOCKS);
+	}
 	if (err == 0) {
+		request.has_instance = instance != 0;
+		request.instance = instance;
 		told = open.count < RECLAIM_MAX ? open.count : RECLAIM_MAX;
 		request.ino = open.inos;
 		request.modes = open.modes;
@@ -408,7 +451,7 @@ static void rejoin(struct fs_session *session)
 	if (err == 0)
 		err = join(session, UINT64_MAX, &number, &root);
 	if (err == 0)
-		err = reclaim(session, number);
+		err = reclaim(session, number, 0);
 	if (err == 0) {
 		log_info("joined again as session %llu", (unsigned long long)number);
 		publish(session, number);
@@ -434,7 +477,7 @@ static void renew(struct fs_session *session, uint64_t number)
 		atomic_store(&session->root_squash, reply->root_squash);
 		restarted = reply->reclaim || (session->instance != 0 && session->instance != reply->instance);
 		if (restarted)
-			err = reclaim(session, number);
+			err = reclaim(session, number, reply->instance);
 		if (err == 0)
 			session->instance = reply->instance;
 	}

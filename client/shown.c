@@ -39,24 +39,76 @@ uint64_t fs_attr_shown(struct fs *fs, const struct attr *attr)
 	return valid_ns;
 }
 
+bool shown_is_old(struct inode *inode)
+{
+	struct attr_shown *shown = &inode->shown;
+	bool old = shown->until_ns > clock_ns() &&
+		   (shown->several || shown->version != inode->attr.version || shown->size != inode->attr.size);
+
+	if (old)
+		shown->until_ns = 0;
+	return old;
+}
+
 bool fs_attr_outdated(const struct file *file)
 {
 	struct inode *inode = file->inode;
-	struct attr_shown *shown = &inode->shown;
 	bool outdated;
 
 	pthread_mutex_lock(&inode->lock);
-	outdated = shown->until_ns > clock_ns() &&
-		   (shown->several || shown->version != inode->attr.version || shown->size != inode->attr.size);
-	if (outdated)
-		shown->until_ns = 0;
+	outdated = shown_is_old(inode);
 	pthread_mutex_unlock(&inode->lock);
 	return outdated;
 }
 
+/* --- directories that are shared under locks ---------------------------------------------------------------------- */
+
+static bool is_shared(struct fs *fs, uint64_t dir)
+{
+	struct shared_dirs *shared = &fs->shared_dirs;
+	uint64_t now = clock_ns();
+	bool is = false;
+
+	if (atomic_load_explicit(&shared->until_ns, memory_order_relaxed) < now)
+		return false;
+	pthread_mutex_lock(&shared->lock);
+	for (unsigned int i = 0; i < SHARED_DIRS && !is; i++)
+		is = shared->dirs[i].ino == dir && shared->dirs[i].until_ns >= now;
+	is |= shared->all_until_ns >= now;
+	pthread_mutex_unlock(&shared->lock);
+	return is;
+}
+
+void shown_share_dir(struct fs *fs, uint64_t dir)
+{
+	struct shared_dirs *shared = &fs->shared_dirs;
+	uint64_t now = clock_ns(), until = now + SHARED_MS * NSEC_PER_MSEC;
+	struct shared_dir *free_one = NULL;
+	bool known;
+
+	pthread_mutex_lock(&shared->lock);
+	known = shared->all_until_ns >= now;
+	for (unsigned int i = 0; i < SHARED_DIRS && !known; i++) {
+		if (shared->dirs[i].until_ns < now) {
+			free_one = &shared->dirs[i];
+		} else if (shared->dirs[i].ino == dir) {
+			shared->dirs[i].until_ns = until;
+			known = true;
+		}
+	}
+	if (!known && free_one != NULL)
+		*free_one = (struct shared_dir){ dir, until };
+	else if (!known)
+		shared->all_until_ns = until;
+	atomic_store(&shared->until_ns, until);
+	pthread_mutex_unlock(&shared->lock);
+	if (!known && fs->config.expire_names != NULL)
+		fs->config.expire_names(fs->config.owner);
+}
+
 /* --- names ------------------------------------------------------------------------------------------------------- */
 
-uint64_t fs_entry_shown(struct fs *fs, const struct attr *attr)
+uint64_t fs_entry_shown(struct fs *fs, uint64_t dir, const struct attr *attr, bool *ret_believe)
 {
 	struct inode *inode = inode_find(fs->inodes, attr->ino);
 	struct entry_shown *entry;
@@ -68,9 +120,11 @@ uint64_t fs_entry_shown(struct fs *fs, const struct attr *attr)
 			entry->older_until_ns = entry->until_ns;
 		entry->version = attr->name_version;
 		entry->until_ns = believed_until(fs);
+		inode->dir = dir;
 		pthread_mutex_unlock(&inode->lock);
 		inode_put(inode);
 	}
+	*ret_believe = !is_shared(fs, dir);
 	return fs_attr_shown(fs, attr);
 }
 

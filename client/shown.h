@@ -18,6 +18,17 @@
  */
 bool shown_name_is_old(struct inode *inode, const struct fs_ctx *ctx, const struct attr *attr);
 
+/* May the kernel believe other attributes than inode->attr? Once: it is about to be told. inode->lock is held. */
+bool shown_is_old(struct inode *inode);
+
+#define SHARED_MS 10000
+
+/*
+ * A file there is locked here, and others use it: for SHARED_MS no name that the kernel is shown in that directory is
+ * believed, nor one that it was shown before. dir 0: it came by no name.
+ */
+void shown_share_dir(struct fs *fs, uint64_t dir);
+
 /* An open by ctx is sent back: his next one is not. */
 void shown_sent_back(struct fs *fs, const struct fs_ctx *ctx);
 /* Was he, a moment ago, and has not opened anything since? Then he looks up the names again. */

@@ -192,6 +192,8 @@ int fs_read(struct file *file, struct fs_ctx *ctx, uint64_t offset, size_t size,
 	int err;
 
 	*ret_result = (struct read_result){ 0 };
+	if (atomic_load(&file->lost))
+		return -EIO;
 	if (offset > LAYOUT_FILE_SIZE_MAX)
 		return 0;
 	if (size > LAYOUT_FILE_SIZE_MAX - offset)

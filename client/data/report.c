@@ -132,7 +132,7 @@ int fs_flush(struct file *file, struct fs_ctx *ctx)
 
 	if (err == 0)
 		err = data_report_size(file->inode, ctx, false);
-	late = file_take_error(file);
+	late = atomic_load(&file->lost) ? -EIO : file_take_error(file);
 	return late < 0 ? late : err;
 }
 
@@ -148,7 +148,7 @@ int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only)
 		err = data_report_size(inode, ctx, true);
 	if (err == 0)
 		err = fs_fsync_ino(inode->fs, ctx, inode->ino);
-	late = file_take_error(file);
+	late = atomic_load(&file->lost) ? -EIO : file_take_error(file);
 	return late < 0 ? late : err;
 }
 

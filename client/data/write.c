@@ -3,6 +3,7 @@
  * send.c, told to the MDT by report.c, made stable by commit.c.
  */
 #include "client/data/internal.h"
+#include "client/locks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -196,18 +197,37 @@ static int data_accept(struct inode_data *data, uint64_t offset, const uint8_t *
 	return err;
 }
 
+/* May it go on? Then `size` is accounted for, and nobody else appends. */
+static int write_begin(struct file *file, struct fs_ctx *ctx, uint64_t offset, size_t size)
+{
+	struct inode *inode = file->inode;
+	int err;
+
+	if (size == 0)
+		return 0;
+	if (atomic_load(&file->lost))
+		return -EIO;
+	if (!ctx->append && (offset > LAYOUT_FILE_SIZE_MAX || size > LAYOUT_FILE_SIZE_MAX - offset))
+		return -EFBIG;
+	err = data_fix_layout(inode, ctx);
+	if (err == 0)
+		err = data_reserve(inode, ctx, size);
+	if (err == 0 && ctx->append) {
+		err = locks_append_begin(inode, ctx);
+		if (err < 0)
+			atomic_fetch_sub(&inode->fs->data->held, size);
+	}
+	return err;
+}
+
 int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void *data, size_t size, struct bulk *owner)
 {
 	struct inode *inode = file->inode;
 	struct inode_data *path;
 	uint32_t errors;
 	bool was_clean;
-	int err = 0;
+	int err = write_begin(file, ctx, offset, size);
 
-	if (size == 0 || offset > LAYOUT_FILE_SIZE_MAX || size > LAYOUT_FILE_SIZE_MAX - offset)
-		err = size == 0 ? 0 : -EFBIG;
-	else if ((err = data_fix_layout(inode, ctx)) == 0)
-		err = data_reserve(inode, ctx, size);
 	if (err < 0 || size == 0) {
 		if (owner != NULL)
 			owner->release(owner);
@@ -216,24 +236,25 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 
 	pthread_mutex_lock(&inode->lock);
 	path = data_get(inode);
-	if (path == NULL) {
-		pthread_mutex_unlock(&inode->lock);
-		atomic_fetch_sub(&inode->fs->data->held, size);
-		if (owner != NULL)
-			owner->release(owner);
-		return -ENOMEM;
-	}
-	while (path->dirty.bytes > DATA_DIRTY_MAX && err == 0) {
+	err = path == NULL ? -ENOMEM : 0;
+	while (err == 0 && path->dirty.bytes > DATA_DIRTY_MAX) {
 		data_kick(path);
 		err = data_wait(inode, ctx);
 	}
+	if (err == 0 && ctx->append) {
+		offset = data_size(inode);
+		err = size > LAYOUT_FILE_SIZE_MAX - offset ? -EFBIG : 0;
+	}
 	if (err < 0) {
 		pthread_mutex_unlock(&inode->lock);
-		atomic_fetch_sub(&path->data_fs->held, size);
+		atomic_fetch_sub(&inode->fs->data->held, size);
+		if (ctx->append)
+			locks_append_end(inode);
 		if (owner != NULL)
 			owner->release(owner);
 		return err;
 	}
+	inode->mapped |= ctx->mapped;
 	was_clean = path->dirty.count == 0 && !path->report;
 	if (path->dirty.count + path->flight.count + path->uncommitted.count == 0) {
 		path->shared = false;
@@ -260,6 +281,8 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 			err = path->error;
 	}
 	pthread_mutex_unlock(&inode->lock);
+	if (ctx->append)
+		locks_append_end(inode);
 	if (was_clean)
 		data_account(path);
 	if (err == 0 && (file->flags & (O_SYNC | O_DSYNC)))

@@ -53,7 +53,7 @@ static bool listing_add(void *arg, const struct dir_entry *entry)
 
 		/* "." and ".." come without: node id 0 means "not looked up". */
 		if (entry->attr != NULL) {
-			fuse_fill_entry(listing->request->server, entry->attr, &out);
+			fuse_fill_entry(listing->request, entry->attr, &out);
 			listing->refs_count++;
 		}
 		memcpy(at, &out, sizeof(out));

@@ -11,23 +11,31 @@
 /* Handles travel through the kernel, perhaps to another thread: it orders memory, but no compiler or sanitizer knows. */
 static atomic_uint handed_out;
 
-static struct file *file_of(uint64_t fh)
+struct file *fuse_file(uint64_t fh)
 {
 	(void)atomic_load_explicit(&handed_out, memory_order_acquire);
 	return (struct file *)(uintptr_t)fh; /* the kernel gives back what it was given */
 }
 
 /*
- * What is open for reading only has nothing to bring out when it is closed, nor an error to tell. (Locks are the kernel's
- * own; were they ours, FLUSH would have to come to release them.)
+ * What is open for reading only has nothing to bring out when it is closed, nor an error to tell. But any close of a file
+ * gives back its process's locks, by whichever handle they were taken: only where those are the kernel's own FLUSH need not
+ * come. (Else it is answered at once where there is nothing to do: worker.c.)
+ *
+ * Who appends goes past the page cache: the kernel would take the place of his bytes from the size that it knows, and cut
+ * what he writes at once in two. So each of his writes is one WRITE, and its place is found here.
  */
-static void fill_open(struct file *file, uint32_t flags, bool keep_cache, struct fuse_open_out *out)
+static void fill_open(const struct fuse_request *request, struct file *file, uint32_t flags, bool keep_cache,
+		      struct fuse_open_out *out)
 {
+	bool reads = (flags & O_ACCMODE) == O_RDONLY;
+
 	atomic_fetch_add_explicit(&handed_out, 1, memory_order_release);
 	*out = (struct fuse_open_out){
 		.fh = (uint64_t)(uintptr_t)file,
 		.open_flags = FOPEN_PARALLEL_DIRECT_WRITES | (keep_cache ? FOPEN_KEEP_CACHE : 0) |
-			      ((flags & O_ACCMODE) == O_RDONLY ? FOPEN_NOFLUSH : 0),
+			      (reads && !(request->server->flags & FUSE_POSIX_LOCKS) ? FOPEN_NOFLUSH : 0) |
+			      (!reads && (flags & O_APPEND) != 0 ? FOPEN_DIRECT_IO : 0),
 	};
 }
 
@@ -51,7 +59,7 @@ void fuse_open(struct fuse_request *request)
 		fuse_answer_error(request, err); /* ESTALE: a cached name led here, and the kernel looks it up again */
 		return;
 	}
-	fill_open(file, in->flags, keep_cache, &out);
+	fill_open(request, file, in->flags, keep_cache, &out);
 	if (fs_attr_outdated(file))
 		fuse_drop_attr(request);
 	if (fuse_answer(request, &out, sizeof(out)) < 0)
@@ -67,8 +75,8 @@ static void answer_created(struct fuse_request *request, uint32_t flags, const s
 		struct fuse_open_out open;
 	} out;
 
-	fuse_fill_entry(request->server, attr, &out.entry);
-	fill_open(file, flags, keep_cache, &out.open);
+	fuse_fill_entry(request, attr, &out.entry);
+	fill_open(request, file, flags, keep_cache, &out.open);
 	if (fuse_answer(request, &out, sizeof(out)) < 0) {
 		fs_release(file);
 		fs_forget(request_fs(request), attr->ino, 1);
@@ -134,7 +142,7 @@ void fuse_read(struct fuse_request *request)
 	}
 	err = in->size > bulk->size
 		      ? -EINVAL
-		      : fs_read(file_of(in->fh), &request->ctx, in->offset, in->size, bulk->data, &result);
+		      : fs_read(fuse_file(in->fh), &request->ctx, in->offset, in->size, bulk->data, &result);
 	if (err < 0) {
 		fuse_answer_error(request, err);
 	} else {
@@ -159,18 +167,21 @@ void fuse_write(struct fuse_request *request)
 		return;
 	}
 	/* As ext4 has it also by descriptors of before; what comes back from mapped pages was written before. */
-	if (!(in->write_flags & FUSE_WRITE_CACHE) && (file_flags(file_of(in->fh)) & ATTR_IMMUTABLE)) {
+	if (!(in->write_flags & FUSE_WRITE_CACHE) && (file_flags(fuse_file(in->fh)) & ATTR_IMMUTABLE)) {
 		fuse_answer_error(request, -EPERM);
 		return;
 	}
 	/* The buffer may be gone when fs_write() returns: nothing of it is used after. */
 	out.size = in->size;
 	if ((in->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0)
-		fuse_kill_suid(request, file_of(in->fh));
+		fuse_kill_suid(request, fuse_file(in->fh));
+	request->ctx.mapped = (in->write_flags & FUSE_WRITE_CACHE) != 0;
+	/* As it is open now (fcntl(2)); but who became an appender later writes through pages that have their place. */
+	request->ctx.append = (in->flags & O_APPEND) != 0 && !request->ctx.mapped && fs_file_appends(fuse_file(in->fh));
 	fh = in->fh;
 	bulk = request->bulk;
 	request->bulk = NULL;
-	err = fs_write(file_of(fh), &request->ctx, in->offset, request->args + sizeof(*in), in->size, bulk);
+	err = fs_write(fuse_file(fh), &request->ctx, in->offset, request->args + sizeof(*in), in->size, bulk);
 	if (err < 0)
 		fuse_answer_error(request, err);
 	else
@@ -182,7 +193,7 @@ void fuse_flush(struct fuse_request *request)
 	const struct fuse_flush_in *in = fuse_args(request, sizeof(*in));
 
 	if (in != NULL)
-		fuse_answer_error(request, fs_flush(file_of(in->fh), &request->ctx));
+		fuse_answer_error(request, fs_close_by(fuse_file(in->fh), &request->ctx, in->lock_owner));
 }
 
 void fuse_release(struct fuse_request *request)
@@ -191,7 +202,7 @@ void fuse_release(struct fuse_request *request)
 
 	if (in == NULL)
 		return;
-	fs_release(file_of(in->fh));
+	fs_release(fuse_file(in->fh));
 	fuse_answer_error(request, 0);
 }
 
@@ -200,7 +211,7 @@ void fuse_fsync(struct fuse_request *request)
 	const struct fuse_fsync_in *in = fuse_args(request, sizeof(*in));
 
 	if (in != NULL)
-		fuse_answer_error(request, fs_fsync(file_of(in->fh), &request->ctx,
+		fuse_answer_error(request, fs_fsync(fuse_file(in->fh), &request->ctx,
 						    (in->fsync_flags & FUSE_FSYNC_FDATASYNC) != 0));
 }
 
@@ -211,15 +222,16 @@ void fuse_fallocate(struct fuse_request *request)
 
 	if (in == NULL)
 		return;
-	flags = file_flags(file_of(in->fh));
+	flags = file_flags(fuse_file(in->fh));
 	if ((flags & ATTR_IMMUTABLE) || ((flags & ATTR_APPEND) && (in->mode & ~(uint32_t)FALLOC_FL_KEEP_SIZE))) {
 		fuse_answer_error(request, -EPERM);
 		return;
 	}
 	/* Of this one the kernel says nothing. */
 	if (!caller_has_fsetid(request->header.pid))
-		fuse_kill_suid(request, file_of(in->fh));
-	fuse_answer_error(request, fs_fallocate(file_of(in->fh), &request->ctx, (int)in->mode, in->offset, in->length));
+		fuse_kill_suid(request, fuse_file(in->fh));
+	fuse_answer_error(request,
+			  fs_fallocate(fuse_file(in->fh), &request->ctx, (int)in->mode, in->offset, in->length));
 }
 
 void fuse_lseek(struct fuse_request *request)
@@ -234,7 +246,7 @@ void fuse_lseek(struct fuse_request *request)
 		fuse_answer_error(request, -EINVAL);
 		return;
 	}
-	err = fs_seek(file_of(in->fh), &request->ctx, in->offset, in->whence == SEEK_HOLE, &out.offset);
+	err = fs_seek(fuse_file(in->fh), &request->ctx, in->offset, in->whence == SEEK_HOLE, &out.offset);
 	if (err < 0)
 		fuse_answer_error(request, err);
 	else

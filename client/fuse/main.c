@@ -12,6 +12,7 @@
 #include "client/fuse/daemon_log.h"
 #include "client/fuse/earlier.h"
 #include "client/fuse/mount.h"
+#include "client/fuse/notify.h"
 #include "client/fuse/options.h"
 #include "client/fuse/server.h"
 #include "client/key_find.h"
@@ -145,7 +146,9 @@ static int attach(struct mount_daemon *d, char *error, size_t error_size)
 	err = fuse_mount_attach(&d->options, &d->mount, &d->fuse_fd, error, error_size);
 	if (err < 0)
 		return err;
-	err = fuse_server_init(d->fuse_fd, &server->flags, error, error_size);
+	err = fuse_server_init(d->fuse_fd, d->options.fs.local_locks, &server->flags, error, error_size);
+	if (err == 0)
+		err = fuse_notifier_new(d->fuse_fd, &server->notifier);
 	for (unsigned int i = 0; i < d->options.fs.workers && err == 0; i++) {
 		server->worker_count = i + 1;
 		err = fuse_worker_start(server, d->fuse_fd, i);
@@ -155,8 +158,34 @@ static int attach(struct mount_daemon *d, char *error, size_t error_size)
 	if (err < 0) {
 		fuse_workers_stop(server);
 		d->mount = fuse_mount_detach(d->mount);
+		server->notifier = fuse_notifier_free(server->notifier);
 	}
 	return err;
+}
+
+/* Files only: no directory's node id comes here, nor the root's, which is another than its inode number. */
+static void drop_pages(void *owner, uint64_t ino)
+{
+	const struct mount_daemon *d = owner;
+
+	if (d->server.notifier != NULL)
+		fuse_notifier_drop_pages(d->server.notifier, ino);
+}
+
+static void drop_attr(void *owner, uint64_t ino)
+{
+	const struct mount_daemon *d = owner;
+
+	if (d->server.notifier != NULL)
+		fuse_notifier_drop_attr(d->server.notifier, ino);
+}
+
+static void expire_names(void *owner)
+{
+	const struct mount_daemon *d = owner;
+
+	if (d->server.notifier != NULL)
+		fuse_notifier_expire_names(d->server.notifier);
 }
 
 static void registry_enter(struct mount_daemon *d)
@@ -242,6 +271,7 @@ static void finish(void *arg)
 	fuse_workers_stop(&d->server);
 	fuse_mount_renounce(d->mount);
 	d->mount = fuse_mount_detach(d->mount);
+	d->server.notifier = fuse_notifier_free(d->server.notifier);
 	if (fs_drain(d->server.fs, &ctx) < 0)
 		d->status = 1; /* fs_close() tells what that costs */
 	loop_timer_cancel(&d->telling);
@@ -351,6 +381,10 @@ int main(int argc, char **argv)
 	}
 	d->options.fs.workers = worker_count(&d->options);
 	d->options.fs.mountpoint = d->options.mountpoint;
+	d->options.fs.owner = d;
+	d->options.fs.drop_pages = drop_pages;
+	d->options.fs.drop_attr = drop_attr;
+	d->options.fs.expire_names = expire_names;
 	if (!d->options.foreground)
 		into_background(d);
 	logger_init("mount.strake", LOGGER_INFO);

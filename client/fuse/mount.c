@@ -1,5 +1,6 @@
 #include "client/fuse/mount.h"
 
+#include "client/data/buffers.h"
 #include "common/logger.h"
 
 #define FUSE_USE_VERSION 314
@@ -53,9 +54,9 @@ static char *attach_words(const struct mount_options *options)
 		source[n++] = *c;
 	}
 	source[n] = 0;
-	return asprintf(&words, "fsname=%s%s,default_permissions%s%s", source,
-			options->plain_type ? "" : ",subtype=strake", geteuid() == 0 ? ",allow_other,dev,suid" : "",
-			options->kernel) < 0
+	return asprintf(&words, "fsname=%s%s,default_permissions,max_read=%u%s%s", source,
+			options->plain_type ? "" : ",subtype=strake", BUFFERS_SIZE,
+			geteuid() == 0 ? ",allow_other,dev,suid" : "", options->kernel) < 0
 		       ? NULL
 		       : words;
 }

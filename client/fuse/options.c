@@ -31,6 +31,7 @@ static const char usage[] =
 	"       connect=SECONDS      how long the mount itself waits for the servers; 30\n"
 	"       sync                 every change waits for stable storage\n"
 	"       strict               believe no attributes or names without asking\n"
+	"       local_locks          fcntl and flock locks of this mount only\n"
 	"       no_sums              no checksums on file data\n"
 	"       memory=SIZE          for data on its way; 1G\n"
 	"       workers=N            threads; as many as CPUs, 8 at most\n"
@@ -157,6 +158,13 @@ static int set_fstype(struct mount_options *o, const char *value)
 	return 0;
 }
 
+static int set_local_locks(struct mount_options *o, const char *value)
+{
+	(void)value;
+	o->fs.local_locks = true;
+	return 0;
+}
+
 static int set_remount(struct mount_options *o, const char *value)
 {
 	(void)value;
@@ -194,6 +202,7 @@ static const struct {
 	{ "sync", WORD_ALONE, set_sync },
 	{ "async", WORD_ALONE, set_async },
 	{ "no_sums", WORD_ALONE, set_no_sums },
+	{ "local_locks", WORD_ALONE, set_local_locks },
 	{ "memory", WORD_VALUE, set_memory },
 	{ "workers", WORD_VALUE, set_workers },
 	{ "key", WORD_VALUE, set_key },

@@ -5,7 +5,7 @@
  *     mount.strake -m LIST MOUNTPOINT [-o OPTIONS]           by `strake -m LIST mount MOUNTPOINT`
  *
  * Options (-o, separated by commas): ours (hard, soft, timeo=SECONDS, connect=SECONDS, strict, sync, no_sums,
- * memory=SIZE, workers=N, key=FILE, log=FILE, fstype=fuse, remount), what mount(8), fstab and the kernel's table of
+ * local_locks, memory=SIZE, workers=N, key=FILE, log=FILE, fstype=fuse, remount), what mount(8), fstab and the kernel's table of
  * mounts add (defaults, _netdev, noauto, nofail, user, user_id, x-..., ignored), and those that go to the kernel (ro,
  * rw, dev, nodev, suid, nosuid, exec, noexec, atime, noatime, dirsync). Anything else is refused by name.
  */

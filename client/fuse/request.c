@@ -98,9 +98,14 @@ static void fill_entry(const struct fuse_server *server, const struct attr *attr
 	fuse_fill_attr(attr, &out->attr);
 }
 
-void fuse_fill_entry(const struct fuse_server *server, const struct attr *attr, struct fuse_entry_out *out)
+void fuse_fill_entry(const struct fuse_request *request, const struct attr *attr, struct fuse_entry_out *out)
 {
-	fill_entry(server, attr, fs_entry_shown(server->fs, attr), server->entry_timeout_ms, out);
+	const struct fuse_server *server = request->server;
+	uint64_t dir = request_ino(request, request->header.nodeid);
+	bool believe;
+	uint64_t attr_ns = fs_entry_shown(server->fs, dir, attr, &believe);
+
+	fill_entry(server, attr, attr_ns, believe ? server->entry_timeout_ms : 0, out);
 }
 
 /* The kernel counts no references of the root. */
@@ -114,7 +119,7 @@ void fuse_answer_entry(struct fuse_request *request, const struct attr *attr)
 {
 	struct fuse_entry_out out;
 
-	fuse_fill_entry(request->server, attr, &out);
+	fuse_fill_entry(request, attr, &out);
 	answer_entry(request, attr->ino, &out);
 }
 

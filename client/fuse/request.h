@@ -47,7 +47,8 @@ void fuse_answer_statx(struct fuse_request *request, const struct attr *attr); /
 void fuse_drop_attr(const struct fuse_request *request);
 
 void fuse_fill_attr(const struct attr *attr, struct fuse_attr *out);
-void fuse_fill_entry(const struct fuse_server *server, const struct attr *attr, struct fuse_entry_out *out);
+/* A name in the directory that the request is about. */
+void fuse_fill_entry(const struct fuse_request *request, const struct attr *attr, struct fuse_entry_out *out);
 
 /*
  * The caller may not keep setuid and setgid bits of the request's inode, says the kernel; not whether he is a member of
@@ -75,6 +76,14 @@ void fuse_release(struct fuse_request *request);
 void fuse_fsync(struct fuse_request *request);
 void fuse_fallocate(struct fuse_request *request);
 void fuse_lseek(struct fuse_request *request);
+
+/* The handle behind a number that the kernel was given. */
+struct file *fuse_file(uint64_t fh);
+
+/* lock.c */
+void fuse_getlk(struct fuse_request *request);
+void fuse_setlk(struct fuse_request *request);
+void fuse_setlkw(struct fuse_request *request);
 
 /* dir.c */
 void fuse_opendir(struct fuse_request *request);

@@ -1,5 +1,7 @@
 #include "client/fuse/server.h"
 
+#include "client/fuse/protocol.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 	 FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_DONT_MASK |    \
 	 FUSE_HANDLE_KILLPRIV_V2 | FUSE_EXPORT_SUPPORT | FUSE_POSIX_ACL | FUSE_SETXATTR_EXT | FUSE_INIT_EXT | \
 	 FUSE_DIRECT_IO_ALLOW_MMAP)
+#define WANTED_LOCKS ((uint64_t)FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS)
 
 #define BACKGROUND_MAX 64
 
@@ -30,8 +33,9 @@ static uint64_t flags_offered(const struct fuse_init_in *in)
 	return in->flags | ((in->flags & FUSE_INIT_EXT) ? (uint64_t)in->flags2 << 32 : 0);
 }
 
-int fuse_server_init(int fd, uint64_t *ret_flags, char *error, size_t error_size)
+int fuse_server_init(int fd, bool local_locks, uint64_t *ret_flags, char *error, size_t error_size)
 {
+	const uint64_t wanted = WANTED | (local_locks ? 0 : WANTED_LOCKS);
 	struct {
 		struct fuse_in_header header;
 		struct fuse_init_in init;
@@ -59,13 +63,14 @@ int fuse_server_init(int fd, uint64_t *ret_flags, char *error, size_t error_size
 		out.init.major = FUSE_KERNEL_VERSION;
 		out.init.minor = FUSE_KERNEL_MINOR_VERSION;
 		out.init.max_readahead = in->init.max_readahead;
-		*ret_flags = flags_offered(&in->init) & WANTED;
+		*ret_flags = flags_offered(&in->init) & wanted;
 		out.init.flags = (uint32_t)*ret_flags;
 		out.init.flags2 = (uint32_t)(*ret_flags >> 32);
 		out.init.max_background = BACKGROUND_MAX;
 		out.init.congestion_threshold = BACKGROUND_MAX / 4 * 3;
 		out.init.max_write = FUSE_WRITE_SIZE;
-		out.init.max_pages = (uint16_t)(FUSE_WRITE_SIZE / (size_t)getpagesize());
+		/* A write of that size from anywhere in memory: it may begin in one page and end in another. */
+		out.init.max_pages = (uint16_t)(FUSE_WRITE_SIZE / (size_t)getpagesize() + 1);
 		out.init.time_gran = 1;
 		if (write(fd, &out, sizeof(out)) < 0) {
 			err = -errno;

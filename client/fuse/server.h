@@ -21,13 +21,15 @@
 
 #define FUSE_EARLY_MAX 16
 
-struct fuse_worker; /* opaque: worker.c */
+struct fuse_notifier; /* notify.h */
+struct fuse_worker;   /* opaque: worker.c */
 
 struct fuse_server {
 	struct fs *fs;
 	struct buffers *buffers;
 	unsigned int entry_timeout_ms;
 	uint64_t flags; /* of INIT, as negotiated: FUSE_ASYNC_READ, ... */
+	struct fuse_notifier *notifier;
 
 	unsigned int worker_count;
 	struct fuse_worker *_Atomic workers[FUSE_WORKERS_MAX]; /* NULL: being started, or ended */
@@ -44,10 +46,11 @@ struct fuse_server {
 };
 
 /*
- * Read and answer INIT on the mount's descriptor (blocks until the kernel sends it). *ret_flags: what was negotiated.
+ * Read and answer INIT on the mount's descriptor (blocks until the kernel sends it). local_locks: the kernel is not asked to
+ * ask for locks. *ret_flags: what was negotiated.
  * -EPROTO: a kernel older than 7.31 (Linux 5.4).
  */
-int fuse_server_init(int fd, uint64_t *ret_flags, char *error, size_t error_size);
+int fuse_server_init(int fd, bool local_locks, uint64_t *ret_flags, char *error, size_t error_size);
 
 /*
  * A worker on a clone of the mount's descriptor (its own one for index 0): starts a thread with a loop that serves

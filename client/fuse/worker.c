@@ -151,6 +151,7 @@ static void callers_due(struct loop_timer *timer)
 static void signalled(struct fuse_worker *worker, struct fuse_request *request)
 {
 	request->signalled_ns = clock_ns();
+	fs_signal(&request->ctx); /* who waits for a lock waits no longer */
 	if (look_at_caller(request))
 		look_again(worker);
 }
@@ -345,6 +346,7 @@ static bool serve_at_once(struct fuse_worker *worker, const struct fuse_in_heade
 {
 	struct fuse_interrupt_in in;
 	struct fuse_forget_in one;
+	struct fuse_flush_in flush;
 
 	switch (header->opcode) {
 	case FUSE_FORGET:
@@ -361,6 +363,14 @@ static bool serve_at_once(struct fuse_worker *worker, const struct fuse_in_heade
 			memcpy(&in, args, sizeof(in));
 			interrupt(worker->server, in.unique);
 		}
+		return true;
+	case FUSE_FLUSH: /* of what was only read, by who has no locks: most closes */
+		if (len < sizeof(flush))
+			return false;
+		memcpy(&flush, args, sizeof(flush));
+		if (!fs_close_is_nothing(fuse_file(flush.fh), flush.lock_owner))
+			return false;
+		answer_now(worker, header->unique, 0);
 		return true;
 	case FUSE_DESTROY:
 		answer_now(worker, header->unique, 0);

@@ -12,7 +12,7 @@ with the first line of its input. What needs a shell it asks for by a line, and 
 opens and closes a session, "fsck" looks at all of it, "restart" restarts the MDS. Says "all right" then, and carries on until
 there is one more line; or ends with exit status 1 and what was wrong on stderr. Standard library only.
 """
-import contextlib, ctypes, errno, mmap, os, re, socket, struct, sys, threading, time
+import contextlib, ctypes, errno, fcntl, mmap, os, re, socket, struct, sys, threading, time
 import wrong_peer
 
 OWNERS = {"mgs": [9400], "mds": [9401], "oss": [9402, 9403], "host": []}
@@ -62,8 +62,9 @@ def cut_of(frame):
     return None
 
 def note(frame, pending):
-    """What is sent again must be the same, and its answer too, whoever has seen the first one."""
-    if not FLAGS.get(frame.op, "").startswith("OP_SLOT"): return
+    """What is sent again must be the same, and its answer too, whoever has seen the first one; but what is done in memory
+    only is done again."""
+    if "OP_SLOT" not in FLAGS.get(frame.op, "") or "OP_VOLATILE" in FLAGS[frame.op]: return
     what = (frame.op, frame.status, frame.body_sum)
     with lock:
         if frame.kind == REQUEST:
@@ -132,7 +133,7 @@ FLAGS = {NUMBERS[name]: flags for name, _, _, _, flags in OPS}
 BULK = {("WRITE", REQUEST), ("READ", REPLY)}
 # What they could say is optional, and not said here.
 NO_BODY = {("SYNC", REQUEST), ("FSCK_ENTRIES", REQUEST), ("FSCK_FILES", REPLY)}
-NEVER_ASKED = {"ACCESS", "LOCK", "LOCK_TEST", "LOCK_PUSH"}  # the kernel judges itself (default_permissions), and keeps locks
+NEVER_ASKED = {"ACCESS"}  # the kernel judges itself (default_permissions)
 
 def cuts_of(name):
     """All (kind, place) where it can be cut."""
@@ -207,7 +208,7 @@ class Work:
                 os.fsync(fd)
 
     LOOKUP_before = GETATTR_before = OPEN_before = CLOSE_before = LINK_before = UNLINK_before = RENAME_before = file
-    SETATTR_before = SETXATTR_before = LAYOUT_before = file
+    SETATTR_before = SETXATTR_before = LAYOUT_before = LOCK_before = LOCK_TEST_before = LOCK_PUSH_before = file
 
     def LOOKUP(self): expect("its links", 1, os.stat(self.path("file")).st_nlink)
     def GETATTR(self):
@@ -338,6 +339,36 @@ class Work:
             os.ftruncate(fd, 2 * UNIT)
             expect("the bytes", data(self.n) + bytes(UNIT), direct(fd, 4 * UNIT))
 
+    def both(self): return opened(self.path("file")), opened(f"{self.dir2}/file")
+    def LOCK(self):
+        with contextlib.ExitStack() as stack:
+            a, b = map(stack.enter_context, self.both())
+            for how in fcntl.lockf, fcntl.flock:
+                how(a, fcntl.LOCK_EX)
+                fails(errno.EAGAIN, how, b, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                how(a, fcntl.LOCK_UN)
+                how(b, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                how(b, fcntl.LOCK_UN)
+    def LOCK_TEST(self):
+        with contextlib.ExitStack() as stack:
+            a, b = map(stack.enter_context, self.both())
+            fcntl.lockf(a, fcntl.LOCK_EX, 5, 10)
+            told = fcntl.fcntl(b, fcntl.F_GETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 0, 0, 0))
+            expect("the lock", (fcntl.F_WRLCK, 0, 10, 5), struct.unpack("hhqqi4x", told)[:4])
+    def LOCK_PUSH(self):
+        with contextlib.ExitStack() as stack:
+            a, b = map(stack.enter_context, self.both())
+            fcntl.flock(a, fcntl.LOCK_EX)
+            waiter = threading.Thread(target=fcntl.flock, args=(b, fcntl.LOCK_EX), daemon=True)
+            waiter.start()
+            time.sleep(0.2)
+            assert waiter.is_alive(), "it was given twice"
+            began = time.monotonic()
+            fcntl.flock(a, fcntl.LOCK_UN)
+            waiter.join(PATIENCE_S)
+            assert not waiter.is_alive(), "who waits does not get it"
+            assert time.monotonic() - began < 4, "who waits asks again only after a while"
+
     def SESSION_OPEN(self): shell("session")
     SESSION_CLOSE = SESSION_OPEN
     def FSCK_ENTRIES(self): shell("fsck")
@@ -375,7 +406,7 @@ def main():
     later = [(name, *cut, Shot(NUMBERS[name], *cut)) for name in TOGETHER for cut in cuts_of(name)]
     for name in NUMBERS:
         if name not in TOGETHER and name not in NEVER_ASKED: works.setdefault(getattr(Work, name), []).append(name)
-    for n, (names, kind, place) in enumerate((names, kind, place) for names in works.values() for kind in (REQUEST, REPLY)
+    for n, (names, kind, place) in enumerate((names, kind, place) for names in works.values() for kind in (REQUEST, REPLY, PUSH)
                                              for place in PLACES if any((kind, place) in cuts_of(name) for name in names)):
         work.folder(n)
         cuts += check(work, n, names, kind, place)

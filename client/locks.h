@@ -1,0 +1,72 @@
+/*
+ * Locks on files, cluster-wide: what fs_lock() and its kin (fs.h) are made of. The MDT decides (mds/locks.h); here is
+ * remembered what it has granted, for an MDT that comes back, and what makes a lock worth having is done: who is given one
+ * sees what the one before him has written, and who gives one back has written it out.
+ *
+ *     fs_lock() -> operation: a fiber of its own -> its turn at the inode -> LOCK -> [QUEUED: turn over, wait, again] -> barrier
+ *
+ *   - An operation sees itself through, whatever becomes of its caller: a lock that nobody knows of would be held for ever.
+ *     A caller who dies leaves it; one who only has a signal ends its waiting, and learns how it came out.
+ *   - Turns: of an inode's operations one at a time is between its question and the note of the answer, in the order in
+ *     which they came. So what comes after a close comes after what the close gives back; and what is sent again to the
+ *     MDT is never older than something that was done since. Nothing but an operation waits for a turn, and nothing but an
+ *     operation waits for the kernel to drop pages: requests that hold pages or a directory in the kernel never do.
+ *   - Barriers. Before any LOCK leaves: what was written here is on the OSTs, and the MDT knows the size. With it, where a
+ *     write lock is given up: the kernel's mapped dirty pages are brought out (once for each writable open of the file, and
+ *     each time as soon as such pages were seen of it). After one was granted: attributes as of the grant; where the
+ *     content is not what the kernel's pages were filled from, they go before the caller is told.
+ *     Where others use the file, too, the names beside it are not believed for a while: a database's journal is there or not.
+ *   - A handle's number on the wire is one that was never used before: closing it gives back what was taken through it and
+ *     nothing of those who came after.
+ *   - The MDT comes back: what is held is told again (RECLAIM, session.c); an answer that crosses that is asked for anew.
+ *     The session is lost: so are the locks; each handle of a file that was locked answers EIO from then on.
+ *   - Appending: the right to place bytes at the end (LOCK_APPEND) is the mount's, kept until another mount asks for it or
+ *     the file is closed for writing here. Who appends holds it for one write; those who wait when it comes have their turn
+ *     before it goes.
+ */
+#ifndef STRAKE_CLIENT_LOCKS_H
+#define STRAKE_CLIENT_LOCKS_H
+
+#include "client/inode.h"
+#include "client/worker.h"
+#include "common/lock_list.h"
+#include "proto/mds.pb-c.h"
+
+#define LOCKS_ASK_MS 5000 /* who waits asks again after that, told or not */
+
+struct inode_locks; /* opaque: locks.c */
+
+void lock_to_wire(const struct lock *lock, Strake__Lock *out);
+
+void locks_free(struct inode *inode); /* with its last reference */
+
+/* Is there nothing that a close by that owner has to give back? No waiting. */
+bool locks_close_is_nothing(struct inode *inode, uint64_t owner);
+/* The handle is being closed: what was taken through it is given back, in the background. */
+void locks_close_handle(struct file *file);
+
+/* What the MDT says by LOCK_PUSH. On the worker's loop. */
+void locks_pushed(struct worker *worker, const Strake__LockPush *push);
+/* The worker's connection to the MDT is lost, and words on it may be. On the worker's loop. */
+void locks_disconnected(struct worker *worker);
+
+/* For RECLAIM: adds what is held on the inode; inode->lock is held. -ENOMEM. */
+struct held_locks {
+	struct held_lock {
+		uint64_t ino;
+		struct lock lock;
+	} * items;
+	size_t count, room;
+};
+int locks_collect(const struct inode *inode, struct held_locks *held);
+/* The session was lost: nothing is held any more, and handles of what was locked are lost. */
+void locks_lost(struct fs *fs);
+
+/*
+ * Around a write at the end of the file: between them nobody else appends, on any mount, and data_size() is the end.
+ * -EINTR, -ECANCELED, -EIO as worker_mds_call().
+ */
+int locks_append_begin(struct inode *inode, struct fs_ctx *ctx);
+void locks_append_end(struct inode *inode);
+
+#endif

@@ -1,0 +1,88 @@
+#!/bin/bash
+# Locks between mounts (tests/tools/lockers.py): fcntl's, those of open files, flock's; who waits, is interrupted, is killed;
+# what is written under them is seen by the next one; an MDS that is killed while they are held and waited for; a client that
+# dies with them. With the options that a mount has by default.
+. "$(dirname "$0")/lib.sh"
+
+lockers=$(dirname "$0")/../tools/lockers.py
+start --osts 2
+mount_more "$T/m2"
+mount_more "$T/m3"
+seconds=$((5 * ${SCALE:-100} / 100 + 3))
+run() { timeout 300 python3 "$lockers" "$@" || fail "$1"; }
+
+run rules "$T/m" "$T/m2"
+mount_more "$T/local" -o local_locks
+run local "$T/m" "$T/local"
+run append "$T/m" "$T/m2"
+run count "$T/m" "$T/m2" $seconds
+run token "$T/m" "$T/m2" $((2 * ${SCALE:-100}))
+
+# --- an MDS that is killed while locks are held and waited for -----------------------------------------------------------
+
+python3 "$lockers" hold "$T/m/kept" posix >"$T/held1" &
+holder=$!
+PIDS="$PIDS $holder"
+await "a lock is held" grep -q held "$T/held1"
+python3 "$lockers" wait "$T/m2/kept" posix >"$T/waited2" &
+waiter2=$!
+run count "$T/m" "$T/m2" $((seconds * 3)) >"$T/count.out" 2>&1 &
+counting=$!
+for _ in 1 2; do
+	sleep 1
+	crash mds 0
+	strake cluster start "$T/c" >"$T/start.out" 2>&1 || fail "the MDS does not start again"
+	[ ! -s "$T/waited2" ] || fail "a lock that is held was given to another one after a restart"
+done
+wait $counting || { cat "$T/count.out" >&2; fail "counting while the MDS is killed"; }
+cat "$T/count.out"
+[ ! -s "$T/waited2" ] || fail "a lock that is held was given to another one"
+kill -9 $holder
+wait $waiter2 || fail "a waiter of before the MDS was killed"
+[ -s "$T/waited2" ] || fail "who waited has not got it"
+
+# --- clients that die or are silent: their locks go when their lease is over, and no sooner ---------------------------------
+
+daemon_of() { # MNT: its daemon's pid
+	for pid in $(pgrep -x mount.strake); do
+		tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qx "$1" && echo "$pid"
+	done
+}
+mount_more "$T/m4" -o "log=$T/m4.log"
+for n in 3 4; do
+	python3 "$lockers" hold "$T/m$n/lost$n" posix >"$T/held$n" &
+	PIDS="$PIDS $!"
+	declare "holder$n=$!"
+	await "a lock is held" grep -q held "$T/held$n"
+	declare "daemon$n=$(daemon_of "$T/m$n")"
+done
+# shellcheck disable=SC2154 # declared there
+kill -9 "$daemon3" && kill -STOP "$daemon4" || fail "there are no daemons"
+for n in 3 4; do
+	python3 "$lockers" wait "$T/m/lost$n" posix >"$T/waited$n" &
+	declare "waiter$n=$!"
+done
+
+run sqlite "$T/m" "$T/m2" $seconds
+
+for n in 3 4; do
+	pid=waiter$n
+	wait "${!pid}" || fail "who waited for a lost client"
+	say "a lost client's lock was waited for for $(cat "$T/waited$n") s"
+	python3 -c 'import sys; sys.exit(not 20 <= float(sys.argv[1]) <= 120)' "$(cat "$T/waited$n")" || fail "that is no lease"
+done
+umount -l "$T/m3"
+
+# It was silent only, and goes on: who believes that he has the lock must hear of it.
+kill -CONT "$daemon4"
+await "it knows that its session is lost" grep -q "and locks with it" "$T/m4.log"
+# shellcheck disable=SC2154 # declared there
+kill -USR1 "$holder4"
+await "it writes under a lock that it has lost" grep -q EIO "$T/held4"
+kill -9 "$holder4"
+python3 "$lockers" hold "$T/m4/lost4" posix >"$T/held5" &
+PIDS="$PIDS $!"
+again=$!
+await "it locks again" grep -q held "$T/held5"
+kill -USR1 $again
+await "it writes again" grep -q written "$T/held5"
