@@ -79,7 +79,8 @@ PROGRAMS   := $(patsubst %,$(B)/bin/%,$(if $(wildcard mgs/main.c),strake-mgs) $(
               $(if $(wildcard client/cli/main.c),strake))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/*_test.c))
 FUZZ       := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
-TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
+TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c)) \
+              $(patsubst tests/tools/%/main.c,$(B)/tests/%,$(wildcard tests/tools/*/main.c))
 
 .PHONY: all build tests-build fuzz fuzz-targets fuzz-build deps run stop check check-unit check-cluster check-long check-fresh \
         install clean format help lint force
@@ -154,6 +155,15 @@ $(B)/tests/%: tests/tools/%.c $(ALL_LIBS) | $(GEN_H)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CF_FUSE) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) \
 		-Wl,--end-group $(LIBS_FUSE) $(LIBS_COMMON)
+
+# Of several files: a folder of its own.
+define folder_tool # name
+$(B)/tests/$(1): $$(call obj,$$(wildcard tests/tools/$(1)/*.c))
+	$$(call say,TOOL,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^
+endef
+$(foreach t,$(patsubst tests/tools/%/main.c,%,$(wildcard tests/tools/*/main.c)),$(eval $(call folder_tool,$(t))))
 
 # Fuzz targets are of a build of their own, clang's, in which what they call is instrumented.
 $(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIBS) | $(GEN_H)
