@@ -145,6 +145,17 @@ static void settled_tell(struct worker *worker, struct inode *inode, struct fs_c
 	call_release(&call);
 }
 
+int inode_glimpse(struct inode *inode, struct fs_ctx *ctx, const struct attr *attr, uint64_t *ret_end,
+		  uint64_t *ret_blocks)
+{
+	struct glimpse glimpse = { .ctx = ctx, .attr = attr };
+	int err = worker_parallel(fs_worker(inode->fs), attr->layout->ost_count, glimpse_one, &glimpse);
+
+	*ret_end = glimpse.end;
+	*ret_blocks = glimpse.blocks;
+	return err;
+}
+
 int inode_settle_size(struct inode *inode, struct fs_ctx *ctx, uint64_t asked_ns, struct attr *attr)
 {
 	struct worker *worker = fs_worker(inode->fs);
@@ -308,15 +319,31 @@ static int setattr_ask(struct inode *inode, struct fs_ctx *ctx, unsigned int fie
 	return err < 0 ? err : inode_settle_size(inode, ctx, asked_ns, ret_attr);
 }
 
+/* Was it a file with holes, or with room behind its end, that became shorter? Then nobody knows what it still takes. */
+static bool cut_away_unknown(const struct attr *before, uint64_t size)
+{
+	uint64_t full = (before->size + 4095) / 4096 * 8;
+
+	return before->ino != 0 && size > 0 && before->blocks != 0 && size <= before->size && before->blocks != full;
+}
+
 int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, const struct attr *attr,
 		  struct attr *ret_attr)
 {
+	struct attr before;
 	int err = 0;
 
 	/* A size cuts what was written before, not after; a time is the last word on what was written before. */
 	if ((fields & (SETATTR_SIZE | SETATTR_MTIME | SETATTR_MTIME_NOW)) != 0)
 		err = report_own(inode, ctx);
-	return err < 0 ? err : setattr_ask(inode, ctx, fields, attr, ret_attr);
+	pthread_mutex_lock(&inode->lock);
+	before = inode->attr;
+	pthread_mutex_unlock(&inode->lock);
+	if (err == 0)
+		err = setattr_ask(inode, ctx, fields, attr, ret_attr);
+	if (err == 0 && (fields & SETATTR_SIZE) != 0 && cut_away_unknown(&before, attr->size))
+		data_cut_away(inode);
+	return err;
 }
 
 int fs_setattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, unsigned int fields, const struct attr *attr,

@@ -117,6 +117,13 @@ int inode_fetch_attr(struct inode *inode, struct fs_ctx *ctx, bool fresh, struct
  */
 int inode_settle_size(struct inode *inode, struct fs_ctx *ctx, uint64_t asked_ns, struct attr *attr);
 
+/*
+ * How far the file reaches on its OSTs and how many blocks of 512 bytes it takes there, as all of them tell who are asked
+ * with these attributes. -ESTALE: gen or cut are others by now.
+ */
+int inode_glimpse(struct inode *inode, struct fs_ctx *ctx, const struct attr *attr, uint64_t *ret_end,
+		  uint64_t *ret_blocks);
+
 /* See that the layout is fixed (ost_count > 0), before the first write: LAYOUT where it is not. attr: as then known. */
 int inode_fix_layout(struct inode *inode, struct fs_ctx *ctx, struct attr *ret_attr);
 

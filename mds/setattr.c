@@ -3,7 +3,7 @@
  *
  * A size is one of three things:
  *   0            new content: the next gen, on fresh objects; the old (ino, gen) goes into the destroy queue
- *   as it is     nothing but the times, if the MDT is sure of the size
+ *   as it is     nothing but the times, if the MDT is sure of the size, and nothing was allocated behind it
  *   another      a cut (cut.h); -EAGAIN while one is pending
  * A file without a layout has no objects: only its size changes.
  */
@@ -121,12 +121,13 @@ static enum size_change classify_size(const struct change *change, const Strake_
 				      const struct inode *inode)
 {
 	bool unsure = change_is_fact(change, FACT_ATTR_UNSURE) || (inode->flags & INODE_SIZE_UNSURE);
+	bool has_room = inode->blocks > (inode->size + 4095) / 4096 * 8;
 
 	if (!request->has_size)
 		return SIZE_SAME;
 	if (!inode_has_objects(inode))
 		return request->size == inode->size ? SIZE_SAME : SIZE_CHANGED;
-	if (request->size == inode->size && !unsure && (request->size > 0 || inode->blocks == 0))
+	if (request->size == inode->size && !unsure && !has_room)
 		return SIZE_SAME;
 	return request->size == 0 ? SIZE_NEW_CONTENT : SIZE_CUT;
 }

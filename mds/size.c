@@ -3,8 +3,9 @@
  * could.
  *
  *   - A report of another gen or cut than the inode's is of bytes that are void: -ESTALE.
- *   - The end of data is merged by maximum. So are the blocks of a writer, who knows only some OSTs' for certain; a
- *     report that is not a writer's comes from all OSTs and is exact, and ends the doubt about the size.
+ *   - The end of data is merged by maximum. A writer knows only some OSTs' blocks: it tells by how many they have grown,
+ *     and all writers' add up, to no more than the file can have. A report that is not a writer's comes from all OSTs: its
+ *     blocks are exact, and it ends the doubt about the size; a writer may have asked them, too.
  *   - data_version: a writer's report changes it, and so does what a lost writer may have written: when it is lost, when
  *     the doubt ends, and when bytes are found that nobody has reported.
  *   - mtime is the record's time less the report's age, unless somebody has set it since that write.
@@ -32,6 +33,22 @@ static void set_written(const struct change *change, const Strake__SizeRequest *
 		inode->ctime_ns = written_ns;
 }
 
+static uint64_t blocks_written(const Strake__SizeRequest *request, const struct inode *inode)
+{
+	uint64_t full = (inode->size + 4095) / 4096 * 8, before = inode->blocks, now;
+
+	if (request->exact)
+		return request->blocks;
+	if (!request->has_grown)
+		return request->blocks > before ? request->blocks : before;
+	if (request->grown < 0)
+		return before > -(uint64_t)request->grown ? before - -(uint64_t)request->grown : 0;
+	now = before + (uint64_t)request->grown;
+	if (now > full)
+		now = full > before ? full : before;
+	return now;
+}
+
 int size_apply(struct change *change, const ProtobufCMessage *message)
 {
 	const Strake__SizeRequest *request = (const void *)message;
@@ -55,8 +72,7 @@ int size_apply(struct change *change, const ProtobufCMessage *message)
 	if (request->end > inode.size)
 		inode.size = request->end;
 	if (request->wrote) {
-		if (request->blocks > inode.blocks)
-			inode.blocks = request->blocks;
+		inode.blocks = blocks_written(request, &inode);
 		set_written(change, request, &inode);
 	} else {
 		inode.blocks = request->blocks;

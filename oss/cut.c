@@ -26,6 +26,7 @@
 
 #define UNLINK_WIDTH 8
 #define ZERO_SIZE    (256u * 1024)
+#define ROOM_ALIGN   4096u /* blocks come in this many bytes, mostly */
 
 /* What goes whole. */
 struct doomed {
@@ -65,16 +66,36 @@ static int write_zeros(struct ost_object *object, uint64_t start, uint64_t end)
 	return err;
 }
 
-/* Zero [start, end) of one object; to the end of time where the cut is a truncate. */
+static int set_size(struct ost_object *object, uint64_t size)
+{
+	return helper_run(object->file->ost->helper, truncate_run, &(struct truncation){ object->fd, size });
+}
+
+/* ALLOCATE has made room behind its end. */
+static bool has_room(const struct ost_object *object)
+{
+	return object->blocks * 512 > (object->size + ROOM_ALIGN - 1) / ROOM_ALIGN * ROOM_ALIGN;
+}
+
+/*
+ * Zero [start, end) of one object; to the end of time where the cut is a truncate. Room that was allocated there goes, too,
+ * behind the object's end as well. A filesystem punches nothing there, so the end moves first: the punch lies within the
+ * file, so GLIMPSE tells nothing wrong.
+ */
 static int zero_part(struct ost_object *object, uint64_t start, uint64_t end, bool truncate)
 {
 	struct ost *ost = object->file->ost;
 	int err;
 
-	if (start >= object->size)
+	if (truncate && (start < object->size || has_room(object)))
+		return set_size(object, start < object->size ? start : object->size);
+	if (!truncate && end > object->size && has_room(object)) {
+		err = set_size(object, end);
+		if (err < 0)
+			return err;
+	} else if (start >= object->size) {
 		return 0;
-	if (truncate)
-		return helper_run(ost->helper, truncate_run, &(struct truncation){ object->fd, start });
+	}
 	err = disk_fallocate(ost->disk, object->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, end - start);
 	if (err == -EOPNOTSUPP || err == -ENOSYS)
 		err = write_zeros(object, start, end < object->size ? end : object->size);

@@ -12,6 +12,7 @@
 void ost_read(struct ost *ost, struct request *request);
 void ost_write(struct ost *ost, struct request *request);
 void ost_commit(struct ost *ost, struct request *request);
+void ost_allocate(struct ost *ost, struct request *request);
 void ost_glimpse(struct ost *ost, struct request *request);
 void ost_seek(struct ost *ost, struct request *request);
 void ost_cut(struct ost *ost, struct request *request);
@@ -20,6 +21,28 @@ void ost_void(struct ost *ost, struct request *request);
 void ost_sessions(struct ost *ost, struct request *request);
 void ost_fsck_objects(struct ost *ost, struct request *request);
 void ost_fsck_files(struct ost *ost, struct request *request);
+
+/*
+ * slot_op.c: what the operations of a client's slot have in common.
+ *
+ * Whose request it is, kept for the answer: the request itself may be replaced by its own resend meanwhile. begin: false
+ * when it has been answered already (the session may not, a resend, a copy of what runs).
+ */
+struct ost_slot {
+	uint64_t session;
+	uint32_t slot, seq;
+};
+bool ost_slot_begin(struct ost *ost, struct request *request, struct ost_slot *ret_slot);
+void ost_slot_finish(struct ost *ost, const struct ost_slot *slot, int err, const ProtobufCMessage *body);
+
+/*
+ * Around what is done to the disk for running->session: the last look whether it may, and from then on SESSIONS waits.
+ * -ENOSESSION, -EAGAIN: it may not, and nothing was begun.
+ */
+int ost_change_begin(struct ost *ost, struct running_write *running);
+void ost_change_end(struct ost *ost, struct running_write *running);
+
+uint64_t ost_lease_now(const struct ost *ost);
 
 /* destroy.c: all objects of these contents; the error is the request's. */
 int ost_destroy_contents(struct ost *ost, const uint64_t *inos, const uint64_t *gens, size_t count,

@@ -155,6 +155,7 @@ static void object_restat(struct ost_object *object)
 		if (st.st_size > 0 && end > file->end)
 			file->end = end;
 	}
+	object->grown += (int64_t)st.st_blocks - (int64_t)object->blocks;
 	object->size = (uint64_t)st.st_size;
 	object->blocks = (uint64_t)st.st_blocks;
 }
@@ -350,10 +351,16 @@ void object_end(struct ost_object *object, struct object_turn *turn)
 	object_queue_remove(&object->queue, &turn->op, wake_turn);
 }
 
-void object_wrote(struct ost_object *object)
+int64_t object_wrote(struct ost_object *object)
 {
+	int64_t grown;
+
 	object->writes++;
 	object_restat(object);
+	grown = object->grown;
+	object->grown = 0;
+
+	return grown;
 }
 
 /* --- committing ------------------------------------------------------------------------------------------------------- */

@@ -32,6 +32,7 @@ struct ost_object {
 	int open_err; /* why it could not be opened */
 	uint64_t writes, committed; /* counts: different, it is dirty */
 	uint64_t size, blocks;
+	int64_t grown; /* blocks, since object_wrote() */
 	struct object_queue queue;
 	struct group_sync sync;
 	struct fiber_queue opened;
@@ -67,8 +68,11 @@ void object_begin(struct ost_object *object, struct object_turn *turn, uint64_t 
 		  bool direct);
 void object_end(struct ost_object *object, struct object_turn *turn);
 
-/* It was written to, or tried: it is dirty, size and blocks may be others. */
-void object_wrote(struct ost_object *object);
+/*
+ * It was written to, or tried: it is dirty, size and blocks may be others. Returns by how many blocks it has grown since
+ * this was last called: whoever asks counts for all.
+ */
+int64_t object_wrote(struct ost_object *object);
 
 int object_commit(struct ost_object *object);
 

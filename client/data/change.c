@@ -42,6 +42,8 @@ void data_attr_changed(struct inode *inode, const struct attr *before, const str
 	data->version++;
 	if (!replaced && before->cut == now->cut)
 		return;
+	if (replaced)
+		data->grown = 0;
 
 	/* What was answered is older than the cut; what was not may be taken as newer. */
 	if (replaced) {
@@ -120,7 +122,8 @@ static uint64_t data_give_up(struct inode *inode)
 		data_lose(data, kept, -EIO);
 		atomic_fetch_add(&data->data_fs->lost, in_flight);
 		data->report = false;
-		data->own_end = data->sent_end = data->own_bytes = 0;
+		data->own_end = data->sent_end = 0;
+		data->grown = 0;
 		fiber_wake_all(&inode->changed);
 	}
 	pthread_mutex_unlock(&inode->lock);

@@ -66,6 +66,9 @@ uint32_t data_error_mark(const struct inode *inode);
 /* The attributes have changed: what was replaced or cut away is dropped. inode->lock is held. */
 void data_attr_changed(struct inode *inode, const struct attr *before, const struct attr *now);
 
+/* A cut took some of what the file takes, nobody knows how much: it is counted soon. Without inode->lock. */
+void data_cut_away(struct inode *inode);
+
 /* A change of our own took the content from one data_version to another. inode->lock is held. */
 void data_own_change(struct inode *inode, uint64_t before, uint64_t now);
 /* Others have it open for writing. inode->lock is held. */

@@ -51,10 +51,14 @@ struct inode_data {
 	uint64_t
 		resends; /* how often answered bytes became dirty again: what was read or committed meanwhile lacks them */
 	unsigned int senders;
-	uint64_t own_end;   /* one past our last byte that attr.size may not have yet */
-	uint64_t sent_end;  /* likewise of what is on the OSTs: what may be reported */
-	uint64_t own_bytes; /* written since the last report */
-	bool report, reporting, kill_suid, kill_sgid, flushing;
+	uint64_t own_end;  /* one past our last byte that attr.size may not have yet */
+	uint64_t sent_end; /* likewise of what is on the OSTs: what may be reported */
+	int64_t grown;     /* blocks of 512 that the OSTs have more since the last report, as their replies tell */
+	uint64_t
+		recounts; /* grows with each change of blocks that no reply tells of: the OSTs are asked; 0: none since a report */
+	/* The MDT is to hear something; of that: something was written, or allocated. */
+	bool report, wrote;
+	bool reporting, kill_suid, kill_sgid, flushing;
 	/*
 	 * Since the oldest of what is held others had it open for writing; the data_version then, and what we made of it. It is
 	 * not sent again blindly if others may have written.
@@ -81,6 +85,11 @@ int data_wait(struct inode *inode, struct fs_ctx *ctx);
 void data_note_error(struct inode_data *data, int err);
 /* The same for bytes that were held and are given up. */
 void data_lose(struct inode_data *data, uint64_t bytes, int err);
+
+/* What the file takes has changed, and no reply says by how much: the next report asks. inode->lock is held. */
+void data_recount(struct inode_data *data);
+/* Something was written or allocated, so times have changed; the next report tells. inode->lock is held. */
+void data_touch(struct inode_data *data, const struct fs_ctx *ctx);
 
 /* The reply to a change of our own (SIZE, PUNCH) that was asked at asked_ns. */
 int data_take_own_change(struct inode *inode, uint64_t asked_ns, const Strake__AttrReply *reply);

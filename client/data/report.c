@@ -21,6 +21,26 @@ bool data_unreported(const struct inode *inode)
 	return inode->data != NULL && inode->data->report;
 }
 
+void data_recount(struct inode_data *data)
+{
+	if (data->dirty.count == 0 && !data->report)
+		data->oldest_dirty_ns = clock_ns();
+	data->recounts++;
+	data->report = true;
+}
+
+void data_touch(struct inode_data *data, const struct fs_ctx *ctx)
+{
+	if (data->dirty.count == 0 && !data->report)
+		data->oldest_dirty_ns = clock_ns();
+	data->stamp++;
+	data->version++;
+	data->last_write_ns = clock_ns();
+	data->report = data->wrote = true;
+	data->kill_suid |= ctx->kill_suid;
+	data->kill_sgid |= ctx->kill_sgid;
+}
+
 int data_take_own_change(struct inode *inode, uint64_t asked_ns, const Strake__AttrReply *reply)
 {
 	struct attr attr;
@@ -42,6 +62,21 @@ static int report_pause(struct inode *inode, struct fs_ctx *ctx, unsigned int tr
 	return tries == 0 ? 0 : ctx_wait_ms(fs_worker(inode->fs), ctx, ms < STALE_MAX_MS ? ms : STALE_MAX_MS);
 }
 
+/* What all OSTs tell of its blocks. What goes wrong with that is no reason to report nothing. */
+static int report_count(struct inode *inode, struct fs_ctx *ctx, const struct attr *attr, Strake__SizeRequest *request)
+{
+	uint64_t end, blocks;
+	int err = inode_glimpse(inode, ctx, attr, &end, &blocks);
+
+	if (err == 0) {
+		request->has_exact = request->exact = true;
+		request->blocks = blocks;
+		if (!request->wrote && request->end < end)
+			request->end = end; /* it ends whatever doubt there is of the size */
+	}
+	return err == -ESTALE || err == -EINTR || err == -ECANCELED ? err : 0;
+}
+
 int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 {
 	struct inode_data *data = inode->data;
@@ -53,7 +88,9 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 	for (unsigned int tries = 0; data->report && err == 0; tries++) {
 		bool all_sent = data->dirty.count + data->flight.count == 0;
 		Strake__SizeRequest request = STRAKE__SIZE_REQUEST__INIT;
-		uint64_t stamp = data->stamp, bytes = data->own_bytes, asked_ns = clock_ns(), full;
+		uint64_t stamp = data->stamp, asked_ns = clock_ns(), recounts = data->recounts;
+		int64_t grown = data->grown;
+		struct attr asked;
 		bool reported = false;
 		struct call call = { .opcode = OP_SIZE, .request = &request.base, .flags = stable ? FRAME_SYNC : 0 };
 
@@ -65,20 +102,25 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 		request.gen = inode->attr.gen;
 		request.cut = inode->attr.cut;
 		request.end = data->sent_end;
-		full = (data_size(inode) + 511) / 512;
-		request.blocks = inode->attr.blocks + (bytes + 511) / 512;
-		if (request.blocks > full)
-			request.blocks = full;
+		request.blocks = inode->attr.blocks;
+		request.has_grown = true;
+		request.grown = grown;
 		request.age_ns = clock_ns() - data->last_write_ns;
-		request.has_wrote = request.wrote = true;
+		request.has_wrote = request.wrote = data->wrote;
 		request.has_kill_suid = request.kill_suid = data->kill_suid;
 		request.has_kill_sgid = request.kill_sgid = data->kill_sgid;
+		asked = inode->attr;
 		data->reporting = true;
 		pthread_mutex_unlock(&inode->lock);
 
+		if (recounts > 0)
+			err = report_count(inode, ctx, &asked, &request);
 		inode_change_begins(inode);
-		err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
-		if (err == 0) {
+		if (err == 0 && (request.wrote || request.exact))
+			err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
+		if (err == 0 && call.reply == NULL) {
+			reported = true; /* only blocks were to be told, and nobody could be asked */
+		} else if (err == 0) {
 			err = data_take_own_change(inode, asked_ns, (const Strake__AttrReply *)call.reply);
 			reported = err == 0;
 		}
@@ -92,9 +134,14 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 		}
 		pthread_mutex_lock(&inode->lock);
 		data->reporting = false;
+		if (reported) {
+			data->grown -= grown;
+			if (data->recounts == recounts)
+				data->recounts = 0;
+		}
 		if (reported && all_sent && data->stamp == stamp) {
-			data->report = false;
-			data->own_bytes = 0;
+			data->report = data->recounts > 0;
+			data->wrote = false;
 			data->kill_suid = data->kill_sgid = false;
 		}
 		call_release(&call);

@@ -70,7 +70,7 @@ static bool data_may_go(void *arg)
 
 /* WRITE one extent as the attributes are now. *ret_instance is of the OST that has it. */
 static int data_send(struct inode *inode, struct fs_ctx *ctx, struct extent *extent, const struct attr *attr,
-		     struct layout_piece piece, uint64_t *ret_instance)
+		     struct layout_piece piece, uint64_t *ret_instance, int64_t *ret_grown)
 {
 	struct sending sending = { .inode = inode, .extent = extent };
 	Strake__WriteRequest request = STRAKE__WRITE_REQUEST__INIT;
@@ -93,8 +93,12 @@ static int data_send(struct inode *inode, struct fs_ctx *ctx, struct extent *ext
 		};
 
 		err = worker_ost_call_while(fs_worker(inode->fs), ctx, piece.ost, &call, data_may_go, &sending);
-		if (err == 0)
-			*ret_instance = ((const Strake__WriteReply *)call.reply)->instance;
+		if (err == 0) {
+			const Strake__WriteReply *reply = (const Strake__WriteReply *)call.reply;
+
+			*ret_instance = reply->instance;
+			*ret_grown = reply->has_grown ? reply->grown : (extent->length + 511) / 512;
+		}
 		call_release(&call);
 	}
 	return err == -EBADMSG ? -EIO : err;
@@ -124,7 +128,7 @@ static int data_ask_shared(struct inode *inode, struct fs_ctx *ctx, bool *ret_sh
  * and as lost if they are not.
  */
 static int data_send_again(struct inode *inode, struct fs_ctx *ctx, struct extent *extent, const struct attr *attr,
-			   struct layout_piece piece, uint64_t *ret_instance)
+			   struct layout_piece piece, uint64_t *ret_instance, int64_t *ret_grown)
 {
 	uint8_t *there;
 	bool shared;
@@ -133,7 +137,7 @@ static int data_send_again(struct inode *inode, struct fs_ctx *ctx, struct exten
 	if (err < 0)
 		return err;
 	if (!shared)
-		return data_send(inode, ctx, extent, attr, piece, ret_instance);
+		return data_send(inode, ctx, extent, attr, piece, ret_instance, ret_grown);
 
 	there = malloc(extent->length);
 	if (there == NULL)
@@ -237,6 +241,7 @@ static bool data_send_next(struct inode_data *data)
 	struct extent *extent = data_due(data, extent_block(attr.layout->stripe_size));
 	struct layout_piece piece;
 	uint64_t instance = 0;
+	int64_t grown = 0;
 	int err;
 
 	if (extent == NULL)
@@ -252,10 +257,12 @@ static bool data_send_next(struct inode_data *data)
 	}
 	pthread_mutex_unlock(&inode->lock);
 
-	err = (extent->resend ? data_send_again : data_send)(inode, ctx, extent, &attr, piece, &instance);
+	err = (extent->resend ? data_send_again : data_send)(inode, ctx, extent, &attr, piece, &instance, &grown);
 
 	pthread_mutex_lock(&inode->lock);
 	extents_remove(&data->flight, extent);
+	if (err == 0 && inode->attr.gen == attr.gen)
+		data->grown += grown;
 	if (extent->given_up) {
 		/* Its loss was told already; a late answer does not undo that. */
 		atomic_fetch_sub(&data->data_fs->held, extent->length);

@@ -6,6 +6,135 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 
+#define ALLOCATE_WIDTH 8 /* objects at a time */
+
+/* --- room ---------------------------------------------------------------------------------------------------------- */
+
+/* Room for [start, end) of a file, as its attributes are. */
+struct allocation {
+	struct inode *inode;
+	struct fs_ctx *ctx;
+	struct attr attr;
+	uint64_t start, end;
+	uint64_t next; /* no fiber has taken what is from here on */
+	int err;       /* of any: the others take no more */
+};
+
+/* How much of [start, end) lies on the i-th of the file's OSTs. */
+static uint64_t space_on_ost(const struct layout *layout, uint32_t i, uint64_t start, uint64_t end)
+{
+	uint64_t row = layout->stripe_size * layout->ost_count, rows = (end - start) / row;
+	uint64_t bytes = rows * layout->stripe_size;
+
+	for (uint64_t at = start + rows * row; at < end;) {
+		struct layout_piece piece = layout_piece_at(layout, at, end - at);
+
+		if (piece.ost == layout->ost_indices[i])
+			bytes += piece.length;
+		at += piece.length;
+	}
+	return bytes;
+}
+
+static int allocate_call(struct allocation *allocation, struct worker *worker, const struct layout_piece *piece,
+			 uint64_t total)
+{
+	Strake__AllocateRequest request = STRAKE__ALLOCATE_REQUEST__INIT;
+	struct call call = { .opcode = OP_ALLOCATE, .request = &request.base };
+	struct object_name name;
+	int err;
+
+	object_name_init(&name, &allocation->attr, piece->seq);
+	request.object = &name.object;
+	request.offset = piece->offset;
+	request.length = piece->length;
+	request.has_total = total > 0;
+	request.total = total;
+	err = worker_ost_call(worker, allocation->ctx, piece->ost, &call);
+	call_release(&call);
+	return err;
+}
+
+/* Can the i-th OST have what it is to have? */
+static int allocate_probe(struct worker *worker, void *arg, unsigned int i)
+{
+	struct allocation *allocation = arg;
+	const struct layout *layout = allocation->attr.layout;
+	struct layout_piece piece = { .seq = i, .ost = layout->ost_indices[i] };
+	uint64_t total = space_on_ost(layout, i, allocation->start, allocation->end);
+
+	return total == 0 ? 0 : allocate_call(allocation, worker, &piece, total);
+}
+
+static int allocate_some(struct worker *worker, void *arg, unsigned int i)
+{
+	struct allocation *allocation = arg;
+
+	(void)i;
+	while (allocation->err == 0 && allocation->next < allocation->end) {
+		struct layout_piece piece =
+			layout_piece_at(allocation->attr.layout, allocation->next, allocation->end - allocation->next);
+		int err;
+
+		allocation->next += piece.length;
+		err = allocate_call(allocation, worker, &piece, 0);
+		if (allocation->err == 0)
+			allocation->err = err;
+	}
+	return allocation->err;
+}
+
+/*
+ * Room on the OSTs for [start, end). What cannot fit is refused by those who would have to have it before any begins; should
+ * somebody else take the room meanwhile, what was allocated by then stays, as on a local disk.
+ */
+static int space_allocate(struct inode *inode, struct fs_ctx *ctx, uint64_t start, uint64_t end, bool probe_only)
+{
+	struct allocation allocation = { .inode = inode, .ctx = ctx, .start = start, .end = end };
+	struct worker *worker = fs_worker(inode->fs);
+	struct inode_data *data;
+	int err = inode_fix_layout(inode, ctx, &allocation.attr);
+
+	for (unsigned int tries = 0; err == 0; tries++) {
+		allocation.next = start;
+		allocation.err = 0;
+		err = worker_parallel(worker, allocation.attr.layout->ost_count, allocate_probe, &allocation);
+		if (err == 0 && !probe_only)
+			err = worker_parallel(worker, ALLOCATE_WIDTH, allocate_some, &allocation);
+		if (err != -ESTALE || tries >= DATA_STALE_RETRIES)
+			break;
+		err = inode_fetch_attr(inode, ctx, true, &allocation.attr);
+	}
+	if (probe_only)
+		return err;
+
+	/* Also of what did not come to its end. */
+	pthread_mutex_lock(&inode->lock);
+	data = data_get(inode);
+	if (data != NULL) {
+		data_recount(data);
+		data->committed_version = 0; /* an fsync is for what we wrote and for this */
+	}
+	pthread_mutex_unlock(&inode->lock);
+	if (data == NULL)
+		return err < 0 ? err : -ENOMEM;
+	data_account(data);
+	return err;
+}
+
+void data_cut_away(struct inode *inode)
+{
+	struct inode_data *data;
+
+	pthread_mutex_lock(&inode->lock);
+	data = data_get(inode);
+	if (data != NULL)
+		data_recount(data);
+	pthread_mutex_unlock(&inode->lock);
+	if (data != NULL)
+		data_account(data);
+}
+
 /* Have [start, end) read as zeros: the MDT makes a cut, the OSTs apply it. */
 static int space_punch(struct file *file, struct fs_ctx *ctx, uint64_t start, uint64_t end)
 {
@@ -34,35 +163,27 @@ static int space_punch(struct file *file, struct fs_ctx *ctx, uint64_t start, ui
 		err = data_take_own_change(inode, asked_ns, (const Strake__AttrReply *)call.reply);
 	inode_change_ends(inode);
 	call_release(&call);
+	if (err == 0)
+		data_cut_away(inode);
 	return err;
 }
 
-/* The file ends at `end` at least. As a report, which only grows it: to set the size would cut off what others append. */
-static int space_extend(struct file *file, struct fs_ctx *ctx, uint64_t end)
+/*
+ * Times have changed, and with an end the file ends there at least. As a report, which only grows it: to set the size would
+ * cut off what others append.
+ */
+static int space_changed(struct file *file, struct fs_ctx *ctx, uint64_t end)
 {
 	struct inode *inode = file->inode;
 	struct inode_data *data;
-	struct attr attr;
-	int err = data_write_out(inode, ctx);
 
-	if (err == 0)
-		err = inode_fetch_attr(inode, ctx, true, &attr);
-	if (err < 0 || attr.size >= end)
-		return err;
 	pthread_mutex_lock(&inode->lock);
 	data = data_get(inode);
 	if (data != NULL) {
-		if (data->dirty.count == 0 && !data->report)
-			data->oldest_dirty_ns = clock_ns();
-		data->stamp++;
-		data->version++;
-		data->last_write_ns = clock_ns();
-		data->report = true;
-		data->kill_suid |= ctx->kill_suid;
-		data->kill_sgid |= ctx->kill_sgid;
-		if (data->own_end < end)
+		data_touch(data, ctx);
+		if (data->own_end < end && inode->attr.size < end)
 			data->own_end = end;
-		if (data->sent_end < end) /* a hole is nowhere: nothing to wait for */
+		if (data->sent_end < end && inode->attr.size < end) /* a hole is nowhere: nothing to wait for */
 			data->sent_end = end;
 	}
 	pthread_mutex_unlock(&inode->lock);
@@ -74,7 +195,11 @@ static int space_extend(struct file *file, struct fs_ctx *ctx, uint64_t end)
 
 int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offset, uint64_t len)
 {
+	struct inode *inode = file->inode;
 	uint64_t end = offset + len, size;
+	bool zero = (mode & FALLOC_FL_ZERO_RANGE) != 0;
+	bool punch = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
+	struct attr attr;
 	int err;
 
 	if (len == 0 || offset > LAYOUT_FILE_SIZE_MAX)
@@ -83,27 +208,33 @@ int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offse
 		return -EFBIG;
 	if ((file->flags & O_ACCMODE) == O_RDONLY)
 		return -EBADF;
-	switch (mode) {
-	case 0:
-		return space_extend(file, ctx, end);
-	case FALLOC_FL_KEEP_SIZE:
-		return 0;
-	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
-	case FALLOC_FL_ZERO_RANGE:
-	case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
-		break;
-	default:
+	/* Nothing that moves bytes (COLLAPSE, INSERT): they would have to go to other objects and OSTs. */
+	if ((mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0 || (zero && punch) ||
+	    (punch && (mode & FALLOC_FL_KEEP_SIZE) == 0))
 		return -EOPNOTSUPP;
-	}
 
-	pthread_mutex_lock(&file->inode->lock);
-	size = data_size(file->inode);
-	pthread_mutex_unlock(&file->inode->lock);
-	err = offset < size ? space_punch(file, ctx, offset, end) : 0;
-	if (err == 0 && mode == FALLOC_FL_ZERO_RANGE)
-		err = space_extend(file, ctx, end);
-	return err;
+	err = data_write_out(inode, ctx);
+	if (err == 0)
+		err = inode_fetch_attr(inode, ctx, false, &attr);
+	if (err == 0 && zero)
+		err = space_allocate(inode, ctx, offset, end, true); /* full or not: before bytes are gone */
+	if (err < 0)
+		return err;
+	pthread_mutex_lock(&inode->lock);
+	size = data_size(inode);
+	pthread_mutex_unlock(&inode->lock);
+	if ((zero || punch) && offset < size) {
+		err = space_punch(file, ctx, offset, end < size ? end : size);
+		if (err < 0 || punch)
+			return err;
+	}
+	if (punch)
+		return 0;
+	err = space_allocate(inode, ctx, offset, end, false);
+	return err < 0 ? err : space_changed(file, ctx, (mode & FALLOC_FL_KEEP_SIZE) != 0 ? 0 : end);
 }
+
+/* --- data and holes ------------------------------------------------------------------------------------------------ */
 
 /* Data or hole in one object, from offset within it: *ret_offset in the object, or -ENXIO. */
 static int space_seek_object(struct worker *worker, struct fs_ctx *ctx, const struct attr *attr,

@@ -260,16 +260,8 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 		path->shared = false;
 		path->own_version = inode->attr.data_version;
 	}
-	path->stamp++;
-	path->version++;
+	data_touch(path, ctx);
 	err = data_accept(path, offset, data, size, owner);
-	if (was_clean)
-		path->oldest_dirty_ns = clock_ns();
-	path->last_write_ns = clock_ns();
-	path->report = true;
-	path->kill_suid |= ctx->kill_suid;
-	path->kill_sgid |= ctx->kill_sgid;
-	path->own_bytes += size;
 	if (path->own_end < offset + size)
 		path->own_end = offset + size;
 	errors = path->error_count;

@@ -313,7 +313,7 @@ class Work:
             expect("the bytes", data(self.n), direct(fd, UNIT))
 
     def READ_before(self): self.file(2)
-    PUNCH_before = SEEK_before = GLIMPSE_before = DESTROY_before = CUT_before = READ_before
+    PUNCH_before = ALLOCATE_before = SEEK_before = GLIMPSE_before = DESTROY_before = CUT_before = READ_before
     def READ(self):
         with opened(self.path("file"), os.O_RDONLY | os.O_DIRECT) as fd:
             expect("the bytes", data(self.n) * 2, direct(fd, 4 * UNIT))
@@ -321,6 +321,11 @@ class Work:
         with opened(self.path("file")) as fd:
             assert libc.fallocate(fd, 3, UNIT // 2, UNIT) == 0, os.strerror(ctypes.get_errno())
             expect("the bytes", data(self.n)[UNIT // 2:] + bytes(UNIT) + data(self.n)[UNIT // 2:], direct(fd, 4 * UNIT))
+    def ALLOCATE(self):
+        with opened(self.path("file")) as fd:
+            assert libc.fallocate(fd, 0, UNIT, 3 * UNIT) == 0, os.strerror(ctypes.get_errno())
+            expect("the bytes", data(self.n) * 2 + bytes(2 * UNIT), direct(fd, 8 * UNIT))
+            expect("the blocks", 4 * UNIT // 512, os.fstat(fd).st_blocks)
     def SEEK(self):
         with opened(self.path("file")) as fd:
             expect("the first hole", 2 * UNIT, os.lseek(fd, 0, os.SEEK_HOLE))

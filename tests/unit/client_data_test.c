@@ -26,9 +26,14 @@ static struct {
 	uint64_t size_before;            /* data_version before a SIZE that is made, and not answered */
 	unsigned int broken;             /* so many READs more come broken, */
 	uint32_t broken_from, broken_to; /* of those in this range */
-	char order[256];                 /* Write, Commit, Size, sTable size, Log, Punch, eXit: CLOSE */
-	uint64_t end, blocks, age_ns;    /* of the last SIZE */
-	bool kill_suid;
+	/* Write, Commit, Size, sTable size, Log, Punch, Allocate, Glimpse, eXit: CLOSE */
+	char order[256];
+	uint64_t end, blocks, age_ns; /* of the last SIZE */
+	int64_t grown;
+	bool kill_suid, exact, wrote;
+	int full;                  /* ALLOCATEs are refused with this error; */
+	uint64_t allocated;        /* so many bytes were, and */
+	uint64_t total[FAKE_OSTS]; /* this much was asked for first */
 } osts;
 
 static struct fake *cluster;
@@ -82,6 +87,8 @@ static void answer_write(struct request *request)
 	if (cut && cut->number > osts.cut)
 		osts_cut(cut->number, cut->start, cut->end);
 	reply.instance = osts.instance[ost];
+	reply.has_grown = true;
+	reply.grown = 8;
 	if (osts.swallow) {
 		fake_reply(request, &reply.base);
 		return;
@@ -154,8 +161,22 @@ static void note_size(const struct request *request)
 	note(request->header.flags & FRAME_SYNC ? 'T' : 'S');
 	osts.end = size->end;
 	osts.blocks = size->blocks;
+	osts.grown = size->has_grown ? size->grown : -1;
+	osts.exact = size->has_exact && size->exact;
+	osts.wrote = size->has_wrote && size->wrote;
 	osts.age_ns = size->age_ns;
 	osts.kill_suid = size->has_kill_suid && size->kill_suid;
+}
+
+static void answer_allocate(struct request *request, uint32_t ost)
+{
+	const Strake__AllocateRequest *asked = (const Strake__AllocateRequest *)request->body;
+
+	if (asked->length == 0)
+		osts.total[ost] = asked->total;
+	else if (osts.full == 0)
+		osts.allocated += asked->length;
+	service_reply_error(request, osts.full);
 }
 
 static void punch(struct fake *fake, struct request *request)
@@ -200,6 +221,13 @@ static bool serve(struct fake *fake, struct request *request)
 		return fake_hold(fake, request);
 	case OP_SYNC:
 		note('L');
+		return false;
+	case OP_ALLOCATE:
+		note('A');
+		answer_allocate(request, fake->ost);
+		return true;
+	case OP_GLIMPSE:
+		note('G');
 		return false;
 	case OP_PUNCH:
 		note('P');
@@ -968,17 +996,66 @@ static void space_body(struct fake *fake)
 	begin(fake);
 	put_letters(0, 'a', 8000);
 	assert(fs_fallocate(file, &ctx, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1000, 2000) == 0);
-	assert(strcmp(osts.order, "WSP") == 0);
+	assert(strncmp(osts.order, "WSP", 3) == 0);
 	put_letters(1500, 'b', 10);
 	assert(fsync_file() == 0 && all_are(0, 1000, 'a') && all_are(1000, 1500, 0) && all_are(1500, 1510, 'b') &&
 	       all_are(1510, 3000, 0) && all_are(3000, 8000, 'a') && known_size() == 8000);
-	assert(fs_fallocate(file, &ctx, 0, 0, 10000) == 0 && osts.end == 10000 && known_size() == 10000);
-	osts.end = 0;
-	assert(fs_fallocate(file, &ctx, 0, 0, 5000) == 0 && osts.end == 0 && known_size() == 10000);
-	assert(fs_fallocate(file, &ctx, FALLOC_FL_KEEP_SIZE, 0, 20000) == 0 && known_size() == 10000);
-	assert(all_are(0, 1000, 'a') && all_are(3000, 8000, 'a'));
+	/* What the OSTs say that it takes is told, not what somebody thinks. */
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 100) == 0);
+	assert(data_report_size(file->inode, &ctx, false) == 0 && osts.exact && osts.blocks == 16 && !osts.wrote);
+	/* Behind the end there is nothing to punch, and a punch does not reach there. */
+	fake->asked[OP_PUNCH] = 0;
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8000, 100) == 0);
+	assert(fake->asked[OP_PUNCH] == 0);
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, 100000) == 0);
+	assert(fake->inodes[1].cut_end == 8000);
 	end();
 }
+
+/* Room is asked of all OSTs before any gives some; then each piece; the size only grows. */
+static void room_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx(), user = { .uid = 1, .kill_suid = true };
+	uint64_t large = 5 * (uint64_t)STRIPE + 100;
+
+	begin(fake);
+	put_letters(0, 'a', 8000);
+	assert(flush() == 0);
+	memset(osts.order, 0, sizeof(osts.order));
+	assert(fs_fallocate(file, &ctx, 0, 0, 10000) == 0 && osts.end == 10000 && known_size() == 10000);
+	assert(strcmp(osts.order, "AAGGS") == 0 && osts.allocated == 10000 && osts.total[0] == 10000);
+	assert(osts.wrote && osts.exact && osts.blocks == 16 && !osts.kill_suid);
+	assert(fs_fallocate(file, &user, 0, 0, 5000) == 0 && known_size() == 10000 && osts.kill_suid);
+	osts.allocated = 0;
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_KEEP_SIZE, STRIPE - 100, large) == 0 && known_size() == 10000);
+	assert(osts.allocated == large && osts.total[0] == 2 * STRIPE + 100 && osts.total[1] == 3 * STRIPE);
+	assert(all_are(0, 8000, 'a') && fsync_file() == 0 && strchr(osts.order, 'C') != NULL);
+
+	/* Enough for nobody: quickly, with no piece allocated and no byte harmed, also where it was to be zeroed. */
+	osts.full = -ENOSPC;
+	memset(osts.order, 0, sizeof(osts.order));
+	fake->asked[OP_ALLOCATE] = 0;
+	assert(fs_fallocate(file, &ctx, 0, 0, UINT64_C(1) << 60) == -ENOSPC && fake->asked[OP_ALLOCATE] == FAKE_OSTS);
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_ZERO_RANGE, 0, 8000) == -ENOSPC && all_are(0, 8000, 'a'));
+	assert(known_size() == 10000 && strchr(osts.order, 'P') == NULL);
+	osts.full = 0;
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_ZERO_RANGE, 0, 20000) == 0 && known_size() == 20000);
+	put_letters(8000, 'b', 1); /* brings the cut to these OSTs */
+	assert(fsync_file() == 0 && all_are(0, 8000, 0));
+
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_COLLAPSE_RANGE, 0, 4096) == -EOPNOTSUPP);
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_INSERT_RANGE, 0, 4096) == -EOPNOTSUPP);
+	assert(fs_fallocate(file, &ctx, FALLOC_FL_PUNCH_HOLE, 0, 4096) == -EOPNOTSUPP);
+	assert(fs_fallocate(file, &ctx, 0, 0, 0) == -EINVAL);
+	assert(fs_fallocate(file, &ctx, 0, LAYOUT_FILE_SIZE_MAX, 1) == -EFBIG);
+	end();
+}
+
+START_TEST(room_is_asked_for_before_it_is_taken)
+{
+	fake_run(room_body);
+}
+END_TEST
 
 START_TEST(a_punch_takes_what_was_written_before_it)
 {
@@ -1016,14 +1093,15 @@ static void report_body(struct fake *fake)
 	assert(data_report_size(file->inode, &ctx, false) == 0 && osts.end == 5);
 	assert(flush() == 0 && osts.end == 8196 && !osts.kill_suid && listed_with_attr());
 
-	/* Blocks are no more than the file can have; the time is the write's, not the report's. */
+	/* Blocks are what the OSTs told since the last one; the time is the write's, not the report's. */
 	put_letters(0, 'x', 8192);
 	assert(data_write_out(file->inode, &ctx) == 0);
 	fiber_sleep_ms(20);
-	assert(flush() == 0 && osts.blocks == 16 && osts.age_ns >= 20 * NSEC_PER_MSEC);
+	assert(flush() == 0 && osts.grown == 8 && osts.age_ns >= 20 * NSEC_PER_MSEC);
 	put_letters(0, 'x', 8192);
+	assert(data_write_out(file->inode, &ctx) == 0);
 	put_letters(0, 'x', 8192);
-	assert(flush() == 0 && osts.blocks == 17);
+	assert(flush() == 0 && osts.grown == 16 && !osts.exact);
 
 	assert(fs_write(file, &writer, 0, "x", 1, NULL) == 0);
 	assert(flush() == 0 && osts.kill_suid);
@@ -1316,6 +1394,6 @@ UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_
 	  an_answer_counts_only_for_the_gen_and_cut_in_force, what_others_have_written_since_is_not_covered,
 	  an_own_change_that_is_seen_before_its_answer_is_not_others, what_an_ost_refuses_is_told_once,
 	  a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
-	  a_punch_takes_what_was_written_before_it, a_report_tells_what_is_on_the_osts, nothing_is_held_for_long,
-	  writers_wait_for_memory, what_is_read_is_whole, read_ahead_never_gives_old_bytes,
-	  broken_read_ahead_is_not_given, read_ahead_is_bounded)
+	  a_punch_takes_what_was_written_before_it, room_is_asked_for_before_it_is_taken,
+	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole,
+	  read_ahead_never_gives_old_bytes, broken_read_ahead_is_not_given, read_ahead_is_bounded)

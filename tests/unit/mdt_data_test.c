@@ -207,6 +207,64 @@ START_TEST(layouts_are_inherited)
 }
 END_TEST
 
+static int report_blocks(struct driver *driver, const struct inode *inode, uint64_t end, int64_t grown, int64_t exact,
+			 bool wrote)
+{
+	Strake__SizeRequest request = STRAKE__SIZE_REQUEST__INIT;
+
+	request.ino = inode->ino;
+	request.gen = inode->gen;
+	request.cut = inode->cut;
+	request.end = end;
+	request.has_grown = true;
+	request.grown = grown;
+	request.has_exact = request.exact = exact >= 0;
+	request.blocks = exact >= 0 ? (uint64_t)exact : 0;
+	request.has_wrote = true;
+	request.wrote = wrote;
+	return driver_change(driver, OP_SIZE, &request.base);
+}
+
+START_TEST(blocks_add_up)
+{
+	struct driver *driver = driver_new();
+	struct inode inode;
+	uint64_t file;
+
+	driver_set_osts(driver, 2);
+	file = driver_create(driver, DRIVER_ROOT, "file");
+	inode = driver_inode(driver, file);
+	/* Of all writers, up to what the file can have. */
+	ck_assert_int_eq(report_blocks(driver, &inode, 1 << 20, 8, -1, true), 0);
+	ck_assert_int_eq(report_blocks(driver, &inode, 1 << 20, 16, -1, true), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).blocks, 24);
+	ck_assert_int_eq(report_blocks(driver, &inode, 1 << 20, 1 << 20, -1, true), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).blocks, 2048);
+	ck_assert_int_eq(report_blocks(driver, &inode, 0, -40, -1, true), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).blocks, 2008);
+	ck_assert_int_eq(report_blocks(driver, &inode, 0, INT64_MIN, -1, true), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).blocks, 0);
+
+	/* All OSTs were asked. What was allocated behind the end goes with a truncate to what the size is. */
+	ck_assert_int_eq(report_blocks(driver, &inode, 0, 8, 4096, true), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).blocks, 4096);
+	ck_assert_int_eq(report_blocks(driver, &inode, 0, 8, -1, true), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).blocks, 4096);
+	ck_assert_int_eq(driver_truncate(driver, file, 1 << 20), 0);
+	ck_assert_uint_eq(driver->outcome.cuts, 1);
+	ck_assert_uint_eq(driver_inode(driver, file).blocks, 2048);
+	driver_acknowledge_all(driver);
+	ck_assert_int_eq(driver_truncate(driver, file, 1 << 20), 0);
+	ck_assert_uint_eq(driver->outcome.cuts, 0);
+	inode = driver_inode(driver, file);
+	ck_assert_int_eq(report_blocks(driver, &inode, 0, 0, 16, false), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).blocks, 16);
+	ck_assert_uint_eq(driver_inode(driver, file).data_version, inode.data_version);
+	driver_check(driver);
+	driver_free(driver);
+}
+END_TEST
+
 START_TEST(reports_merge)
 {
 	struct driver *driver = driver_new();
@@ -513,5 +571,5 @@ START_TEST(lost_writers_may_have_changed_content)
 END_TEST
 
 UNIT_MAIN("mdt_data", truncate_to_nothing_is_new_content, other_truncates_are_cuts, without_layout_no_cut,
-	  layouts_are_inherited, reports_merge, sizes_are_unsure_while_others_write, whoever_tells_of_a_cut_waits,
-	  data_version_follows_content, lost_writers_may_have_changed_content)
+	  layouts_are_inherited, blocks_add_up, reports_merge, sizes_are_unsure_while_others_write,
+	  whoever_tells_of_a_cut_waits, data_version_follows_content, lost_writers_may_have_changed_content)

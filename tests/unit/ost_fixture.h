@@ -401,6 +401,33 @@ static inline int64_t seek(struct where where, uint64_t offset, bool hole)
 	return result;
 }
 
+/* ALLOCATE, a new request in slot 1. */
+static inline int allocate_total(struct where where, uint32_t offset, uint32_t length, uint64_t total)
+{
+	Strake__AllocateRequest request = STRAKE__ALLOCATE_REQUEST__INIT;
+	struct call rpc = {
+		.opcode = OP_ALLOCATE, .request = &request.base, .session = SESSION, .slot = 1, .seq = ++next_seq
+	};
+	struct object_message message;
+	int err;
+
+	request.object = object_message(&message, where);
+	request.offset = offset;
+	request.length = length;
+	request.has_total = total > 0;
+	request.total = total;
+	err = peer_call(client, &rpc);
+	assert(rpc.answered);
+	call_release(&rpc);
+
+	return err;
+}
+
+static inline int allocate(struct where where, uint32_t offset, uint32_t length)
+{
+	return allocate_total(where, offset, length, 0);
+}
+
 static inline int cut_from(struct peer *peer, struct where where)
 {
 	Strake__CutRequest request = STRAKE__CUT_REQUEST__INIT;

@@ -1,0 +1,198 @@
+/* ALLOCATE: room that is really there, and what cuts leave of it; how much WRITE says that it took. */
+#include "tests/unit/ost_fixture.h"
+#include "tests/unit/unit.h"
+
+#include <sys/mount.h>
+
+static const struct where a = { .ino = 100, .gen = 1 };
+
+static uint64_t blocks_of(struct where where)
+{
+	struct totals totals;
+
+	assert(glimpse(where, &totals) == 0);
+
+	return totals.blocks;
+}
+
+static struct where with_cut(struct where where, uint64_t number, uint64_t start, uint64_t end)
+{
+	where.cut = number;
+	where.cut_start = start;
+	where.cut_end = end;
+
+	return where;
+}
+
+/* --- room --------------------------------------------------------------------------------------------------------------- */
+
+static void room_body(void)
+{
+	struct where b = { .ino = 100, .gen = 1, .seq = 1 }, cut;
+	struct totals totals;
+	uint8_t data[STRIPE] = { 1 };
+
+	/* It is there, and nothing is to be seen of it but the blocks. */
+	assert(allocate(a, 0, STRIPE) == 0 && allocate(b, 8192, 16384) == 0);
+	assert(glimpse(a, &totals) == 0 && totals.end == 0 && totals.blocks == (STRIPE + 16384) / 512);
+	assert(read_at(a, 0, data, STRIPE) == 0 && seek(a, 0, false) == -ENXIO);
+	assert(allocate(a, 0, STRIPE) == 0 && blocks_of(a) == totals.blocks);
+
+	/* What is written stays, and takes no more. */
+	assert(write_text(a, 4096, "text") == 0 && allocate(a, 0, STRIPE) == 0 && text_is(a, 4096, "text"));
+	assert(commit(a, NULL) == 0 && blocks_of(a) == totals.blocks);
+
+	/* A punch takes room away, behind an object's end, too. */
+	cut = with_cut(a, 1, STRIPE + 8192, STRIPE + 16384);
+	assert(glimpse(cut, &totals) == 0 && totals.blocks == (STRIPE + 8192) / 512 && totals.end <= STRIPE + 24576);
+	cut = with_cut(a, 2, 8192, STRIPE);
+	assert(blocks_of(cut) == (8192 + 8192) / 512 && text_is(cut, 4096, "text") == false);
+	assert(read_at(cut, 4096, data, 4) == 4 && memcmp(data, "text", 4) == 0);
+
+	/* So does a truncate, also one that ends where the object does. */
+	cut = with_cut(a, 3, 4100, UINT64_MAX);
+	assert(glimpse(cut, &totals) == 0 && totals.end == 4100 && totals.blocks == 16);
+	cut.seq = 0;
+	assert(allocate(cut, 0, STRIPE) == 0 && blocks_of(cut) == STRIPE / 512);
+	cut = with_cut(a, 4, 4100, UINT64_MAX);
+	assert(blocks_of(cut) == 16 && text_is(cut, 4096, "text"));
+
+	/* Nobody allocates in what is gone, or is no object. */
+	assert(allocate(with_cut(a, 2, 8192, STRIPE), 0, 4096) == -ESTALE);
+	assert(allocate(cut, 4096, STRIPE) == -EINVAL && allocate(cut, STRIPE + 1, 1) == -EINVAL);
+	assert(destroy(&a.ino, &a.gen, 1, SESSION) == 0 && allocate(cut, 0, 4096) == -ESTALE);
+}
+
+START_TEST(room_is_there_and_goes_with_cuts)
+{
+	fixture_format();
+	fixture_run(room_body);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+static void room_killed(void)
+{
+	assert(allocate(a, 0, STRIPE) == 0 && write_text(a, 0, "text") == 0 && commit(a, NULL) == 0);
+	kill_self();
+}
+
+static void room_after(void)
+{
+	assert(blocks_of(a) == STRIPE / 512 && text_is(a, 0, "text"));
+}
+
+START_TEST(committed_room_survives_a_kill)
+{
+	fixture_format();
+	fixture_run_killed(room_killed);
+	fixture_run(room_after);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+/* --- a full disk ---------------------------------------------------------------------------------------------------------- */
+
+static void full_body(void)
+{
+	struct where other = { .ino = 200, .gen = 1 };
+	uint8_t *data = calloc(1, STRIPE);
+	const uint32_t objects = 80; /* 5 of 12 MiB */
+	uint64_t room;
+	int err = 0;
+
+	assert(data);
+	/* What cannot fit is refused with nothing taken; asking only takes nothing either. */
+	room = blocks_of(a);
+	assert(allocate_total(a, 0, STRIPE, 64u << 20) == -ENOSPC && allocate_total(a, 0, 0, 4u << 20) == 0);
+	assert(blocks_of(a) == room && room == 0);
+
+	for (uint32_t i = 0; i < objects; i++)
+		assert(allocate((struct where){ .ino = 100, .gen = 1, .seq = i }, 0, STRIPE) == 0);
+	for (other.seq = 0; err == 0; other.seq++)
+		err = write_at(other, 0, data, STRIPE);
+	assert(err == -ENOSPC);
+	/* Again what it has: there is no more room, and none is needed. */
+	assert(allocate_total(a, 0, STRIPE, objects * STRIPE) == 0);
+	for (uint32_t i = 0; i < objects; i++)
+		assert(write_at((struct where){ .ino = 100, .gen = 1, .seq = i }, 0, data, STRIPE) == 0);
+	assert(commit(a, NULL) == 0);
+	free(data);
+}
+
+START_TEST(room_is_kept_on_a_full_disk)
+{
+	char saved[PATH_MAX];
+
+	temp_dir_make(fixture_dir);
+	if (mount("none", fixture_dir, "tmpfs", 0, "size=12m") < 0) {
+		printf("skipped: cannot mount a small tmpfs: %s\n", strerror(errno));
+		temp_dir_remove(fixture_dir);
+		return;
+	}
+	setenv("TMPDIR", fixture_dir, 1);
+	memcpy(saved, fixture_dir, sizeof(saved));
+	fixture_format();
+	fixture_run(full_body);
+	unsetenv("TMPDIR");
+	ck_assert_int_eq(umount(saved), 0);
+	temp_dir_remove(saved);
+}
+END_TEST
+
+/* --- blocks --------------------------------------------------------------------------------------------------------------- */
+
+static int64_t grown_by(struct where where, uint32_t offset, size_t length)
+{
+	static uint8_t data[STRIPE];
+	Strake__WriteRequest request = STRAKE__WRITE_REQUEST__INIT;
+	struct iovec iov = { .iov_base = data, .iov_len = length };
+	uint32_t sums[STRIPE / BULK_PIECE + 2];
+	struct object_message message;
+	struct call rpc = {
+		.opcode = OP_WRITE,
+		.request = &request.base,
+		.session = SESSION,
+		.slot = 1,
+		.seq = ++next_seq,
+		.bulk_out = &iov,
+		.bulk_out_count = 1,
+	};
+	int64_t grown;
+
+	request.object = object_message(&message, where);
+	request.offset = offset;
+	request.sums = sums;
+	request.n_sums = bulk_sums_count(offset, length);
+	bulk_sums_make(offset, &iov, 1, sums);
+	assert(peer_call(client, &rpc) == 0 && ((const Strake__WriteReply *)rpc.reply)->has_grown);
+	grown = ((const Strake__WriteReply *)rpc.reply)->grown;
+	call_release(&rpc);
+
+	return grown;
+}
+
+static void grown_body(void)
+{
+	int64_t sum = grown_by(a, 0, 10000);
+
+	assert(sum > 0 && sum <= 24 && grown_by(a, 0, 10000) == 0 && grown_by(a, 4096, 1) == 0);
+	sum += grown_by(a, 40000, 1);
+	/* What the disk says later is told with the next one. */
+	assert(commit(a, NULL) == 0);
+	sum += grown_by(a, 40000, 1);
+	assert(sum == 32 && blocks_of(a) == 32);
+	/* What a cut took is nobody's. */
+	assert(grown_by(with_cut(a, 1, 0, 8192), 60000, 1) == 8);
+}
+
+START_TEST(writes_tell_what_they_take)
+{
+	fixture_format();
+	fixture_run(grown_body);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+UNIT_MAIN("ost_space", room_is_there_and_goes_with_cuts, committed_room_survives_a_kill, room_is_kept_on_a_full_disk,
+	  writes_tell_what_they_take)
