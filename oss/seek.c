@@ -1,4 +1,8 @@
-/* SEEK: the next data or the next hole of an object. Behind its end all is hole, up to the end of its stripe. */
+/*
+ * SEEK: the next data or the next hole, of an object or of all that follow it here. Behind an object's end all is hole, up
+ * to the end of its stripe; an object that there is not is a hole as a whole.
+ */
+#include "common/layout.h"
 #include "oss/operations.h"
 #include "oss/ost_object.h"
 
@@ -42,23 +46,53 @@ static int seek_object(struct ost_object *object, uint64_t stripe_size, bool hol
 	return 0;
 }
 
-static int seek_file(struct ost_file *file, const Strake__SeekRequest *seek, uint64_t *offset)
+static int seek_file(struct ost_file *file, uint64_t stripe_size, uint64_t seq, bool hole, uint64_t *offset)
 {
-	uint64_t stripe_size = seek->object->stripe_size;
 	struct ost_object *object;
 	struct object_turn turn;
-	int err = object_get(file, seek->object->seq, false, &object);
+	int err = object_get(file, seq, false, &object);
 
 	if (err == -ENOENT)
-		return seek->hole ? 0 : -ENXIO;
+		return hole ? 0 : -ENXIO;
 	if (err < 0)
 		return err;
 	object_begin(object, &turn, *offset, stripe_size, false, false);
-	err = seek_object(object, stripe_size, seek->hole, offset);
+	err = seek_object(object, stripe_size, hole, offset);
 	object_end(object, &turn);
 	object_put(object);
 
 	return err;
+}
+
+/* From object to object. *ret_more: the limit has come before anything was found, and *seq is the next to look into. */
+static int seek_on(struct ost_file *file, const Strake__SeekRequest *seek, uint64_t *seq, uint64_t *offset,
+		   bool *ret_more)
+{
+	struct index_object row;
+	uint64_t there;
+	int err;
+
+	for (uint32_t looked = 0;; looked++) {
+		if (!seek->hole) {
+			/* What the index does not know has no data. */
+			if (index_next_object(file->ost->index, file->ino, file->gen, *seq, &there, &row) < 0)
+				return -ENXIO;
+			if (there != *seq)
+				*offset = 0;
+			*seq = there;
+		}
+		if (*seq >= seek->seq_end)
+			return -ENXIO;
+		if (looked == seek->limit) {
+			*ret_more = true;
+			return 0;
+		}
+		err = seek_file(file, seek->object->stripe_size, *seq, seek->hole, offset);
+		if (err != -ENXIO)
+			return err;
+		*seq += seek->stride;
+		*offset = 0;
+	}
 }
 
 void ost_seek(struct ost *ost, struct request *request)
@@ -67,16 +101,25 @@ void ost_seek(struct ost *ost, struct request *request)
 	const Strake__Object *id = seek->object;
 	Strake__SeekReply body = STRAKE__SEEK_REPLY__INIT;
 	struct ost_file *file;
+	bool more = false;
 	int err = ost_check_object(id);
 
 	if (err == 0 && seek->offset >= id->stripe_size)
 		err = -ENXIO;
+	if (err == 0 && seek->stride > 0 && (seek->stride > LAYOUT_STRIPES_MAX || seek->limit == 0))
+		err = -EINVAL;
 	if (err == 0)
 		err = file_enter(ost, id->ino, id->gen, id->stripe_size, id->cut, false, &file);
 	if (err == 0) {
 		body.offset = seek->offset;
-		err = seek_file(file, seek, &body.offset);
+		body.seq = id->seq;
+		if (seek->stride > 0)
+			err = seek_on(file, seek, &body.seq, &body.offset, &more);
+		else
+			err = seek_file(file, id->stripe_size, id->seq, seek->hole, &body.offset);
 		file_leave(file);
 	}
+	body.has_seq = seek->stride > 0;
+	body.has_more = body.more = more;
 	service_reply(request, &(struct reply){ .err = err, .body = err == 0 ? &body.base : NULL });
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdlib.h>
 
 #define ALLOCATE_WIDTH 8 /* objects at a time */
 
@@ -236,64 +237,141 @@ int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offse
 
 /* --- data and holes ------------------------------------------------------------------------------------------------ */
 
-/* Data or hole in one object, from offset within it: *ret_offset in the object, or -ENXIO. */
-static int space_seek_object(struct worker *worker, struct fs_ctx *ctx, const struct attr *attr,
-			     const struct layout_piece *piece, bool hole, uint64_t *ret_offset)
+/*
+ * Each OST is asked for the first of its own objects that has what is sought, the nearest of all answers is it. The OST that
+ * has the place where it begins is asked alone first, for that object: mostly that is the answer. An OST looks into few
+ * objects at first, then into more, so that none searches far while another has it near by.
+ */
+#define SEEK_LIMIT_FIRST 16u
+#define SEEK_LIMIT_MAX   4096u
+
+struct seek_ost {
+	uint64_t seq, offset; /* look from here on */
+	bool over;            /* it has answered for good */
+};
+
+struct seeking {
+	struct fs_ctx *ctx;
+	struct attr attr;
+	bool hole;
+	uint32_t limit;
+	uint64_t seq_end;
+	uint64_t found; /* in the file, the nearest so far; UINT64_MAX: none */
+	struct seek_ost *osts;
+};
+
+static bool seek_is_open(const struct seeking *seeking, unsigned int i)
 {
+	const struct seek_ost *ost = &seeking->osts[i];
+
+	return !ost->over && ost->seq < seeking->seq_end &&
+	       ost->seq * seeking->attr.layout->stripe_size + ost->offset < seeking->found;
+}
+
+static int seek_one(struct worker *worker, void *arg, unsigned int i)
+{
+	struct seeking *seeking = arg;
+	const struct layout *layout = seeking->attr.layout;
+	struct seek_ost *ost = &seeking->osts[i];
 	Strake__SeekRequest request = STRAKE__SEEK_REQUEST__INIT;
 	struct call call = { .opcode = OP_SEEK, .request = &request.base };
+	const Strake__SeekReply *reply;
 	struct object_name name;
+	uint64_t at;
 	int err;
 
-	object_name_init(&name, attr, piece->seq);
+	if (!seek_is_open(seeking, i))
+		return 0;
+	object_name_init(&name, &seeking->attr, ost->seq);
 	request.object = &name.object;
-	request.offset = piece->offset;
-	request.hole = hole;
-	err = worker_ost_call(worker, ctx, piece->ost, &call);
-	if (err == 0)
-		*ret_offset = ((const Strake__SeekReply *)call.reply)->offset;
+	request.offset = ost->offset;
+	request.hole = seeking->hole;
+	request.has_stride = request.has_seq_end = request.has_limit = true;
+	request.stride = layout->ost_count;
+	request.seq_end = seeking->seq_end;
+	request.limit = seeking->limit;
+	err = worker_ost_call(worker, seeking->ctx, layout->ost_indices[i], &call);
+	reply = (const Strake__SeekReply *)call.reply;
+	if (err == 0 && reply->more && reply->seq > ost->seq) {
+		*ost = (struct seek_ost){ .seq = reply->seq };
+	} else if (err == 0 || err == -ENXIO) {
+		ost->over = true;
+		at = err == 0 ? reply->seq * layout->stripe_size + reply->offset : UINT64_MAX;
+		if (at < seeking->found)
+			seeking->found = at;
+		err = 0;
+	}
 	call_release(&call);
 	return err;
 }
 
-int fs_seek(struct file *file, struct fs_ctx *ctx, uint64_t offset, bool hole, uint64_t *ret_offset)
+/* The nearest from offset on, below attr.size; UINT64_MAX: there is none. The layout is fixed. */
+static int seek_osts(struct worker *worker, struct seeking *seeking, uint64_t offset)
 {
-	struct inode *inode = file->inode;
-	struct attr attr;
+	const struct layout *layout = seeking->attr.layout;
+	uint64_t first = offset / layout->stripe_size;
+	unsigned int count = layout->ost_count, begin = (unsigned int)(first % count);
+	bool open = true;
+	int err;
+
+	seeking->found = UINT64_MAX;
+	seeking->seq_end = layout_chunk_count(layout, seeking->attr.size);
+	for (unsigned int i = 0; i < count; i++)
+		seeking->osts[(begin + i) % count] =
+			(struct seek_ost){ .seq = first + i, .offset = i == 0 ? offset % layout->stripe_size : 0 };
+	seeking->limit = 1;
+	err = seek_one(worker, seeking, begin);
+	for (seeking->limit = SEEK_LIMIT_FIRST; err == 0 && open;) {
+		err = worker_parallel(worker, count, seek_one, seeking);
+		open = false;
+		for (unsigned int i = 0; i < count; i++)
+			open |= seek_is_open(seeking, i);
+		if (seeking->limit < SEEK_LIMIT_MAX)
+			seeking->limit *= 4;
+	}
+	return err;
+}
+
+static int seek_once(struct inode *inode, struct fs_ctx *ctx, uint64_t offset, bool hole, bool fresh,
+		     uint64_t *ret_offset)
+{
+	struct seeking seeking = { .ctx = ctx, .hole = hole };
 	int err = data_write_out(inode, ctx);
 
 	if (err == 0)
-		err = inode_fetch_attr(inode, ctx, false, &attr);
+		err = inode_fetch_attr(inode, ctx, fresh, &seeking.attr);
 	if (err < 0)
 		return err;
 	pthread_mutex_lock(&inode->lock);
-	attr = inode->attr;
-	attr.size = data_size(inode);
+	seeking.attr = inode->attr;
+	seeking.attr.size = data_size(inode);
 	pthread_mutex_unlock(&inode->lock);
-	if (offset >= attr.size)
+	if (offset >= seeking.attr.size)
 		return -ENXIO;
-	if (attr.layout->ost_count == 0) {
-		*ret_offset = offset;
-		return hole ? 0 : -ENXIO;
-	}
-
-	while (offset < attr.size) {
-		struct layout_piece piece = layout_piece_at(attr.layout, offset, attr.size - offset);
-		uint64_t found = 0, base = piece.seq * attr.layout->stripe_size;
-
-		err = space_seek_object(fs_worker(inode->fs), ctx, &attr, &piece, hole, &found);
-		if (err < 0 && err != -ENXIO)
+	seeking.found = hole ? offset : UINT64_MAX;
+	if (seeking.attr.layout->ost_count > 0) {
+		seeking.osts = calloc(seeking.attr.layout->ost_count, sizeof(*seeking.osts));
+		if (seeking.osts == NULL)
+			return -ENOMEM;
+		err = seek_osts(fs_worker(inode->fs), &seeking, offset);
+		free(seeking.osts);
+		if (err < 0)
 			return err;
-		/* A hole at the very end of a chunk is only the end of its object when the next chunk goes on with
-		 * data. */
-		if (err == 0 && base + found < attr.size && found < attr.layout->stripe_size) {
-			*ret_offset = base + found;
-			return 0;
-		}
-		offset = base + attr.layout->stripe_size;
 	}
-	*ret_offset = attr.size;
-	return hole ? 0 : -ENXIO;
+	if (seeking.found >= seeking.attr.size && !hole)
+		return -ENXIO;
+	*ret_offset = seeking.found < seeking.attr.size ? seeking.found : seeking.attr.size;
+	return 0;
+}
+
+int fs_seek(struct file *file, struct fs_ctx *ctx, uint64_t offset, bool hole, uint64_t *ret_offset)
+{
+	int err = seek_once(file->inode, ctx, offset, hole, false, ret_offset);
+
+	/* Somebody has replaced the content since we last asked for the attributes. */
+	for (unsigned int tries = 0; err == -ESTALE && tries < DATA_STALE_RETRIES; tries++)
+		err = seek_once(file->inode, ctx, offset, hole, true, ret_offset);
+	return err;
 }
 
 int fs_sync(struct fs *fs, struct fs_ctx *ctx)

@@ -31,6 +31,9 @@ static struct {
 	uint64_t end, blocks, age_ns; /* of the last SIZE */
 	int64_t grown;
 	bool kill_suid, exact, wrote;
+	uint64_t data[64]; /* the objects that have some, for SEEK: whole ones */
+	unsigned int data_count;
+	bool stale_seek;           /* until one is refused: its gen is old */
 	int full;                  /* ALLOCATEs are refused with this error; */
 	uint64_t allocated;        /* so many bytes were, and */
 	uint64_t total[FAKE_OSTS]; /* this much was asked for first */
@@ -168,6 +171,47 @@ static void note_size(const struct request *request)
 	osts.kill_suid = size->has_kill_suid && size->kill_suid;
 }
 
+/* Where the data is that the OSTs have, each in an object of its own; an OST looks into one object for each of `limit`. */
+static bool has_data(uint64_t seq)
+{
+	for (unsigned int i = 0; i < osts.data_count; i++)
+		if (osts.data[i] == seq)
+			return true;
+	return false;
+}
+
+static void answer_seek(struct request *request)
+{
+	const Strake__SeekRequest *asked = (const Strake__SeekRequest *)request->body;
+	Strake__SeekReply reply = STRAKE__SEEK_REPLY__INIT;
+	uint64_t seq = asked->object->seq, found = END;
+
+	assert(asked->stride == FAKE_OSTS && asked->limit > 0);
+	if (asked->object->gen != cluster->inodes[1].gen) {
+		osts.stale_seek = false;
+		service_reply_error(request, -ESTALE);
+		return;
+	}
+	if (asked->hole) {
+		for (uint32_t looked = 0; looked < asked->limit && has_data(seq); looked++)
+			seq += FAKE_OSTS;
+		found = seq;
+		reply.has_more = reply.more = has_data(seq);
+	} else {
+		for (unsigned int i = 0; i < osts.data_count; i++)
+			if (osts.data[i] >= seq && osts.data[i] < found && (osts.data[i] - seq) % FAKE_OSTS == 0)
+				found = osts.data[i];
+	}
+	if (found >= asked->seq_end) {
+		service_reply_error(request, -ENXIO);
+		return;
+	}
+	reply.has_seq = true;
+	reply.seq = found;
+	reply.offset = found == asked->object->seq && !reply.more ? asked->offset : 0;
+	fake_reply(request, &reply.base);
+}
+
 static void answer_allocate(struct request *request, uint32_t ost)
 {
 	const Strake__AllocateRequest *asked = (const Strake__AllocateRequest *)request->body;
@@ -229,6 +273,9 @@ static bool serve(struct fake *fake, struct request *request)
 	case OP_GLIMPSE:
 		note('G');
 		return false;
+	case OP_SEEK:
+		answer_seek(request);
+		return true;
 	case OP_PUNCH:
 		note('P');
 		punch(fake, request);
@@ -1051,6 +1098,55 @@ static void room_body(struct fake *fake)
 	end();
 }
 
+static uint64_t sought(uint64_t offset, bool hole)
+{
+	struct fs_ctx ctx = root_ctx();
+	uint64_t found = 0;
+	int err = fs_seek(file, &ctx, offset, hole, &found);
+
+	assert(err == 0 || err == -ENXIO);
+	return err == 0 ? found : END;
+}
+
+/* The nearest of what the OSTs say, in few requests however far it is; behind the end there is neither. */
+static void seek_body(struct fake *fake)
+{
+	const uint64_t size = UINT64_C(16) << 40, last = size / STRIPE - 1;
+
+	begin(fake);
+	fake->inodes[1].size = size;
+	fake_changed(fake, &fake->inodes[1]);
+	learn();
+	osts.data[0] = last;
+	osts.data_count = 1;
+	assert(sought(5, false) == last * STRIPE && fake->asked[OP_SEEK] <= 1 + FAKE_OSTS);
+	assert(sought(0, true) == 0 && sought(last * STRIPE + 7, false) == last * STRIPE + 7);
+	assert(sought(last * STRIPE, true) == size && sought(size, true) == END && sought(size, false) == END);
+
+	/* Far on one OST and near on the other: the near one counts. */
+	osts.data[1] = 1000;
+	osts.data_count = 2;
+	assert(sought(0, false) == 1000ull * STRIPE && sought(1001ull * STRIPE, false) == last * STRIPE);
+	for (osts.data_count = 0; osts.data_count < 64; osts.data_count++)
+		osts.data[osts.data_count] = osts.data_count + (osts.data_count > 40);
+	fake->asked[OP_SEEK] = 0;
+	assert(sought(100, true) == 41ull * STRIPE && fake->asked[OP_SEEK] <= 1 + 2 * FAKE_OSTS);
+	assert(sought(41ull * STRIPE, false) == 42ull * STRIPE && sought(42ull * STRIPE, true) == 65ull * STRIPE);
+
+	/* Replaced elsewhere: asked again as it is. */
+	replace_elsewhere();
+	fake->inodes[1].size = size;
+	osts.stale_seek = true;
+	assert(sought(100, true) == 41ull * STRIPE && !osts.stale_seek);
+	end();
+}
+
+START_TEST(data_and_holes_are_found_in_few_requests)
+{
+	fake_run(seek_body);
+}
+END_TEST
+
 START_TEST(room_is_asked_for_before_it_is_taken)
 {
 	fake_run(room_body);
@@ -1395,5 +1491,6 @@ UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_
 	  an_own_change_that_is_seen_before_its_answer_is_not_others, what_an_ost_refuses_is_told_once,
 	  a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
 	  a_punch_takes_what_was_written_before_it, room_is_asked_for_before_it_is_taken,
-	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole,
-	  read_ahead_never_gives_old_bytes, broken_read_ahead_is_not_given, read_ahead_is_bounded)
+	  data_and_holes_are_found_in_few_requests, a_report_tells_what_is_on_the_osts, nothing_is_held_for_long,
+	  writers_wait_for_memory, what_is_read_is_whole, read_ahead_never_gives_old_bytes,
+	  broken_read_ahead_is_not_given, read_ahead_is_bounded)

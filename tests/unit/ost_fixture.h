@@ -401,6 +401,36 @@ static inline int64_t seek(struct where where, uint64_t offset, bool hole)
 	return result;
 }
 
+/* From object to object: the offset, with *seq as the object; -EAGAIN: more than `limit` would have to be looked into. */
+static inline int64_t seek_on(struct where where, uint64_t offset, bool hole, uint32_t stride, uint64_t seq_end,
+			      uint32_t limit, uint64_t *seq)
+{
+	Strake__SeekRequest request = STRAKE__SEEK_REQUEST__INIT;
+	struct call rpc = { .opcode = OP_SEEK, .request = &request.base };
+	struct object_message message;
+	int64_t result;
+
+	request.object = object_message(&message, where);
+	request.offset = offset;
+	request.hole = hole;
+	request.has_stride = request.has_seq_end = request.has_limit = true;
+	request.stride = stride;
+	request.seq_end = seq_end;
+	request.limit = limit;
+	result = peer_call(client, &rpc);
+	assert(rpc.answered);
+	if (result == 0) {
+		const Strake__SeekReply *reply = (const Strake__SeekReply *)rpc.reply;
+
+		assert(reply->has_seq);
+		*seq = reply->seq;
+		result = reply->more ? -EAGAIN : (int64_t)reply->offset;
+	}
+	call_release(&rpc);
+
+	return result;
+}
+
 /* ALLOCATE, a new request in slot 1. */
 static inline int allocate_total(struct where where, uint32_t offset, uint32_t length, uint64_t total)
 {

@@ -194,5 +194,53 @@ START_TEST(writes_tell_what_they_take)
 }
 END_TEST
 
+/* --- data and holes ------------------------------------------------------------------------------------------------------- */
+
+static struct where at(uint64_t seq)
+{
+	return (struct where){ .ino = 100, .gen = 1, .seq = seq };
+}
+
+static void seek_body(void)
+{
+	const uint64_t far = UINT64_C(1) << 40;
+	uint8_t *full = calloc(1, STRIPE);
+	uint64_t seq = 0;
+
+	/* Data: across whatever is not there, in memory or on the disk, in one request. */
+	assert(full && seek_on(at(0), 0, false, 4, far, 1, &seq) == -ENXIO);
+	assert(write_at(at(far - 4), 8192, full, 4096) == 0);
+	assert(seek_on(at(0), 0, false, 4, far, 1, &seq) == 8192 && seq == far - 4);
+	assert(commit(a, NULL) == 0 && seek_on(at(4), 5, false, 4, far, 1, &seq) == 8192 && seq == far - 4);
+	assert(seek_on(at(far - 4), 12288, false, 4, far, 1, &seq) == -ENXIO);
+	assert(seek_on(at(0), 0, false, 4, far - 4, 1, &seq) == -ENXIO);
+	/* What has no data in it costs a look each. */
+	for (uint64_t i = 4; i <= 40; i += 4)
+		assert(allocate(at(i), 0, 4096) == 0);
+	assert(seek_on(at(0), 0, false, 4, far, 4, &seq) == -EAGAIN && seq == 20);
+	assert(seek_on(at(0), 0, false, 4, far, 11, &seq) == 8192 && seq == far - 4);
+
+	/* Holes: an object that is not there, or not to its end. */
+	assert(seek_on(at(0), 5, true, 4, far, 1, &seq) == 5 && seq == 0);
+	for (uint64_t i = 100; i < 120; i += 4)
+		assert(write_at(at(i), 0, full, STRIPE) == 0);
+	assert(seek_on(at(100), 5, true, 4, far, 5, &seq) == -EAGAIN && seq == 120);
+	assert(seek_on(at(100), 5, true, 4, far, 6, &seq) == 0 && seq == 120);
+	assert(seek_on(at(100), 5, true, 4, 117, 6, &seq) == -ENXIO);
+	assert(write_at(at(120), 0, full, 8192) == 0 && seek_on(at(100), 5, true, 4, far, 6, &seq) == 8192 &&
+	       seq == 120);
+	assert(seek_on(at(0), 0, true, 4, far, 0, &seq) == -EINVAL &&
+	       seek_on(at(0), 0, true, 1000, far, 1, &seq) == -EINVAL);
+	free(full);
+}
+
+START_TEST(what_is_sought_is_found_from_object_to_object)
+{
+	fixture_format();
+	fixture_run(seek_body);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
 UNIT_MAIN("ost_space", room_is_there_and_goes_with_cuts, committed_room_survives_a_kill, room_is_kept_on_a_full_disk,
-	  writes_tell_what_they_take)
+	  writes_tell_what_they_take, what_is_sought_is_found_from_object_to_object)
