@@ -456,8 +456,9 @@ int fs_statfs(struct fs *fs, struct fs_ctx *ctx, struct statvfs *ret_statvfs)
 	return err;
 }
 
-/* LAYOUT: fixes the OSTs of a file (set == NULL), or sets what is wished. */
-static int layout_ask(struct inode *inode, struct fs_ctx *ctx, Strake__Layout *set, struct attr *ret_attr)
+/* LAYOUT: fixes the OSTs of a file (set == NULL, like == 0), or sets what is wished. */
+static int layout_ask(struct inode *inode, struct fs_ctx *ctx, Strake__Layout *set, uint64_t like,
+		      struct attr *ret_attr)
 {
 	Strake__Cred cred = rpc_cred(ctx);
 	Strake__LayoutRequest request = STRAKE__LAYOUT_REQUEST__INIT;
@@ -468,6 +469,8 @@ static int layout_ask(struct inode *inode, struct fs_ctx *ctx, Strake__Layout *s
 	request.cred = &cred;
 	request.ino = inode->ino;
 	request.set = set;
+	request.has_like = like != 0;
+	request.like = like;
 	err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
 	if (err == 0)
 		err = inode_take_attr(inode, ((const Strake__AttrReply *)call.reply)->attr, asked_ns, ret_attr);
@@ -484,10 +487,15 @@ int inode_fix_layout(struct inode *inode, struct fs_ctx *ctx, struct attr *ret_a
 	pthread_mutex_unlock(&inode->lock);
 	if (ret_attr->layout->ost_count > 0)
 		return 0;
-	err = layout_ask(inode, ctx, NULL, ret_attr);
+	err = layout_ask(inode, ctx, NULL, 0, ret_attr);
 	if (err < 0)
 		return err;
 	return ret_attr->layout->ost_count > 0 ? 0 : -EPROTO;
+}
+
+int inode_layout_like(struct inode *inode, struct fs_ctx *ctx, uint64_t like, struct attr *ret_attr)
+{
+	return layout_ask(inode, ctx, NULL, like, ret_attr);
 }
 
 int fs_set_layout(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t stripe_size, uint32_t stripe_count)
@@ -500,7 +508,7 @@ int fs_set_layout(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t stri
 		return -ENOMEM;
 	set.stripe_size = stripe_size;
 	set.stripe_count = stripe_count;
-	err = layout_ask(inode, ctx, &set, NULL);
+	err = layout_ask(inode, ctx, &set, 0, NULL);
 	inode_put(inode);
 	return err;
 }

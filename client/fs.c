@@ -16,6 +16,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,6 +61,7 @@ void fs_stats(struct fs *fs, struct fs_stats *ret_stats)
 		.bytes_read = fs->counters.bytes_read,
 		.bytes_written = fs->counters.bytes_written,
 		.bytes_ahead = fs->counters.bytes_ahead,
+		.bytes_copied = fs->counters.bytes_copied,
 		.resends = fs->counters.resends,
 		.bytes_lost = data_fs_lost(fs->data),
 		.targets_troubled = targets_troubled(fs->targets),
@@ -67,6 +69,30 @@ void fs_stats(struct fs *fs, struct fs_stats *ret_stats)
 
 	data_fs_held(fs->data, &stats.bytes_held, &stats.files_held);
 	*ret_stats = stats;
+}
+
+int fs_stats_text(struct fs *fs, char *text, size_t size, size_t *ret_len)
+{
+	struct fs_stats stats;
+	char lines[1024];
+	int len;
+
+	fs_stats(fs, &stats);
+	len = snprintf(lines, sizeof(lines),
+		       "mds_calls %" PRIu64 "\nost_calls %" PRIu64 "\nresends %" PRIu64 "\nbytes_read %" PRIu64
+		       "\nbytes_written %" PRIu64 "\nbytes_ahead %" PRIu64 "\nbytes_copied %" PRIu64
+		       "\nbytes_held %" PRIu64 "\nbytes_lost %" PRIu64 "\nfiles_held %u\ntargets_troubled %u\n",
+		       stats.mds_calls, stats.ost_calls, stats.resends, stats.bytes_read, stats.bytes_written,
+		       stats.bytes_ahead, stats.bytes_copied, stats.bytes_held, stats.bytes_lost, stats.files_held,
+		       stats.targets_troubled);
+	assert(len > 0 && (size_t)len < sizeof(lines));
+	*ret_len = (size_t)len;
+	if (size == 0)
+		return 0;
+	if (size < (size_t)len)
+		return -ERANGE;
+	memcpy(text, lines, (size_t)len);
+	return 0;
 }
 
 /* --- the map ----------------------------------------------------------------------------------------------------- */

@@ -292,6 +292,12 @@ void fs_release(struct file *file);             /* the last reference of the han
 int fs_sync(struct fs *fs, struct fs_ctx *ctx); /* all dirty data, sizes, and the log */
 
 int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offset, uint64_t len);
+/*
+ * Have the OSTs copy from one file to another, or within one: *ret_copied may be less than length, and 0 only at the source's
+ * end. Holes stay holes. -EXDEV: they cannot, or it is so little that it is not worth it: read and write it.
+ */
+int fs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset, struct fs_ctx *ctx,
+	    uint64_t length, uint64_t *ret_copied);
 int fs_seek(struct file *file, struct fs_ctx *ctx, uint64_t offset, bool hole, uint64_t *ret_offset);
 
 /* --- locks --------------------------------------------------------------------------------------------------------- */
@@ -318,13 +324,18 @@ int fs_lock_test(struct file *file, struct fs_ctx *ctx, struct fs_lock *lock);
 /* --- insight ----------------------------------------------------------------------------------------------------- */
 
 struct fs_stats {
-	uint64_t mds_calls, ost_calls, bytes_read, bytes_written, bytes_ahead, resends;
-	uint64_t bytes_held; /* accepted, and not on stable storage yet */
-	uint64_t bytes_lost; /* accepted, and refused by the servers later */
+	uint64_t mds_calls, ost_calls, resends;
+	uint64_t bytes_read, bytes_written; /* by callers, through here */
+	uint64_t bytes_ahead;               /* read ahead */
+	uint64_t bytes_copied;              /* by the OSTs among themselves: none of these came here */
+	uint64_t bytes_held;                /* accepted, and not on stable storage yet */
+	uint64_t bytes_lost;                /* accepted, and refused by the servers later */
 	unsigned int files_held;
 	unsigned int targets_troubled; /* servers that did not answer the last attempt, or PING (probe.h) */
 };
 /* Any thread. */
 void fs_stats(struct fs *fs, struct fs_stats *ret_stats);
+/* As lines of a name and a number. *ret_len at most size, else -ERANGE; size 0 asks for the length. */
+int fs_stats_text(struct fs *fs, char *text, size_t size, size_t *ret_len);
 
 #endif

@@ -19,8 +19,8 @@ struct targets;    /* targets.h */
 #define FS_SENT_BACK 4096
 
 struct fs_counters {
-	_Atomic uint64_t mds_calls, ost_calls, resends;          /* calls.c */
-	_Atomic uint64_t bytes_read, bytes_written, bytes_ahead; /* data path */
+	_Atomic uint64_t mds_calls, ost_calls, resends;                        /* calls.c */
+	_Atomic uint64_t bytes_read, bytes_written, bytes_ahead, bytes_copied; /* data path */
 };
 
 #define SHARED_DIRS 64

@@ -124,6 +124,9 @@ int inode_settle_size(struct inode *inode, struct fs_ctx *ctx, uint64_t asked_ns
 int inode_glimpse(struct inode *inode, struct fs_ctx *ctx, const struct attr *attr, uint64_t *ret_end,
 		  uint64_t *ret_blocks);
 
+/* Have an unwritten file lie as that other one does. The MDT's word: -EBUSY, -EXDEV, ... attr: as then known. */
+int inode_layout_like(struct inode *inode, struct fs_ctx *ctx, uint64_t like, struct attr *ret_attr);
+
 /* See that the layout is fixed (ost_count > 0), before the first write: LAYOUT where it is not. attr: as then known. */
 int inode_fix_layout(struct inode *inode, struct fs_ctx *ctx, struct attr *ret_attr);
 

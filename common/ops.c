@@ -16,6 +16,8 @@
 #define DESCRIPTOR_ClusterMap          &strake__cluster_map__descriptor
 #define DESCRIPTOR_CommitReply         &strake__commit_reply__descriptor
 #define DESCRIPTOR_CommitRequest       &strake__commit_request__descriptor
+#define DESCRIPTOR_CopyReply           &strake__copy_reply__descriptor
+#define DESCRIPTOR_CopyRequest         &strake__copy_request__descriptor
 #define DESCRIPTOR_CreateRequest       &strake__create_request__descriptor
 #define DESCRIPTOR_CutRequest          &strake__cut_request__descriptor
 #define DESCRIPTOR_DestroyRequest      &strake__destroy_request__descriptor

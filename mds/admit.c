@@ -395,7 +395,23 @@ FORM(layout_form)
 {
 	const Strake__LayoutRequest *request = (const void *)message;
 
+	if (request->like && (request->set || request->like == request->ino))
+		return -EINVAL;
 	return form_layout(request->set);
+}
+
+/* Do all OSTs of that file take new ones? */
+static bool takes_more(const struct admit *admit, uint64_t ino)
+{
+	struct inode inode;
+
+	if (inode_load(admit->state->view, ino, &inode) < 0 || !inode_is_file(&inode))
+		return false;
+	for (uint32_t i = 0; i < inode.layout.ost_count; i++) {
+		if (!layout_chooser_may(admit->with->chooser, inode.layout.ost_indices[i]))
+			return false;
+	}
+	return true;
 }
 
 FACTS(layout_facts)
@@ -406,6 +422,11 @@ FACTS(layout_facts)
 	note_inode(admit, request->ino);
 	if (inode_load(admit->state->view, request->ino, &inode) < 0 || !inode_is_file(&inode))
 		return 0;
+	if (request->like) {
+		if (!takes_more(admit, request->like))
+			admit->record->facts |= FACT_OSTS_FULL;
+		return take_number(admit);
+	}
 	if (!request->set && inode.layout.ost_count > 0)
 		return 0;
 	choose_osts(admit, request->set ? request->set->stripe_count : inode.layout.stripe_count);

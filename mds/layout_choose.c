@@ -137,3 +137,12 @@ int layout_choose(struct layout_chooser *chooser, uint32_t wished, uint16_t *ret
 	*ret_count = count;
 	return 0;
 }
+
+bool layout_chooser_may(const struct layout_chooser *chooser, uint16_t index)
+{
+	for (size_t i = 0; i < chooser->count; i++) {
+		if (chooser->osts[i].index == index)
+			return chooser->osts[i].usable;
+	}
+	return false;
+}

@@ -37,4 +37,7 @@ void layout_chooser_set(struct layout_chooser *chooser, const Strake__ClusterMap
  */
 int layout_choose(struct layout_chooser *chooser, uint32_t wished, uint16_t *ret_osts, uint32_t *ret_count);
 
+/* Would it be chosen? */
+bool layout_chooser_may(const struct layout_chooser *chooser, uint16_t index);
+
 #endif

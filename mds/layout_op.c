@@ -1,6 +1,9 @@
 /*
  * LAYOUT: fix the OSTs of a file, or set how a directory's or an unwritten file's shall be striped.
  *
+ * `like`: an unwritten file gets stripes and OSTs of another file, so that these can copy between the two. Only where all of
+ * them still take new files: a copy must not fail for want of room where a write would not.
+ *
  * A file made while OSTs were known has them from its creation (create.c). One that is striped anew gets a new gen with
  * them: whoever still writes by the old layout is told so by the OSTs (the old content is destroyed).
  */
@@ -23,6 +26,16 @@ static int check_layout(const struct change *change, const Strake__LayoutRequest
 
 	if (!inode_is_file(inode) && !inode_is_dir(inode))
 		return -EINVAL;
+	if (request->like) {
+		if (!inode_is_file(inode))
+			return -EINVAL;
+		if (!change_is_fact(change, FACT_OPEN_WRITE)) {
+			err = access_check(change->view, request->cred, inode, W_OK);
+			if (err < 0)
+				return err;
+		}
+		return is_written(change, inode) ? -EBUSY : 0;
+	}
 	if (request->set) {
 		err = access_owner(request->cred, inode);
 		if (err == 0)
@@ -48,10 +61,20 @@ static void fix_osts(const struct change *change, struct layout *layout)
 	memcpy(layout->ost_indices, record->osts, record->ost_count * sizeof(*record->osts));
 }
 
+/* It has no bytes, but may have had some by writes that nobody has told of: they go with the old gen. */
+static void renew(struct change *change, struct inode *inode)
+{
+	destroy_content(change, inode);
+	if (inode_has_objects(inode)) {
+		inode->gen = change->record->number;
+		inode->data_version = change->index;
+	}
+}
+
 int layout_apply(struct change *change, const ProtobufCMessage *message)
 {
 	const Strake__LayoutRequest *request = (const void *)message;
-	struct inode inode;
+	struct inode inode, like;
 	struct answer_before before;
 	int err;
 
@@ -61,14 +84,23 @@ int layout_apply(struct change *change, const ProtobufCMessage *message)
 	err = check_layout(change, request, &inode);
 	if (err < 0)
 		return err;
+	if (request->like) {
+		err = inode_load(change->view, request->like, &like);
+		if (err < 0)
+			return err;
+		if (!inode_is_file(&like) || !inode_has_objects(&like))
+			return -EINVAL;
+		if (change_is_fact(change, FACT_OSTS_FULL))
+			return -EXDEV;
+	}
 
 	before = answer_before(&inode);
-	if (request->set) {
-		destroy_content(change, &inode);
-		if (inode_has_objects(&inode)) {
-			inode.gen = change->record->number;
-			inode.data_version = change->index;
-		}
+	if (request->like) {
+		renew(change, &inode);
+		inode.layout = like.layout;
+		change_touch(change, &inode);
+	} else if (request->set) {
+		renew(change, &inode);
 		inode.layout.stripe_size = request->set->stripe_size;
 		inode.layout.stripe_count = request->set->stripe_count;
 		if (inode_is_file(&inode))

@@ -13,6 +13,7 @@ static const struct {
 	{ OP_WRITE, ost_write },
 	{ OP_COMMIT, ost_commit },
 	{ OP_ALLOCATE, ost_allocate },
+	{ OP_COPY, ost_copy },
 	{ OP_GLIMPSE, ost_glimpse },
 	{ OP_SEEK, ost_seek },
 	{ OP_CUT, ost_cut },

@@ -13,6 +13,7 @@ void ost_read(struct ost *ost, struct request *request);
 void ost_write(struct ost *ost, struct request *request);
 void ost_commit(struct ost *ost, struct request *request);
 void ost_allocate(struct ost *ost, struct request *request);
+void ost_copy(struct ost *ost, struct request *request);
 void ost_glimpse(struct ost *ost, struct request *request);
 void ost_seek(struct ost *ost, struct request *request);
 void ost_cut(struct ost *ost, struct request *request);

@@ -100,7 +100,8 @@ struct ost {
 
 	struct loop *loop;
 	struct disk *disk;
-	struct helper *helper, *syncer; /* the latter for syncfs alone, which takes its time */
+	struct helper *helper;
+	struct helper *syncer, *copier; /* for syncfs and for COPY alone, which take their time */
 	struct index *index;
 	struct ledger *ledger; /* NULL: there can be none */
 	struct data_pool *buffers;

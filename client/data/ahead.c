@@ -77,6 +77,7 @@ static bool ahead_start(struct ahead *ahead, struct inode *inode, uint64_t offse
 	unit->length = (uint32_t)(file_size - offset < AHEAD_UNIT ? file_size - offset : AHEAD_UNIT);
 	unit->version = inode->data->version;
 	unit->refs = 2;
+	atomic_fetch_add_explicit(&inode->fs->counters.bytes_ahead, unit->length, memory_order_relaxed);
 	if (worker_spawn(fs_worker(inode->fs), unit_load, unit) < 0) {
 		inode_put(inode); /* not the last: the open file has one */
 		unit->refs = 1;

@@ -124,6 +124,8 @@ static uint64_t data_give_up(struct inode *inode)
 		data->report = false;
 		data->own_end = data->sent_end = 0;
 		data->grown = 0;
+		data->recounts = 0;
+		data->wrote = false;
 		fiber_wake_all(&inode->changed);
 	}
 	pthread_mutex_unlock(&inode->lock);

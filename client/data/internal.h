@@ -38,6 +38,12 @@ struct data_fs {
 	_Atomic bool hurry;          /* a writer waits for memory */
 };
 
+/* A part of the file that OSTs are copying to: what is written there meanwhile waits, so that it comes after. */
+struct data_copy {
+	struct data_copy *next;
+	uint64_t start, end;
+};
+
 struct inode_data {
 	struct inode *inode;
 	struct data_fs *data_fs;
@@ -46,6 +52,7 @@ struct inode_data {
 
 	/* guarded by inode->lock */
 	struct extent_set dirty, flight, uncommitted;
+	struct data_copy *copies;
 	uint64_t stamp;      /* counts writes */
 	uint64_t push_stamp; /* extents up to this stamp are sent, full or not */
 	uint64_t
@@ -90,6 +97,9 @@ void data_lose(struct inode_data *data, uint64_t bytes, int err);
 void data_recount(struct inode_data *data);
 /* Something was written or allocated, so times have changed; the next report tells. inode->lock is held. */
 void data_touch(struct inode_data *data, const struct fs_ctx *ctx);
+
+/* Is [start, end) being copied to? inode->lock is held. */
+bool data_is_copied_to(const struct inode_data *data, uint64_t start, uint64_t end);
 
 /* The reply to a change of our own (SIZE, PUNCH) that was asked at asked_ns. */
 int data_take_own_change(struct inode *inode, uint64_t asked_ns, const Strake__AttrReply *reply);

@@ -206,6 +206,8 @@ int fs_read(struct file *file, struct fs_ctx *ctx, uint64_t offset, size_t size,
 			break;
 		err = read_once(file, ctx, offset, size, buffer, ret_result);
 	}
+	if (err == 0)
+		atomic_fetch_add_explicit(&file->fs->counters.bytes_read, ret_result->len, memory_order_relaxed);
 	return err;
 }
 

@@ -45,7 +45,8 @@ static struct extent *data_due(struct inode_data *data, uint64_t block)
 		if (!push && extent->first_stamp > data->push_stamp && !extent->resend &&
 		    !(extent->length == block && extent_end(extent) % block == 0))
 			continue;
-		if (!extents_overlap(&data->flight, extent->offset, extent_end(extent)))
+		if (!extents_overlap(&data->flight, extent->offset, extent_end(extent)) &&
+		    !data_is_copied_to(data, extent->offset, extent_end(extent)))
 			return extent;
 	}
 	return NULL;

@@ -264,6 +264,7 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 	err = data_accept(path, offset, data, size, owner);
 	if (path->own_end < offset + size)
 		path->own_end = offset + size;
+	atomic_fetch_add_explicit(&inode->fs->counters.bytes_written, size, memory_order_relaxed);
 	errors = path->error_count;
 	data_kick(path);
 	if (err == 0 && (file->flags & (O_DIRECT | O_SYNC | O_DSYNC))) {

@@ -252,3 +252,32 @@ void fuse_lseek(struct fuse_request *request)
 	else
 		fuse_answer(request, &out, sizeof(out));
 }
+
+void fuse_copy_file_range(struct fuse_request *request)
+{
+	const struct fuse_copy_file_range_in *in = fuse_args(request, sizeof(*in));
+	bool wide = request->header.opcode == FUSE_COPY_FILE_RANGE_64;
+	struct fuse_copy_file_range_out out = { 0 };
+	struct fuse_write_out narrow = { 0 };
+	int err;
+
+	if (in == NULL)
+		return;
+	/* The kernel knows no flag yet, and does not say who may keep setuid. */
+	if (!caller_has_fsetid(request->header.pid))
+		fuse_kill_suid(request, fuse_file(in->fh_out));
+	if (in->flags != 0)
+		err = -EINVAL;
+	else if (file_flags(fuse_file(in->fh_out)) & (ATTR_IMMUTABLE | ATTR_APPEND))
+		err = -EPERM;
+	else
+		err = fs_copy(fuse_file(in->fh_in), in->off_in, fuse_file(in->fh_out), in->off_out, &request->ctx,
+			      in->len, &out.bytes_copied);
+	narrow.size = (uint32_t)out.bytes_copied;
+	if (err < 0)
+		fuse_answer_error(request, err);
+	else if (wide)
+		fuse_answer(request, &out, sizeof(out));
+	else
+		fuse_answer(request, &narrow, sizeof(narrow));
+}

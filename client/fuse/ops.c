@@ -329,6 +329,8 @@ fuse_handler fuse_handler_of(uint32_t opcode)
 		[FUSE_READDIRPLUS] = fuse_readdirplus,
 		[FUSE_RENAME2] = fuse_rename2,
 		[FUSE_LSEEK] = fuse_lseek,
+		[FUSE_COPY_FILE_RANGE] = fuse_copy_file_range,
+		[FUSE_COPY_FILE_RANGE_64] = fuse_copy_file_range,
 		[FUSE_SYNCFS] = fuse_syncfs,
 		[FUSE_TMPFILE] = fuse_tmpfile,
 		[FUSE_STATX] = fuse_statx,

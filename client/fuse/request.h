@@ -76,6 +76,7 @@ void fuse_release(struct fuse_request *request);
 void fuse_fsync(struct fuse_request *request);
 void fuse_fallocate(struct fuse_request *request);
 void fuse_lseek(struct fuse_request *request);
+void fuse_copy_file_range(struct fuse_request *request); /* and the one of 64 bits */
 
 /* The handle behind a number that the kernel was given. */
 struct file *fuse_file(uint64_t fh);

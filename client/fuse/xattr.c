@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define XATTR_MAX 65536
+#define STATS_XATTR "strake.stats" /* of whatever file: what this mount has done so far. In no list */
+#define XATTR_MAX   65536
 
 void fuse_setxattr(struct fuse_request *request)
 {
@@ -53,9 +55,13 @@ void fuse_getxattr(struct fuse_request *request)
 		return;
 	size = in->size > XATTR_MAX ? XATTR_MAX : in->size;
 	value = malloc(size + 1);
-	err = value == NULL ? -ENOMEM
-			    : fs_getxattr(request_fs(request), &request->ctx,
-					  request_ino(request, request->header.nodeid), name, value, size, &len);
+	if (value == NULL)
+		err = -ENOMEM;
+	else if (strcmp(name, STATS_XATTR) == 0)
+		err = fs_stats_text(request_fs(request), value, size, &len);
+	else
+		err = fs_getxattr(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid),
+				  name, value, size, &len);
 	fuse_answer_xattr(request, err, value, len, size);
 	free(value);
 }

@@ -25,3 +25,18 @@ rm -f "$T/m/big" || fail "rm on a full filesystem"
 writable() { cp "$T/data" "$T/m/after" 2>/dev/null && sync "$T/m/after" 2>/dev/null; }
 await "room again" writable
 cmp -s "$T/data" "$T/m/after" || fail "written after"
+
+# Room that was allocated is there, however full it becomes; what cannot fit is refused at once, and nothing is taken for it.
+rm -f "$T/m"/*
+fallocate_all() { fallocate -l 20M "$T/m/kept" 2>/dev/null; }
+await "room for 20 MB" fallocate_all
+expect "its size" $((20 << 20)) "$(stat -c %s "$T/m/kept")"
+[ "$(stat -c %b "$T/m/kept")" -ge $((20 << 11)) ] || fail "20 MB were allocated, and $(stat -c %b "$T/m/kept") blocks are taken"
+fallocate -l 100M "$T/m/much" 2>"$T/err" && fail "100 MB on 64 MB were allocated"
+grep -qi "no space" "$T/err" || fail "wrong error: $(cat "$T/err")"
+expect "what was refused" "0 0" "$(stat -c "%s %b" "$T/m/much")"
+dd if=/dev/zero of="$T/m/rest" bs=1M count=200 conv=fsync 2>"$T/err" && fail "200 MB went onto what is left of 64 MB"
+dd if="$T/zeros" of="$T/m/kept" bs=1M count=20 conv=notrunc,fsync 2>"$T/err" || fail "no room where it was allocated: $(cat "$T/err")"
+dd if="$T/data" of="$T/m/kept" bs=1M conv=notrunc,fsync 2>/dev/null || fail "no room the second time"
+head -c 10000000 "$T/m/kept" | cmp - "$T/data" || fail "what was written there"
+rm "$T/m/rest" "$T/m/kept" || fail "rm on a full filesystem"

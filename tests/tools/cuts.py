@@ -326,6 +326,12 @@ class Work:
             assert libc.fallocate(fd, 0, UNIT, 3 * UNIT) == 0, os.strerror(ctypes.get_errno())
             expect("the bytes", data(self.n) * 2 + bytes(2 * UNIT), direct(fd, 8 * UNIT))
             expect("the blocks", 4 * UNIT // 512, os.fstat(fd).st_blocks)
+    def COPY_before(self): self.file(8)
+    def COPY(self):
+        """No byte comes this way: the target lies as the source does."""
+        with opened(self.path("file")) as source, opened(self.path("copy"), os.O_RDWR | os.O_CREAT) as target:
+            expect("what is copied", 8 * UNIT, os.copy_file_range(source, target, 8 * UNIT))
+            expect("the bytes", data(self.n) * 8, direct(target, 16 * UNIT))
     def SEEK(self):
         with opened(self.path("file")) as fd:
             expect("the first hole", 2 * UNIT, os.lseek(fd, 0, os.SEEK_HOLE))

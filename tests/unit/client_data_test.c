@@ -26,14 +26,16 @@ static struct {
 	uint64_t size_before;            /* data_version before a SIZE that is made, and not answered */
 	unsigned int broken;             /* so many READs more come broken, */
 	uint32_t broken_from, broken_to; /* of those in this range */
-	/* Write, Commit, Size, sTable size, Log, Punch, Allocate, Glimpse, eXit: CLOSE */
+	/* Write, Commit, Size, sTable size, Log, Punch, Allocate, Glimpse, copY, liKe: LAYOUT, eXit: CLOSE */
 	char order[256];
 	uint64_t end, blocks, age_ns; /* of the last SIZE */
 	int64_t grown;
 	bool kill_suid, exact, wrote;
 	uint64_t data[64]; /* the objects that have some, for SEEK: whole ones */
 	unsigned int data_count;
-	bool stale_seek;           /* until one is refused: its gen is old */
+	bool stale_seek; /* until one is refused: its gen is old */
+	uint64_t copied, liked, copy_fails_at;
+	bool layout_busy;
 	int full;                  /* ALLOCATEs are refused with this error; */
 	uint64_t allocated;        /* so many bytes were, and */
 	uint64_t total[FAKE_OSTS]; /* this much was asked for first */
@@ -93,6 +95,10 @@ static void answer_write(struct request *request)
 	reply.has_grown = true;
 	reply.grown = 8;
 	if (osts.swallow) {
+		fake_reply(request, &reply.base);
+		return;
+	}
+	if (write->object->ino == 3) { /* only that it came */
 		fake_reply(request, &reply.base);
 		return;
 	}
@@ -212,6 +218,44 @@ static void answer_seek(struct request *request)
 	fake_reply(request, &reply.base);
 }
 
+/* COPY, from the one file to the other: what it is asked is kept, and it takes its time where a test says so. */
+static void answer_copy(struct request *request)
+{
+	const Strake__CopyRequest *asked = (const Strake__CopyRequest *)request->body;
+	Strake__CopyReply reply = STRAKE__COPY_REPLY__INIT;
+
+	if (asked->to->gen != cluster->inodes[2].gen || asked->from->gen != cluster->inodes[1].gen) {
+		service_reply_error(request, -ESTALE);
+		return;
+	}
+	assert(asked->from->seq % FAKE_OSTS == cluster->ost);
+	assert((cluster->inodes[2].turned ? FAKE_OSTS - 1 - asked->to->seq % FAKE_OSTS : asked->to->seq % FAKE_OSTS) ==
+	       cluster->ost);
+	if (osts.copy_fails_at > 0 && asked->to->seq * STRIPE + asked->to_offset >= osts.copy_fails_at) {
+		service_reply_error(request, -ENOSPC);
+		return;
+	}
+	osts.copied += asked->length;
+	reply.grown = 8;
+	fake_reply(request, &reply.base);
+}
+
+static void answer_layout(struct fake *fake, struct request *request)
+{
+	const Strake__LayoutRequest *asked = (const Strake__LayoutRequest *)request->body;
+	struct fake_inode *inode = &fake->inodes[asked->ino - 1];
+
+	osts.liked = asked->like;
+	if (osts.layout_busy) {
+		service_reply_error(request, -EBUSY);
+		return;
+	}
+	inode->turned = fake->inodes[asked->like - 1].turned;
+	inode->gen++;
+	fake_changed(fake, inode);
+	fake_reply_attr(request, inode, 0);
+}
+
 static void answer_allocate(struct request *request, uint32_t ost)
 {
 	const Strake__AllocateRequest *asked = (const Strake__AllocateRequest *)request->body;
@@ -273,6 +317,16 @@ static bool serve(struct fake *fake, struct request *request)
 	case OP_GLIMPSE:
 		note('G');
 		return false;
+	case OP_COPY:
+		note('Y');
+		if (osts.hold == OP_COPY)
+			return fake_hold(fake, request);
+		answer_copy(request);
+		return true;
+	case OP_LAYOUT:
+		note('K');
+		answer_layout(fake, request);
+		return true;
 	case OP_SEEK:
 		answer_seek(request);
 		return true;
@@ -1098,6 +1152,159 @@ static void room_body(struct fake *fake)
 	end();
 }
 
+/* --- copying ------------------------------------------------------------------------------------------------------------ */
+
+static struct file *target;
+static struct fs_ctx copier;
+static uint64_t copied;
+
+static int copy_to(uint64_t from, uint64_t to, uint64_t length)
+{
+	return fs_copy(file, from, target, to, &copier, length, &copied);
+}
+
+static void copy_begin(struct fake *fake, uint64_t size)
+{
+	struct fs_ctx ctx = root_ctx();
+	bool keep;
+
+	begin(fake);
+	fake->inodes[1].size = size;
+	fake_changed(fake, &fake->inodes[1]);
+	learn();
+	fake_make(fake, "g", S_IFREG | 0644);
+	fake->inodes[2].fixed = fake->inodes[2].turned = true;
+	assert(fs_open_file(mount.fs, &ctx, 3, O_RDWR, &target, &keep) == 0);
+	copier = (struct fs_ctx){ .trusted = true };
+	memset(osts.order, 0, sizeof(osts.order));
+	copied = 0;
+}
+
+static void copy_end(void)
+{
+	fs_release(target);
+	end();
+}
+
+/* A target that has nothing lies as the source from then on; no byte comes here; the size is told before it is answered. */
+static void copy_body(struct fake *fake)
+{
+	const uint64_t size = 5 * (uint64_t)STRIPE + 100;
+	struct fs_stats stats;
+
+	copy_begin(fake, size);
+	assert(copy_to(0, 0, END / 4) == 0 && copied == size && osts.copied == size && osts.liked == 2);
+	assert(osts.order[0] == 'K' && osts.order[strlen(osts.order) - 1] == 'S' && fake->asked[OP_COPY] == 6);
+	assert(fake->inodes[2].size == size && osts.grown == 6 * 8 && !osts.kill_suid);
+	fs_stats(mount.fs, &stats);
+	assert(stats.bytes_copied == size && stats.bytes_read + stats.bytes_written == 0 && fake->asked[OP_READ] == 0);
+
+	/* From now on it is known to lie there; at the source's end there is nothing more. */
+	copier.kill_suid = true;
+	assert(copy_to(STRIPE, 3 * (uint64_t)STRIPE, 2 * STRIPE) == 0 && copied == 2 * STRIPE && osts.kill_suid);
+	assert(copy_to(size, 0, 100) == 0 && copied == 0 && copy_to(size - 50, size - 50, 100) == 0 && copied == 50);
+	assert(strchr(strchr(osts.order, 'K') + 1, 'K') == NULL);
+
+	/* Other OSTs, other places in a stripe, too little: not by us. */
+	assert(copy_to(0, STRIPE, STRIPE) == -EXDEV && copy_to(0, 100, STRIPE) == -EXDEV &&
+	       copy_to(0, 0, 1000) == -EXDEV);
+	assert(fs_copy(file, 0, file, 100, &copier, STRIPE, &copied) == -EINVAL);
+	copy_end();
+}
+
+static void learn_target(void)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr;
+
+	assert(inode_fetch_attr(target->inode, &ctx, true, &attr) == 0);
+}
+
+static void copy_elsewhere_body(struct fake *fake)
+{
+	copy_begin(fake, 4 * STRIPE);
+	/* It has bytes by now, which the MDT knows. */
+	osts.layout_busy = true;
+	assert(copy_to(0, 0, 4 * STRIPE) == -EXDEV && osts.copied == 0);
+	assert(copy_to(0, STRIPE, STRIPE) == 0 && copied == STRIPE); /* as it lies */
+
+	/* Replaced meanwhile: looked at anew. What fails in the middle is a short count, at its beginning the error. */
+	osts.layout_busy = false;
+	fake->inodes[2].size = 0;
+	fake->inodes[2].gen++;
+	fake->inodes[2].turned = false;
+	fake_changed(fake, &fake->inodes[2]);
+	learn_target();
+	assert(copy_to(0, 0, 4 * STRIPE) == 0 && copied == 4 * STRIPE);
+	fake->inodes[2].gen++;
+	fake_changed(fake, &fake->inodes[2]);
+	assert(copy_to(0, 0, 4 * STRIPE) == 0 && copied == 4 * STRIPE);
+	osts.copy_fails_at = 2 * STRIPE;
+	assert(copy_to(0, 0, 4 * STRIPE) == 0 && copied == 2 * STRIPE);
+	assert(copy_to(2 * STRIPE, 2 * STRIPE, STRIPE) == -ENOSPC && copied == 0);
+	copy_end();
+}
+
+/* What was written here to the target's range cannot be sent again once the copy is over it; what is written meanwhile waits. */
+static void copy_order_body(struct fake *fake)
+{
+	copy_begin(fake, 2 * STRIPE);
+	fake->inodes[2].turned = false;
+	fake_changed(fake, &fake->inodes[2]);
+	learn_target();
+	memset(osts.order, 0, sizeof(osts.order));
+	put(target, 100, "before", 6);
+	assert(copy_to(0, 0, 2 * STRIPE) == 0 && strstr(osts.order, "WCY") != NULL);
+	copy_end();
+}
+
+static int copy_result;
+static bool copy_over;
+
+static void copy_fiber(void *arg)
+{
+	(void)arg;
+	copy_result = copy_to(0, 0, 2 * STRIPE);
+	copy_over = true;
+}
+
+/* Who is killed leaves at once; what the copy covers is written after it. */
+static void copy_killed_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+
+	copy_begin(fake, 2 * STRIPE);
+	osts.hold = OP_COPY;
+	copy_over = false;
+	assert(fiber_start(fake->loop, copy_fiber, NULL) == 0);
+	while (fake->held_count < 2)
+		fiber_sleep_ms(1);
+	put(target, 100, "after", 5);
+	fs_interrupt(&copier);
+	while (!copy_over)
+		fiber_sleep_ms(1);
+	assert(copy_result == -EINTR && strchr(osts.order, 'W') == NULL);
+	fiber_sleep_ms(50);
+	assert(strchr(osts.order, 'W') == NULL);
+	osts.hold = 0;
+	for (unsigned int i = 0; i < 2; i++) {
+		fake->ost = (uint32_t)((const Strake__CopyRequest *)fake->held[i]->body)->to->seq % FAKE_OSTS;
+		answer_copy(fake->held[i]);
+	}
+	fake->held_count = 0;
+	assert(fs_flush(target, &ctx) == 0 && strchr(osts.order, 'W') != NULL && fake->inodes[2].size == 2 * STRIPE);
+	copy_end();
+}
+
+START_TEST(the_osts_copy_by_themselves)
+{
+	fake_run(copy_body);
+	fake_run(copy_elsewhere_body);
+	fake_run(copy_order_body);
+	fake_run(copy_killed_body);
+}
+END_TEST
+
 static uint64_t sought(uint64_t offset, bool hole)
 {
 	struct fs_ctx ctx = root_ctx();
@@ -1491,6 +1698,6 @@ UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_
 	  an_own_change_that_is_seen_before_its_answer_is_not_others, what_an_ost_refuses_is_told_once,
 	  a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
 	  a_punch_takes_what_was_written_before_it, room_is_asked_for_before_it_is_taken,
-	  data_and_holes_are_found_in_few_requests, a_report_tells_what_is_on_the_osts, nothing_is_held_for_long,
-	  writers_wait_for_memory, what_is_read_is_whole, read_ahead_never_gives_old_bytes,
+	  data_and_holes_are_found_in_few_requests, the_osts_copy_by_themselves, a_report_tells_what_is_on_the_osts,
+	  nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole, read_ahead_never_gives_old_bytes,
 	  broken_read_ahead_is_not_given, read_ahead_is_bounded)

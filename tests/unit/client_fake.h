@@ -38,6 +38,7 @@ struct fake_inode {
 	int64_t mtime_ns;
 	uint32_t mode;
 	bool unsure, fixed, written;
+	bool turned;         /* its first stripe lies on the last OST, ... */
 	char name[32];       /* in the root */
 	unsigned int opened; /* modes the MDT was told of */
 };
@@ -148,7 +149,7 @@ static Strake__Attr *fake_attr_fill(const struct fake_inode *inode, struct fake_
 	out->layout.stripe_size = LAYOUT_STRIPE_SIZE_DEFAULT;
 	out->layout.stripe_count = FAKE_OSTS;
 	for (uint32_t i = 0; i < FAKE_OSTS; i++)
-		out->indices[i] = i;
+		out->indices[i] = inode->turned ? FAKE_OSTS - 1 - i : i;
 	out->layout.ost_indices = out->indices;
 	out->layout.n_ost_indices = inode->fixed ? FAKE_OSTS : 0;
 	out->attr.layout = &out->layout;

@@ -28,6 +28,17 @@ static int set_layout(struct driver *driver, uint64_t ino, uint64_t stripe_size,
 	return driver_change(driver, OP_LAYOUT, &request.base);
 }
 
+static int layout_like(struct driver *driver, uint64_t ino, uint64_t like)
+{
+	Strake__LayoutRequest request = STRAKE__LAYOUT_REQUEST__INIT;
+
+	request.cred = &driver->cred;
+	request.ino = ino;
+	request.has_like = true;
+	request.like = like;
+	return driver_change(driver, OP_LAYOUT, &request.base);
+}
+
 static int destroys(struct driver *driver)
 {
 	struct destroy_row row = { 0 };
@@ -224,6 +235,47 @@ static int report_blocks(struct driver *driver, const struct inode *inode, uint6
 	request.wrote = wrote;
 	return driver_change(driver, OP_SIZE, &request.base);
 }
+
+START_TEST(a_new_file_may_lie_as_another)
+{
+	struct driver *driver = driver_new();
+	struct inode inode, old, like;
+	uint64_t source, file, dir;
+
+	driver_set_osts(driver, 3);
+	dir = driver_mkdir(driver, DRIVER_ROOT, "dir");
+	source = driver_create(driver, DRIVER_ROOT, "source");
+	ck_assert_int_eq(set_layout(driver, source, 1 << 20, 2), 0);
+	like = driver_inode(driver, source);
+	file = driver_create(driver, DRIVER_ROOT, "file");
+	old = driver_inode(driver, file);
+	ck_assert_uint_ne(old.layout.ost_indices[0], like.layout.ost_indices[0]);
+
+	/* With another gen: by the old layout nobody writes any more. */
+	ck_assert_int_eq(layout_like(driver, file, source), 0);
+	inode = driver_inode(driver, file);
+	ck_assert_mem_eq(&inode.layout, &like.layout, sizeof(like.layout));
+	ck_assert_uint_gt(inode.gen, old.gen);
+	ck_assert_int_eq(driver_size(driver, &old, 1, true), -ESTALE);
+
+	ck_assert_int_eq(layout_like(driver, file, file), -EINVAL);
+	ck_assert_int_eq(layout_like(driver, file, dir), -EINVAL);
+	ck_assert_int_eq(layout_like(driver, dir, source), -EINVAL);
+	ck_assert_int_eq(layout_like(driver, file, 999999), -ESTALE);
+	/* Who may not write it. */
+	driver->cred.uid = 1000;
+	ck_assert_int_eq(layout_like(driver, file, source), -EACCES);
+	driver->cred.uid = 0;
+	/* Not where an OST takes no more, and not what is written. */
+	driver_set_osts(driver, 1);
+	ck_assert_int_eq(layout_like(driver, file, source), -EXDEV);
+	driver_set_osts(driver, 3);
+	ck_assert_int_eq(driver_size(driver, &inode, 1, true), 0);
+	ck_assert_int_eq(layout_like(driver, file, source), -EBUSY);
+	driver_check(driver);
+	driver_free(driver);
+}
+END_TEST
 
 START_TEST(blocks_add_up)
 {
@@ -571,5 +623,6 @@ START_TEST(lost_writers_may_have_changed_content)
 END_TEST
 
 UNIT_MAIN("mdt_data", truncate_to_nothing_is_new_content, other_truncates_are_cuts, without_layout_no_cut,
-	  layouts_are_inherited, blocks_add_up, reports_merge, sizes_are_unsure_while_others_write,
-	  whoever_tells_of_a_cut_waits, data_version_follows_content, lost_writers_may_have_changed_content)
+	  layouts_are_inherited, a_new_file_may_lie_as_another, blocks_add_up, reports_merge,
+	  sizes_are_unsure_while_others_write, whoever_tells_of_a_cut_waits, data_version_follows_content,
+	  lost_writers_may_have_changed_content)

@@ -401,6 +401,34 @@ static inline int64_t seek(struct where where, uint64_t offset, bool hole)
 	return result;
 }
 
+/* COPY; sequence numbers are the caller's. *ret_grown may be NULL. */
+static inline int copy_call(struct where from, uint32_t from_offset, struct where to, uint32_t to_offset,
+			    uint32_t length, uint64_t session, uint32_t seq, int64_t *ret_grown)
+{
+	Strake__CopyRequest request = STRAKE__COPY_REQUEST__INIT;
+	struct call rpc = { .opcode = OP_COPY, .request = &request.base, .session = session, .slot = 1, .seq = seq };
+	struct object_message from_message, to_message;
+	int err;
+
+	request.from = object_message(&from_message, from);
+	request.to = object_message(&to_message, to);
+	request.from_offset = from_offset;
+	request.to_offset = to_offset;
+	request.length = length;
+	err = peer_call(client, &rpc);
+	assert(rpc.answered);
+	if (err == 0 && ret_grown)
+		*ret_grown = ((const Strake__CopyReply *)rpc.reply)->grown;
+	call_release(&rpc);
+
+	return err;
+}
+
+static inline int copy(struct where from, uint32_t from_offset, struct where to, uint32_t to_offset, uint32_t length)
+{
+	return copy_call(from, from_offset, to, to_offset, length, SESSION, ++next_seq, NULL);
+}
+
 /* From object to object: the offset, with *seq as the object; -EAGAIN: more than `limit` would have to be looked into. */
 static inline int64_t seek_on(struct where where, uint64_t offset, bool hole, uint32_t stride, uint64_t seq_end,
 			      uint32_t limit, uint64_t *seq)

@@ -212,6 +212,7 @@ static void seek_body(void)
 	assert(write_at(at(far - 4), 8192, full, 4096) == 0);
 	assert(seek_on(at(0), 0, false, 4, far, 1, &seq) == 8192 && seq == far - 4);
 	assert(commit(a, NULL) == 0 && seek_on(at(4), 5, false, 4, far, 1, &seq) == 8192 && seq == far - 4);
+	assert(seek_on(at(4), 20000, false, 4, far, 1, &seq) == 8192 && seq == far - 4);
 	assert(seek_on(at(far - 4), 12288, false, 4, far, 1, &seq) == -ENXIO);
 	assert(seek_on(at(0), 0, false, 4, far - 4, 1, &seq) == -ENXIO);
 	/* What has no data in it costs a look each. */
