@@ -5,10 +5,11 @@
  *                                  unmounted. It is in memory only
  *     lossyfs ask SOCKET WORD...   sends it a command and prints the answer; exits 1 when that begins with "error"
  *
- *     count                        how many durability events there were: rename; fsync, fdatasync, fsync of a directory where
- *                                  something was not synced
- *     freeze N before|after        at the N-th event from now, before or after it takes effect, answer nobody any more; the
- *                                  command is answered then. N 0: at once. Whoever lives on it can be killed now.
+ *     count [NAME]                 how many durability events there were: rename; fsync, fdatasync, fsync of a directory where
+ *                                  something was not synced. With NAME: below MNT/NAME
+ *     freeze N before|after [NAME] at the N-th event (of those) from now, before or after it takes effect, answer nobody any
+ *                                  more; the command is answered then. N 0: at once. Whoever lives on it can be killed now.
+ *     settle MS                    answered when nobody has changed or synced anything for so long
  *     cut POLICY SEED              the power goes: whoever still waits gets an error, what survives is mounted anew. POLICY:
  *                                  nothing (of what was not synced), everything, or some, drawn from SEED. Or kept: the
  *                                  power stays, all is as it was, synced or not.
@@ -90,6 +91,13 @@ struct node {
 	struct change *changes, **last_change;
 };
 
+/* A folder in the root, and how many events there were below it. */
+struct owner {
+	struct owner *next;
+	char *name;
+	uint64_t events;
+};
+
 enum policy { NOTHING, EVERYTHING, SOME, KEPT };
 
 static struct {
@@ -98,12 +106,16 @@ static struct {
 	struct node **nodes; /* by inode number */
 	size_t node_count;
 	off_t cookie;
-	uint64_t events, freeze_at;
+	uint64_t events;
+	struct owner *owners, *freeze_owner; /* NULL: whoever's event comes */
+	uint64_t freeze_at;
 	bool freeze_after, frozen;
 	int waiter; /* asked for the freeze */
+	int settler;
+	uint64_t settle_ms, changed_ms;
 	enum policy policy;
 	uint64_t random;
-} lossy = { .waiter = -1 };
+} lossy = { .waiter = -1, .settler = -1 };
 
 static struct page hole = { .zero = true }, reserved = { .zero = true };
 
@@ -123,6 +135,14 @@ static void *must(void *pointer)
 	if (!pointer)
 		die("out of memory");
 	return pointer;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------------ */
@@ -166,6 +186,7 @@ static void page_push(struct node *node, size_t i, struct page *page)
 		page->depth = old->depth + 1;
 	}
 	node->pages[i] = page;
+	lossy.changed_ms = now_ms();
 	if (node->dirty_from == node->dirty_to)
 		node->dirty_from = node->dirty_to = i;
 	if (i < node->dirty_from)
@@ -217,6 +238,7 @@ static void file_resize(struct node *node, off_t size)
 	if (node->older_size_count == VERSIONS)
 		node->older_size_count--;
 	node->older_sizes[node->older_size_count++] = node->size;
+	lossy.changed_ms = now_ms();
 	if (size < node->size && (size_t)size < end)
 		file_write(node, NULL, end - (size_t)size, (size_t)size);
 	node->size = size;
@@ -330,6 +352,7 @@ static void dir_change(struct node *dir, const char *remove, const char *add, st
 	change->remove = remove ? must(strdup(remove)) : NULL;
 	change->add = add ? must(strdup(add)) : NULL;
 	change->node = node;
+	lossy.changed_ms = now_ms();
 	if (!dir->changes)
 		dir->last_change = &dir->changes;
 	*dir->last_change = change;
@@ -478,17 +501,51 @@ static void freeze(const char *what, const char *name)
 	lossy.waiter = -1;
 }
 
+/* What a command has named, or where a node is; NULL: nothing below a folder. */
+static struct owner *owner_of(const char *path)
+{
+	size_t size = strcspn(path, "/");
+	struct owner *owner = lossy.owners;
+
+	if (size == 0)
+		return NULL;
+	while (owner && (strncmp(owner->name, path, size) != 0 || owner->name[size] != 0))
+		owner = owner->next;
+	if (!owner) {
+		owner = must(calloc(1, sizeof(*owner)));
+		*owner = (struct owner){ .next = lossy.owners, .name = must(strndup(path, size)) };
+		lossy.owners = owner;
+	}
+	return owner;
+}
+
+static uint64_t events_of(const struct owner *owner)
+{
+	return owner ? owner->events : lossy.events;
+}
+
 static bool is_clean(const struct node *node)
 {
 	return node->dirty_from == node->dirty_to && node->older_size_count == 0 && !node->changes;
 }
 
+static bool is_the_one(const struct owner *owner)
+{
+	return lossy.freeze_at != 0 && (!lossy.freeze_owner || lossy.freeze_owner == owner) &&
+	       events_of(lossy.freeze_owner) == lossy.freeze_at;
+}
+
 /* One begins. True: nothing happens any more, and nobody is answered. */
 static bool event_begins(const char *what, const struct node *node)
 {
+	struct owner *owner = owner_of(node->path + (node->path[0] == '/'));
+
+	lossy.changed_ms = now_ms();
 	lossy.events++;
+	if (owner)
+		owner->events++;
 	fprintf(stderr, "%" PRIu64 " %s %s\n", lossy.events, what, node->path);
-	if (lossy.events == lossy.freeze_at && !lossy.freeze_after)
+	if (is_the_one(owner) && !lossy.freeze_after)
 		freeze(what, node->path);
 	return lossy.frozen;
 }
@@ -496,7 +553,7 @@ static bool event_begins(const char *what, const struct node *node)
 /* It has taken effect. */
 static bool event_ends(const char *what, const struct node *node)
 {
-	if (lossy.events == lossy.freeze_at && lossy.freeze_after)
+	if (is_the_one(owner_of(node->path + (node->path[0] == '/'))) && lossy.freeze_after)
 		freeze(what, node->path);
 	return lossy.frozen;
 }
@@ -773,12 +830,13 @@ static const struct fuse_lowlevel_ops operations = {
 /* --- commands --------------------------------------------------------------------------------------------------------- */
 
 /* The last order counts. */
-static void command_freeze(int fd, uint64_t n, const char *when)
+static void command_freeze(int fd, uint64_t n, const char *when, const char *name)
 {
 	if (lossy.waiter >= 0)
 		answer(lossy.waiter, "another freeze was asked for\n");
 	lossy.waiter = fd;
-	lossy.freeze_at = n == 0 ? 0 : lossy.events + n;
+	lossy.freeze_owner = owner_of(name);
+	lossy.freeze_at = n == 0 ? 0 : events_of(lossy.freeze_owner) + n;
 	lossy.freeze_after = strcmp(when, "after") == 0;
 	if (n == 0)
 		freeze("-", "-");
@@ -813,17 +871,22 @@ static void command_cut(int fd, enum policy policy, uint64_t seed)
 static void command(int fd)
 {
 	static const char *const policies[] = { "nothing", "everything", "some", "kept" };
-	char line[256], word[16] = "", argument[16] = "", last[32] = "";
+	char line[256], word[16] = "", argument[32] = "", last[32] = "", name[32] = "";
 	ssize_t n = read(fd, line, sizeof(line) - 1);
 
 	line[n > 0 ? n : 0] = '\0';
-	sscanf(line, "%15s %15s %31s", word, argument, last);
+	sscanf(line, "%15s %31s %31s %31s", word, argument, last, name);
 	if (strcmp(word, "count") == 0) {
-		answer(fd, "%" PRIu64 "\n", lossy.events);
+		answer(fd, "%" PRIu64 "\n", events_of(owner_of(argument)));
+		return;
+	}
+	if (strcmp(word, "settle") == 0 && lossy.settler < 0) {
+		lossy.settler = fd;
+		lossy.settle_ms = strtoull(argument, NULL, 10);
 		return;
 	}
 	if (strcmp(word, "freeze") == 0 && !lossy.frozen) {
-		command_freeze(fd, strtoull(argument, NULL, 10), last);
+		command_freeze(fd, strtoull(argument, NULL, 10), last, name);
 		return;
 	}
 	for (size_t i = 0; strcmp(word, "cut") == 0 && i < sizeof(policies) / sizeof(*policies); i++)
@@ -876,14 +939,28 @@ static void serve_request(void)
 		fuse_session_exit(lossy.session);
 }
 
+/* Answers who waits for silence; for how long it must go on, if it must. */
+static int settle(void)
+{
+	uint64_t at_ms = lossy.changed_ms + lossy.settle_ms, now = now_ms();
+
+	if (lossy.settler < 0)
+		return lossy.frozen ? FREEZE_MAX_MS : -1;
+	if (!lossy.frozen && now < at_ms)
+		return (int)(at_ms - now);
+	answer(lossy.settler, lossy.frozen ? "error: frozen\n" : "settled\n");
+	lossy.settler = -1;
+	return settle();
+}
+
 static void serve(int listener)
 {
 	while (!fuse_session_exited(lossy.session)) {
 		struct pollfd fds[2] = { { .fd = listener, .events = POLLIN },
 					 { .fd = fuse_session_fd(lossy.session), .events = POLLIN } };
-		int n = poll(fds, lossy.frozen ? 1 : 2, lossy.frozen ? FREEZE_MAX_MS : -1);
+		int timeout = settle(), n = poll(fds, lossy.frozen ? 1 : 2, timeout);
 
-		if (n == 0)
+		if (n == 0 && lossy.frozen)
 			die("frozen and forgotten");
 		if (fds[0].revents)
 			command(accept4(listener, NULL, NULL, SOCK_CLOEXEC));

@@ -2,6 +2,11 @@
  * witness: does things to files, writes down outside what it was promised, and says later whether that was kept.
  *
  *     witness run [-n OPERATIONS] [-s SEED] LOG DIR     exits 1 at the first error
+ *     witness do LOG DIR OPERATION...                   these, each one word: "create SLOT", "mkdir SLOT", "remove SLOT",
+ *                                                       "rename SLOT SLOT", "link SLOT SLOT", "write SLOT BLOCK BLOCKS",
+ *                                                       "truncate SLOT BLOCKS", "punch SLOT BLOCK BLOCKS", "fsync SLOT",
+ *                                                       "fsyncdir FOLDER"; or "clear": everything is removed, and that
+ *                                                       synced. It goes on from what was done before
  *     witness check LOG DIR                             after whatever has happened; it fsyncs what it finds, and the next
  *                                                       run goes on from there
  *
@@ -288,6 +293,28 @@ static void state_save(void)
 		wrong("%s: %s", path, strerror(errno));
 }
 
+static void names_apply(uint64_t slots[SLOTS], const struct operation *operation)
+{
+	switch (operation->kind) {
+	case CREATE:
+	case MKDIR:
+		slots[operation->a] = operation->number;
+		break;
+	case REMOVE:
+		slots[operation->a] = 0;
+		break;
+	case RENAME:
+		slots[operation->b] = slots[operation->a];
+		slots[operation->a] = 0;
+		break;
+	case LINK:
+		slots[operation->b] = slots[operation->a];
+		break;
+	default:
+		break;
+	}
+}
+
 /* --- run -------------------------------------------------------------------------------------------------------------- */
 
 static uint64_t draw(uint64_t below)
@@ -412,17 +439,12 @@ static void run_fsync(struct object *object, uint64_t slot)
 	object->unsynced = 0;
 }
 
-static void run_write(struct object *object, uint64_t slot)
+static void run_write(struct object *object, uint64_t slot, uint64_t first, uint64_t count)
 {
-	uint64_t first = draw(4) == 0 ? object->size : draw(BLOCKS), count = 1 + draw(draw(3) == 0 ? BLOCKS : 4);
 	static uint64_t data[BLOCKS * BLOCK / 8];
 	int fd = object_open(object, slot);
 	size_t done = 0;
 
-	if (first >= BLOCKS)
-		first = 0;
-	if (count > BLOCKS - first)
-		count = BLOCKS - first;
 	begin(WRITE, object->id, first, count);
 	for (uint64_t i = 0; i < count; i++)
 		block_fill(object->id, first + i, witness.number, data + i * (BLOCK / 8));
@@ -449,9 +471,8 @@ static void run_truncate(struct object *object, uint64_t slot, uint64_t size)
 	object->size = size;
 }
 
-static void run_punch(struct object *object, uint64_t slot)
+static void run_punch(struct object *object, uint64_t slot, uint64_t first, uint64_t count)
 {
-	uint64_t first = draw(BLOCKS), count = 1 + draw(BLOCKS - first);
 	int fd = object_open(object, slot);
 
 	begin(PUNCH, object->id, first, count);
@@ -471,10 +492,26 @@ static void run_fsyncdir(uint64_t folder)
 	close(fd);
 }
 
-static void run_file(struct object *object, uint64_t slot, uint64_t dice)
+static void draw_write(struct object *object, uint64_t slot)
+{
+	uint64_t first = draw(4) == 0 ? object->size : draw(BLOCKS), count = 1 + draw(draw(3) == 0 ? BLOCKS : 4);
+
+	if (first >= BLOCKS)
+		first = 0;
+	run_write(object, slot, first, count < BLOCKS - first ? count : BLOCKS - first);
+}
+
+static void draw_punch(struct object *object, uint64_t slot)
+{
+	uint64_t first = draw(BLOCKS), count = 1 + draw(BLOCKS - first);
+
+	run_punch(object, slot, first, count);
+}
+
+static void draw_for_file(struct object *object, uint64_t slot, uint64_t dice)
 {
 	if (dice < 50)
-		run_write(object, slot);
+		draw_write(object, slot);
 	else if (dice < 64)
 		run_fsync(object, slot);
 	else if (dice < 74)
@@ -482,12 +519,12 @@ static void run_file(struct object *object, uint64_t slot, uint64_t dice)
 	else if (dice < 78)
 		run_truncate(object, slot, 0);
 	else if (dice < 84)
-		run_punch(object, slot);
+		draw_punch(object, slot);
 	else
 		object_close(object);
 }
 
-static void run_one(void)
+static void draw_one(void)
 {
 	uint64_t slot = draw(SLOTS), dice = draw(100);
 	struct object *object = witness.slots[slot] != 0 ? object_find(witness.slots[slot]) : NULL;
@@ -507,7 +544,7 @@ static void run_one(void)
 	else if (dice < 30)
 		run_link(slot, draw(SLOTS));
 	else
-		run_file(object, slot, draw(100));
+		draw_for_file(object, slot, draw(100));
 }
 
 /* The folders, for ever: LOG begins when they are durable. */
@@ -531,7 +568,70 @@ static void run(uint64_t operations)
 	log_open(witness.log_path, 0);
 	witness.random = (witness.seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
 	for (uint64_t i = 0; i < operations; i++)
-		run_one();
+		draw_one();
+}
+
+static void run_clear(void)
+{
+	for (uint64_t slot = 0; slot < SLOTS; slot++)
+		if (witness.slots[slot] != 0)
+			run_remove(slot);
+	for (uint64_t folder = 0; folder < FOLDERS; folder++)
+		run_fsyncdir(folder);
+}
+
+static void do_one(const char *text)
+{
+	char word[16] = "";
+	uint64_t a = 0, b = 0, c = 0;
+	int given = sscanf(text, "%15s %" SCNu64 " %" SCNu64 " %" SCNu64, word, &a, &b, &c);
+	enum kind kind = CREATE;
+
+	while (kind < KINDS && strcmp(word, kind_names[kind]) != 0)
+		kind++;
+	if (strcmp(word, "clear") == 0) {
+		run_clear();
+		return;
+	}
+	if (given < 2 || kind == KINDS || a >= SLOTS || b >= BLOCKS || c > BLOCKS - b)
+		wrong("what is that? %s", text);
+	if (kind == CREATE)
+		run_create(a);
+	else if (kind == MKDIR)
+		run_mkdir(a);
+	else if (kind == FSYNCDIR)
+		run_fsyncdir(a);
+	else if (witness.slots[a] == 0)
+		wrong("%s: nothing is there", text);
+	else if (kind == REMOVE)
+		run_remove(a);
+	else if (kind == RENAME)
+		run_rename(a, b);
+	else if (kind == LINK)
+		run_link(a, b);
+	else if (kind == WRITE)
+		run_write(object_find(witness.slots[a]), a, b, c);
+	else if (kind == TRUNCATE)
+		run_truncate(object_find(witness.slots[a]), a, b);
+	else if (kind == PUNCH)
+		run_punch(object_find(witness.slots[a]), a, b, c);
+	else
+		run_fsync(object_find(witness.slots[a]), a);
+}
+
+static void do_all(char **texts)
+{
+	if (!log_read())
+		make_folders();
+	for (size_t i = 0; i < witness.operation_count; i++) {
+		if (!witness.operations[i].answered)
+			wrong("to go on, check it first");
+		names_apply(witness.slots, &witness.operations[i]);
+	}
+	log_open(witness.log_path, 0);
+	witness.random = UINT64_C(0x9e3779b97f4a7c15);
+	while (*texts)
+		do_one(*texts++);
 }
 
 /* --- check: what is there --------------------------------------------------------------------------------------------- */
@@ -591,28 +691,6 @@ static void contents_look(struct object *object, uint64_t slot)
 }
 
 /* --- check: what may be there ----------------------------------------------------------------------------------------- */
-
-static void names_apply(uint64_t slots[SLOTS], const struct operation *operation)
-{
-	switch (operation->kind) {
-	case CREATE:
-	case MKDIR:
-		slots[operation->a] = operation->number;
-		break;
-	case REMOVE:
-		slots[operation->a] = 0;
-		break;
-	case RENAME:
-		slots[operation->b] = slots[operation->a];
-		slots[operation->a] = 0;
-		break;
-	case LINK:
-		slots[operation->b] = slots[operation->a];
-		break;
-	default:
-		break;
-	}
-}
 
 static bool names_match(const uint64_t slots[SLOTS], const struct found found[SLOTS])
 {
@@ -810,14 +888,19 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
-	if (argc - optind != 3) {
-		fprintf(stderr, "usage: witness run [-n OPERATIONS] [-s SEED] LOG DIR\n       witness check LOG DIR\n");
+	if (argc - optind < 3) {
+		fputs("usage: witness run [-n OPERATIONS] [-s SEED] LOG DIR\n"
+		      "       witness do LOG DIR OPERATION...\n"
+		      "       witness check LOG DIR\n",
+		      stderr);
 		return 2;
 	}
 	witness.log_path = argv[optind + 1];
 	witness.dir = argv[optind + 2];
 	if (strcmp(argv[optind], "run") == 0)
 		run(operations);
+	else if (strcmp(argv[optind], "do") == 0)
+		do_all(argv + optind + 3);
 	else
 		check();
 	return 0;
