@@ -10,6 +10,9 @@
 # goes to build/log, of one that failed the end is shown. SCALE (percent) is how much work the cluster tests do; TIMES makes
 # that, and what fuzz targets get, so many times as much. A unit test that can make no thread is run under TSan only when
 # it is named.
+#
+# JOBS tests run side by side (as many as there are processors), and are told of in their order. A test that must have the
+# machine for itself says why in a line "# Alone: ...".
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -26,19 +29,22 @@ while [ $# -gt 0 ]; do
 done
 
 TIMES=${TIMES:-1}
+JOBS=${JOBS:-$(nproc)}
 passed=0 failed=0 skipped=0
 log=build/log
 mkdir -p "$log" || exit 1
 work=$(mktemp -d "${TMPDIR:-/tmp}/strake-check.XXXXXX") || exit 1
 chmod 755 "$work" # tests of other users look in
-running=
 
-trap 'trap - EXIT; sweep >/dev/null; rm -rf "$work"' EXIT
-trap 'kill -TERM $running 2>/dev/null; wait; exit 130' INT TERM HUP
+trap 'trap - EXIT; rm -rf "$work"' EXIT
+# shellcheck disable=SC2046 # a list
+trap 'kill -TERM $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM HUP
+
+# --- one test -----------------------------------------------------------------------------------------------------------
 
 # Processes that a test has started: its TMPDIR is in their environment, and only in theirs.
-processes() { grep -lsF -f <(printf 'TMPDIR=%s\n' "$work") /proc/[0-9]*/environ | cut -d / -f 3; }
-mounts() { awk -v work="$work/" 'index($2, work) == 1 { print $2 }' /proc/mounts | tac; }
+processes() { grep -lszxF -e "TMPDIR=$own" /proc/[0-9]*/environ | cut -d / -f 3; }
+mounts() { awk -v own="$own/" 'index($2, own) == 1 { print $2 }' /proc/mounts | tac; }
 
 # sweep: ends, unmounts and removes what a test has left, and names it. A process that is just ending is given 3 s.
 sweep() {
@@ -55,32 +61,34 @@ sweep() {
 		printf 'left behind: mounted on %s\n' "$mount"
 		umount -l "$mount"
 	done
-	(cd "$work" && find . -mindepth 1 -maxdepth 1 -printf 'left behind: %P\n' -exec rm -rf --one-file-system {} +)
+	(cd "$own" && find . -mindepth 1 -maxdepth 1 -printf 'left behind: %P\n' -exec rm -rf --one-file-system {} +)
+	rmdir "$own"
 }
 
-# run LABEL SECONDS COMMAND...
-run() {
-	local label=$1 limit=$2 file status left start=$SECONDS
-	shift 2
+# attempt N LABEL SECONDS COMMAND...: the N-th test, in the background; what is to be said of it becomes $work/said.N
+attempt() {
+	local n=$1 label=$2 limit=$3 own=$work/$1 file status left start=$SECONDS running
+	shift 3
+	trap - EXIT
+	trap 'kill -TERM $running 2>/dev/null; wait; sweep >/dev/null 2>&1; exit 130' INT TERM HUP
+	mkdir "$own"
 	file=$log/${label// /-}.log
 	rm -rf "${file%.log}.daemons"
 	# In the background, so that an interrupt is heeded at once; but the test shall not ignore interrupts for that.
-	LOGS=$PWD/${file%.log}.daemons TMPDIR=$work \
+	LOGS=$PWD/${file%.log}.daemons TMPDIR=$own \
 		env --default-signal=INT,QUIT timeout -k 30 "$limit" "$@" >"$file" 2>&1 </dev/null &
 	running=$!
 	wait "$running"
 	status=$?
-	running=
 	left=$(sweep 2>&1)
 	if [ -n "$left" ]; then
 		printf '%s\n' "$left" >>"$file"
 		case $status in 0 | 77) status=left ;; esac
 	fi
 	case $status in
-	0) passed=$((passed + 1)) && printf 'ok    %s (%d s)\n' "$label" $((SECONDS - start)) ;;
-	77) skipped=$((skipped + 1)) && printf 'skip  %s: %s\n' "$label" "$(sed -n 's/.*SKIP: *//p' "$file" | head -n 1)" ;;
+	0) printf 'ok    %s (%d s)\n' "$label" $((SECONDS - start)) ;;
+	77) printf 'skip  %s: %s\n' "$label" "$(sed -n 's/.*SKIP: *//p' "$file" | head -n 1)" ;;
 	*)
-		failed=$((failed + 1))
 		case $status in
 		124 | 137) status="not done within $limit s" ;;
 		left) status="something was left behind" ;;
@@ -89,7 +97,56 @@ run() {
 		printf 'FAIL  %s (%s), the end of %s:\n' "$label" "$status" "$file"
 		tail -n 60 "$file" | sed 's/^/      /'
 		;;
-	esac
+	esac >"$work/saying.$n"
+	mv "$work/saying.$n" "$work/said.$n"
+}
+
+# --- side by side -------------------------------------------------------------------------------------------------------
+
+begun=0 told=0 running=0
+
+# tell: of those whose turn it is
+tell() {
+	local said
+	while said=$work/said.$told && [ -e "$said" ]; do
+		case $(head -c 4 "$said") in
+		ok*) passed=$((passed + 1)) ;;
+		skip) skipped=$((skipped + 1)) ;;
+		*) failed=$((failed + 1)) ;;
+		esac
+		cat "$said"
+		rm "$said"
+		told=$((told + 1))
+	done
+}
+
+# wait_below COUNT: until fewer run
+wait_below() {
+	while [ "$running" -ge "$1" ]; do
+		wait -n
+		running=$((running - 1))
+		tell
+	done
+}
+
+# run LABEL SECONDS COMMAND...: begins when fewer than JOBS run
+run() {
+	wait_below "$JOBS"
+	attempt "$begun" "$@" &
+	begun=$((begun + 1))
+	running=$((running + 1))
+}
+
+# alone LABEL SECONDS COMMAND...: begins when none runs, and is waited for
+alone() {
+	wait_below 1
+	run "$@"
+	wait_below 1
+}
+
+# run_test SOURCE LABEL SECONDS COMMAND...
+run_test() {
+	if grep -q '^\(#\| \*\) Alone: ' "$1"; then alone "${@:2}"; else run "${@:2}"; fi
 }
 
 wanted() { [ ${#names[@]} = 0 ] || case " ${names[*]} " in *" $1 "*) ;; *) return 1 ;; esac; }
@@ -109,22 +166,22 @@ tests() {
 		for test in tests/unit/*_test.c; do
 			name=$(basename "$test" .c)
 			[ ${#names[@]} != 0 ] || may_race "$1" "$name" || continue
-			wanted "$name" && run "$2 $name" 300 "$1/tests/$name"
+			wanted "$name" && run_test "$test" "$2 $name" 300 "$1/tests/$name"
 		done
 	fi
 	if [ "${only:-cluster}" = cluster ]; then
 		for test in tests/cluster/*_test.sh; do
 			name=$(basename "$test" .sh)
-			wanted "$name" && BUILD=$PWD/$1 SCALE=$(($3 * TIMES)) run "$2 $name" $((600 * TIMES)) bash "$test"
+			wanted "$name" && BUILD=$PWD/$1 SCALE=$(($3 * TIMES)) run_test "$test" "$2 $name" $((600 * TIMES)) bash "$test"
 		done
 	fi
-	return 0
+	wait_below 1
 }
 
 # everything BUILD LABEL SCALE [SAN=...]: built and tested; false if it cannot be built.
 everything() {
 	local before=$failed
-	run "$2 build" 1800 make -s -j"$(nproc)" "${variables[@]}" "${@:4}" tests-build
+	alone "$2 build" 1800 make -s -j"$(nproc)" "${variables[@]}" "${@:4}" tests-build
 	[ "$failed" = "$before" ] && tests "$1" "$2" "$3"
 }
 
@@ -132,15 +189,16 @@ everything() {
 fuzz() {
 	local before=$failed source name
 	if ! command -v clang >/dev/null; then
-		run fuzz 10 bash -c 'echo "SKIP: there is no clang"; exit 77'
+		alone fuzz 10 bash -c 'echo "SKIP: there is no clang"; exit 77'
 		return
 	fi
-	run "fuzz build" 900 make -s -j"$(nproc)" fuzz-targets
+	alone "fuzz build" 900 make -s -j"$(nproc)" fuzz-targets
 	[ "$failed" = "$before" ] || return
 	for source in tests/fuzz/*_fuzz.c; do
 		name=$(basename "$source" .c)
 		run "fuzz $name" $((120 * TIMES)) tests/fuzz/run.sh "build/san-fuzz/fuzz/$name" $((2 * TIMES))
 	done
+	wait_below 1
 }
 
 # How much work makes sense there: sanitizers cost three to ten times the time.
