@@ -1,0 +1,178 @@
+#!/bin/bash
+# The power fails at each boundary of durability of a script, one after the other: each fsync and rename of each server, in
+# each of its steps. What was promised is there, and nothing else comes instead.
+#
+# A step does one thing on a machine that is quiet, and ends when that is quiet again. So every server syncs and renames the
+# same in the same order whenever it is done, whatever the others are at; which is compared, and so a boundary, that is to
+# say a step, a server and a number, is the same each time: "step" says how many there are. At each the power fails before it
+# and nothing survives that was not synced, before it and some survives, after it and nothing does; and when the step is over.
+#
+# POWER=NUMBER draws so many of them, POWER=all goes through all, POWER=FROM-TO through these of each of STEPS (the first
+# words of those below; if not all): all in slices. SEED repeats a run, which says its seed.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/power.sh"
+
+SEED=${SEED:-$(date +%s)}
+say "SEED=$SEED"
+RANDOM=$((SEED % 32768))
+POWER=${POWER:-$([ "${SCALE:-100}" -ge 1000 ] && echo all || echo $((1 + ${SCALE:-100} / 25)))}
+QUIET=200 # ms: an MDT syncs its log within 100
+WAYS=('before nothing' 'after nothing' 'before some')
+SERVERS='mgs mds0 ost0 ost1'
+
+# --- the script ---------------------------------------------------------------------------------------------------------
+
+# A step: its name, what is done before, what it is. The words of one are a function's, or operations of the witness (,).
+# A stripe has 64 KiB, 16 blocks: of 32 blocks each OST has one object, so that it does one thing after the other. Between
+# what is done before and the step the machine is quiet.
+file='create 0, write 0 0 32, fsync 0'
+unsynced='create 1, write 1 0 32'
+script=(
+	'create' 'clear' 'create 0'
+	'mkdir' 'clear' 'mkdir 0, fsyncdir 0'
+	'write' 'clear' "$file"
+	'overwrite' "clear, $file" 'write 0 4 24, fsync 0'
+	'grow' "clear, create 0, write 0 0 8" 'write 0 8 24, fsync 0'
+	'name' 'clear' 'create 0, write 0 0 32, rename 0 9, fsyncdir 1'
+	'cut' "clear, $file" 'write 0 4 24, truncate 0 10, fsync 0'
+	'empty' "clear, $file" 'truncate 0 0, write 0 0 20'
+	'punch' "clear, $file" 'punch 0 4 20, fsync 0'
+	'link' "clear, $file" 'link 0 17, remove 0, fsyncdir 0'
+	'replace' "anew, $file, $unsynced" 'rename 1 0, fsyncdir 0'
+	'remove' "anew, $file" 'remove 0, fsyncdir 0'
+	'lose' "anew, $unsynced" 'remove 1'
+	'checkpoint' "clear, $file" 'checkpointed'
+	'stop' "clear, $file, $unsynced" 'stopped'
+	'start' "clear, $file, $unsynced, stop" 'started'
+	'replay' "clear, $file, $unsynced, kill" 'started'    # of everybody
+	'recovery' "clear, $file, $unsynced, power" 'started' # which has failed
+	'mount' "clear, $file, $unsynced" 'mounted_again'     # the mount is killed
+	'beginning' 'nothing' 'started'
+)
+
+checkpoints() { grep -c 'fdatasync /mds0/.*\.mdb' "$T/lossyfs.log"; }
+checkpoint_came() { [ "$(checkpoints)" -gt "$had" ]; }
+checkpointed() {
+	had=$(checkpoints)
+	await "a checkpoint" checkpoint_came
+}
+stopped() { strake cluster stop "$T/c" >/dev/null || exit 1; }
+started() { machine_on "it starts"; }
+mounted_again() {
+	killed "$(field "$T/c" mounts 0 pid)"
+	machine_on "after the mount was killed"
+	ask_witness "after the mount was killed"
+}
+
+ask_witness() { [ ! -e "$T/w0.log" ] || witness check "$T/w0.log" "$T/m/w0" || fail "$*"; }
+settle() { disk machine settle "$QUIET" >/dev/null; }
+
+# witness_does OPERATION...
+witness_does() {
+	[ -e "$T/w0.log" ] || strake -m "$(field "$T/c" mgs 0 address)" client mkdir -S 64K -c 2 /w0 >"$T/mkdir.out" || fail "mkdir"
+	witness "do" "$T/w0.log" "$T/m/w0" "$@" || exit 1
+}
+# step WORDS: until the machine is quiet again
+step() {
+	if declare -F "$1" >/dev/null; then
+		"$1"
+	else
+		mapfile -t operations <<<"${1//, /$'\n'}"
+		witness_does "${operations[@]}"
+	fi
+	settle
+}
+# before_step WORDS
+before_step() {
+	local last=${1##*, } words=$1 first=${1%%, *}
+	case $first in
+	clear)
+		settle
+		witness_does clear
+		;;
+	nothing | anew) # there are no sessions of mounts that are dead, whose leases others would wait for
+		wipe
+		[ "$first" = nothing ] || machine_on "anew"
+		;;
+	esac
+	words=${words#"$first"}
+	words=${words#, }
+	case $last in stop | kill | power) words=${words%, *} ;; esac
+	settle
+	case $words in *' '*) step "$words" ;; esac
+	case $last in
+	stop) stopped ;;
+	kill) everybody_killed && disk_cut machine kept 0 && everybody_gone ;;
+	power) everybody_killed && disk_cut machine nothing 0 && everybody_gone ;;
+	esac
+	settle
+}
+
+# --- its boundaries -----------------------------------------------------------------------------------------------------
+
+# labels FILE: what is synced or renamed there, the same words each time
+labels() { sed -E 's/[0-9a-f]{8,}/N/g; s/(objects)\/[0-9a-f]{2}/\1\/XX/' "$1"; }
+
+# afterwards DESCRIPTION: the machine is on again
+afterwards() {
+	[ ! -e "$T/w0.log" ] || check_mdt "$T/disk/mds0" "$1"
+	machine_on "$1"
+	epochs_grow "$1"
+	ask_witness "$1"
+	fsck "$T/c" "$1"
+}
+
+# learn I: the step is done, the power fails when it is over; $T/boundaries.I says of each event SERVER N WHAT FILE
+learn() {
+	before_step "${script[I + 1]}"
+	from=$(wc -l <"$T/lossyfs.log")
+	power_fails 1000000 before nothing "$SEED" '' step "${script[I + 2]}"
+	tail -n +$((from + 1)) "$T/lossyfs.log" >"$T/events"
+	labels "$T/events" | awk '/^[0-9]+ / { split($3, part, "/"); print part[2], ++n[part[2]], $2, $3 }' >"$T/boundaries.$I"
+	say "${script[I]}: $(for server in $SERVERS; do printf '%s %d, ' "$server" "$(grep -c "^$server " "$T/boundaries.$I")"; done)$(wc -l <"$T/boundaries.$I") boundaries"
+	afterwards "$description"
+}
+
+# fails_at I BOUNDARY WAY: false if it was another boundary this time
+fails_at() {
+	local where nth label
+	read -r where nth label <<<"$(sed -n "$2p" "$T/boundaries.$1")"
+	before_step "${script[$1 + 1]}"
+	# shellcheck disable=SC2086 # two words
+	power_fails "$nth" $3 $((SEED + $2)) "$where" step "${script[$1 + 2]}"
+	rounds=$((rounds + 1))
+	afterwards "${script[$1]}, $description"
+	[ "$(labels "$T/frozen")" = "frozen ${3% *} $label" ] || { say "that was not $label" && return 1; }
+}
+
+machine_made
+started
+epochs_grow "the first start"
+boundaries=0 rounds=0 missed=0
+case $POWER in
+all) first=1 last=1000 ;;
+*-*) first=${POWER%-*} last=${POWER#*-} ;;
+*) last=0 ;;
+esac
+if [ "$last" != 0 ]; then
+	for ((I = 0; I < ${#script[@]}; I += 3)); do
+		case " ${STEPS:-${script[I]}} " in *" ${script[I]} "*) ;; *) continue ;; esac
+		learn
+		there=$(wc -l <"$T/boundaries.$I")
+		boundaries=$((boundaries + there))
+		for ((i = first; i <= (last < there ? last : there); i++)); do
+			for way in "${WAYS[@]}"; do
+				fails_at $I $i "$way" || fails_at $I $i "$way" || fails_at $I $i "$way" || missed=$((missed + 1))
+			done
+		done
+	done
+	say "$boundaries boundaries, $rounds power failures"
+	[ $missed = 0 ] || fail "$missed did not come again"
+else
+	for ((n = 0; n < POWER; n++)); do
+		I=$((RANDOM % (${#script[@]} / 3) * 3))
+		[ -e "$T/boundaries.$I" ] || learn
+		fails_at $I $((1 + RANDOM % $(wc -l <"$T/boundaries.$I"))) "${WAYS[RANDOM % 3]}"
+	done
+fi
+stopped
