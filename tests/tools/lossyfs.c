@@ -862,7 +862,9 @@ static void command_cut(int fd, enum policy policy, uint64_t seed)
 	mount_it();
 	if (lossy.waiter >= 0)
 		answer(lossy.waiter, "cut before\n");
-	lossy.waiter = -1;
+	if (lossy.settler >= 0)
+		answer(lossy.settler, "error: cut\n");
+	lossy.waiter = lossy.settler = -1;
 	lossy.freeze_at = 0;
 	lossy.frozen = false;
 	answer(fd, "cut after %" PRIu64 " events\n", lossy.events);
@@ -944,13 +946,15 @@ static int settle(void)
 {
 	uint64_t at_ms = lossy.changed_ms + lossy.settle_ms, now = now_ms();
 
+	if (lossy.frozen)
+		return FREEZE_MAX_MS; /* like everybody, it waits until the power goes */
 	if (lossy.settler < 0)
-		return lossy.frozen ? FREEZE_MAX_MS : -1;
-	if (!lossy.frozen && now < at_ms)
+		return -1;
+	if (now < at_ms)
 		return (int)(at_ms - now);
-	answer(lossy.settler, lossy.frozen ? "error: frozen\n" : "settled\n");
+	answer(lossy.settler, "settled\n");
 	lossy.settler = -1;
-	return settle();
+	return -1;
 }
 
 static void serve(int listener)
