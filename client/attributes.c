@@ -1,4 +1,5 @@
 /* getattr, setattr, access, statfs, layout; and where the MDT is unsure of a size, what the OSTs say of it. */
+#include "client/atime.h"
 #include "client/attr.h"
 #include "client/ctx_wait.h"
 #include "client/data/data.h"
@@ -336,6 +337,8 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 	/* A size cuts what was written before, not after; a time is the last word on what was written before. */
 	if ((fields & (SETATTR_SIZE | SETATTR_MTIME | SETATTR_MTIME_NOW)) != 0)
 		err = report_own(inode, ctx);
+	if ((fields & (SETATTR_ATIME | SETATTR_ATIME_NOW)) != 0)
+		atime_void(inode);
 	pthread_mutex_lock(&inode->lock);
 	before = inode->attr;
 	pthread_mutex_unlock(&inode->lock);

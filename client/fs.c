@@ -6,6 +6,7 @@
  */
 #include "client/fs_state.h"
 
+#include "client/atime.h"
 #include "client/ctx_wait.h"
 #include "client/data/data.h"
 #include "client/peers.h"
@@ -284,6 +285,8 @@ static int open_all(struct opening *opening)
 	if (err < 0)
 		return err;
 	err = data_fs_start(fs->data, fs->control);
+	if (err == 0)
+		err = atimes_start(fs->atimes, fs->control);
 	if (err < 0)
 		return fail(opening, err, "%s", strerror(-err));
 	fs->flushing = true;
@@ -293,6 +296,7 @@ static int open_all(struct opening *opening)
 static struct fs *fs_free(struct fs *fs)
 {
 	dir_cache_free(fs->dirs);
+	fs->atimes = atimes_free(fs->atimes);
 	if (fs->inodes != NULL)
 		inode_put(fs->root_inode);
 	inode_table_free(fs->inodes);
@@ -329,7 +333,10 @@ static struct fs *fs_new(struct loop *loop, const struct fs_config *config)
 	fs->inodes = inode_table_new(fs);
 	fs->dirs = dir_cache_new();
 	fs->data = data_fs_new(fs, config->memory_max);
-	if (fs->workers == NULL || fs->targets == NULL || fs->inodes == NULL || fs->dirs == NULL || fs->data == NULL)
+	fs->atimes = atimes_new(fs);
+	fs->atime_rule = config->atime;
+	if (fs->workers == NULL || fs->targets == NULL || fs->inodes == NULL || fs->dirs == NULL || fs->data == NULL ||
+	    fs->atimes == NULL)
 		return fs_free(fs);
 	return fs;
 }
@@ -366,8 +373,15 @@ int fs_drain(struct fs *fs, struct fs_ctx *ctx)
 
 	probe_begin(&probe, fs->control);
 	err = data_fs_drain(fs->data, ctx);
+	if (err == 0)
+		atimes_tell(fs->atimes, ctx, ATIMES_PATIENCE_MS);
 	probe_end(&probe);
 	return err;
+}
+
+void fs_set_atime(struct fs *fs, unsigned int atime)
+{
+	atomic_store(&fs->atime_rule, atime);
 }
 
 /* Also of one that fs_open() did not get to the end of. */
@@ -383,6 +397,7 @@ struct fs *fs_close(struct fs *fs)
 	atomic_store(&fs->closing, true);
 	if (fs->control != NULL) {
 		ctx_wait_kick(fs->control); /* who waits for a dead server shall think again */
+		atimes_stop(fs->atimes);
 		if (fs->flushing)
 			data_fs_stop(fs->data, &ctx);
 		/* A kernel that was made to let go (umount -f) tells of no last close. */

@@ -35,6 +35,10 @@ struct worker;   /* worker.h */
 struct file;     /* opaque: file.h */
 struct ctx_wait; /* ctx_wait.h */
 
+/* When reading changes the time of access: not; if the last one is not later than the last change, or a day old; always. */
+enum fs_atime { ATIME_NONE, ATIME_RELATIVE, ATIME_STRICT };
+#define ATIME_NOT_OF_DIRECTORIES 4u /* in addition */
+
 struct fs_config {
 	struct address_list mgs;
 	char subdir[4096]; /* "/" or a directory to take as root */
@@ -45,6 +49,7 @@ struct fs_config {
 	bool sync;                    /* every change waits for stable storage */
 	bool no_sums;
 	uint64_t memory_max;    /* dirty + uncommitted + read-ahead bytes; default 1 GiB in all */
+	unsigned int atime;     /* enum fs_atime; ATIME_NONE by default */
 	const char *mountpoint; /* for the MDT's session list; may be NULL */
 	unsigned int workers;   /* how many worker_new() will follow */
 	bool local_locks;       /* locks are the caller's own business, and so is who else appends */
@@ -82,6 +87,7 @@ int fs_drain(struct fs *fs, struct fs_ctx *ctx);
  * seconds, and logs what is lost; closes the session.
  */
 struct fs *fs_close(struct fs *fs);
+void fs_set_atime(struct fs *fs, unsigned int atime); /* from now on; any thread */
 uint64_t fs_root(const struct fs *fs);
 const struct uuid *fs_uuid(const struct fs *fs);
 
@@ -239,7 +245,7 @@ int fs_readdir(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t cookie,
 /* --- open files -------------------------------------------------------------------------------------------------- */
 
 /*
- * flags: O_ACCMODE, O_TRUNC, O_APPEND, O_DIRECT, O_SYNC, O_DSYNC, O_EXCL are looked at. *ret_keep_cache: the file has
+ * flags: O_ACCMODE, O_TRUNC, O_APPEND, O_DIRECT, O_SYNC, O_DSYNC, O_EXCL, O_NOATIME are looked at. *ret_keep_cache: the file has
  * not changed since this process last had its pages. -ESTALE: its names have changed elsewhere since fs_entry_shown(),
  * so the caller may have come by one that leads to another file by now: look it up again.
  */

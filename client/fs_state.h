@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 
+struct atimes;     /* atime.h */
 struct data_fs;    /* data.h */
 struct dir_cache;  /* readdir.h */
 struct fs_session; /* session.h */
@@ -44,12 +45,14 @@ struct fs {
 	uint64_t root;
 	struct inode *root_inode;
 
-	struct mgs_client *mgs;     /* control loop */
-	struct targets *targets;    /* who serves what: thread-safe */
-	struct fs_session *session; /* thread-safe */
-	struct inode_table *inodes; /* thread-safe */
-	struct dir_cache *dirs;     /* thread-safe */
-	struct data_fs *data;       /* the data path's own */
+	struct mgs_client *mgs;          /* control loop */
+	struct targets *targets;         /* who serves what: thread-safe */
+	struct fs_session *session;      /* thread-safe */
+	struct inode_table *inodes;      /* thread-safe */
+	struct dir_cache *dirs;          /* thread-safe */
+	struct data_fs *data;            /* the data path's own */
+	struct atimes *atimes;           /* thread-safe */
+	_Atomic unsigned int atime_rule; /* enum fs_atime, and ATIME_NOT_OF_DIRECTORIES */
 	struct fs_counters counters;
 	_Atomic uint64_t sent_back[FS_SENT_BACK]; /* shown.c */
 	struct shared_dirs shared_dirs;

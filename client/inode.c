@@ -1,5 +1,6 @@
 #include "client/inode.h"
 
+#include "client/atime.h"
 #include "client/attr.h"
 #include "client/data/data.h"
 #include "client/fs_state.h"
@@ -267,7 +268,7 @@ int inode_table_distrust(struct inode_table *table)
 void inode_set_attr(struct inode *inode, const struct attr *attr, uint64_t asked_ns)
 {
 	const struct fs_config *config = &inode->fs->config;
-	struct attr before;
+	struct attr before, now;
 	uint64_t expires_ns;
 
 	assert(attr->ino == inode->ino);
@@ -275,7 +276,9 @@ void inode_set_attr(struct inode *inode, const struct attr *attr, uint64_t asked
 		return;
 
 	before = inode->attr;
-	inode->attr = *attr;
+	now = *attr;
+	atime_merge(inode, &now);
+	inode->attr = now;
 	if (inode->attr_valid && attr->size_unsure && attr->gen == before.gen && attr->cut == before.cut &&
 	    attr->size < before.size)
 		inode->attr.size = before.size; /* the OSTs told us more already */

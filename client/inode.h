@@ -34,7 +34,10 @@ struct inode {
 	pthread_mutex_t lock;
 	struct fiber_queue changed; /* open state or data */
 	struct attr attr;
-	bool attr_valid;          /* attr holds something */
+	bool attr_valid;   /* attr holds something */
+	bool atime_waits;  /* attr.atime_ns is yet to be told, instead of atime_seen_ns: atime.h */
+	bool atime_listed; /* it is in the list of those */
+	int64_t atime_seen_ns;
 	uint64_t attr_expires_ns; /* believed until then */
 
 	uint64_t unsure_version;  /* of attr, when the OSTs were asked last */

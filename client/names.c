@@ -1,6 +1,7 @@
 /* The namespace: lookup, mkdir, mknod, symlink, link, unlink, rmdir, rename, readlink. */
 #include "client/names.h"
 
+#include "client/atime.h"
 #include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/rpc.h"
@@ -284,6 +285,7 @@ int fs_readlink(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, char *target, s
 {
 	Strake__ReadlinkRequest request = STRAKE__READLINK_REQUEST__INIT;
 	const Strake__ReadlinkReply *reply;
+	struct inode *inode;
 	struct call call = { .opcode = OP_READLINK, .request = &request.base };
 	int err;
 
@@ -299,5 +301,9 @@ int fs_readlink(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, char *target, s
 		}
 	}
 	call_release(&call);
+	inode = err == 0 ? inode_find(fs->inodes, ino) : NULL;
+	if (inode != NULL)
+		atime_note(inode);
+	inode_put(inode);
 	return err;
 }

@@ -1,4 +1,5 @@
 /* Opening, creating and releasing files. */
+#include "client/atime.h"
 #include "client/data/data.h"
 #include "client/file.h"
 #include "client/fs_state.h"
@@ -127,6 +128,9 @@ int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, str
 		return err;
 	}
 	*ret_keep_cache = keep_pages(inode, &attr);
+	/* Of what the kernel reads from pages that it keeps we hear no more, and it does not know that it changes anything. */
+	if (*ret_keep_cache && attr.size > 0 && modes == OPEN_READ && !(flags & O_NOATIME) && atime_note(inode))
+		shown_attr_is_old(inode);
 	*ret_file = file;
 	return 0;
 }

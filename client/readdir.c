@@ -1,5 +1,6 @@
 #include "client/readdir.h"
 
+#include "client/atime.h"
 #include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/rpc.h"
@@ -266,6 +267,8 @@ int fs_readdir(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t cookie,
 		else
 			page_free(page);
 	}
+	if (err == 0)
+		atime_note(dir);
 	inode_put(dir);
 	return err;
 }

@@ -50,6 +50,13 @@ bool shown_is_old(struct inode *inode)
 	return old;
 }
 
+void shown_attr_is_old(struct inode *inode)
+{
+	pthread_mutex_lock(&inode->lock);
+	inode->shown.several = true;
+	pthread_mutex_unlock(&inode->lock);
+}
+
 bool fs_attr_outdated(const struct file *file)
 {
 	struct inode *inode = file->inode;

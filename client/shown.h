@@ -36,6 +36,9 @@ bool shown_was_sent_back(struct fs *fs, const struct fs_ctx *ctx);
 /* He has learned that there is no such name: no open follows. */
 void shown_no_name(struct fs *fs, const struct fs_ctx *ctx);
 
+/* The attributes that the kernel may have are not what they were: an open drops them (fs_attr_outdated()). */
+void shown_attr_is_old(struct inode *inode);
+
 /* We changed its names ourselves: what the kernel knew of them before (attr.name_version `before`) it knows now. */
 void shown_own_names(struct inode *inode, uint64_t before, uint64_t now);
 

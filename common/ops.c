@@ -11,6 +11,7 @@
 /* What protobuf-c calls the messages that ops.def names. */
 #define DESCRIPTOR_AccessRequest       &strake__access_request__descriptor
 #define DESCRIPTOR_AllocateRequest     &strake__allocate_request__descriptor
+#define DESCRIPTOR_AtimesRequest       &strake__atimes_request__descriptor
 #define DESCRIPTOR_AttrReply           &strake__attr_reply__descriptor
 #define DESCRIPTOR_CloseRequest        &strake__close_request__descriptor
 #define DESCRIPTOR_ClusterMap          &strake__cluster_map__descriptor

@@ -376,6 +376,16 @@ FACTS(size_facts)
 	return 0;
 }
 
+FORM(atimes_form)
+{
+	const Strake__AtimesRequest *request = (const void *)message;
+
+	return request->n_ino != request->n_seen_ns || request->n_ino != request->n_atime_ns ||
+			       request->n_ino > ADMIT_ATIMES_MAX
+		       ? -EINVAL
+		       : 0;
+}
+
 FORM(punch_form)
 {
 	const Strake__PunchRequest *request = (const void *)message;
@@ -528,6 +538,7 @@ static const struct admit_row {
 	{ OP_SETATTR, setattr_form, setattr_facts },
 	{ OP_SETXATTR, setxattr_form, setxattr_facts },
 	{ OP_REMOVEXATTR, removexattr_form, removexattr_facts },
+	{ OP_ATIMES, atimes_form, NULL },
 	{ OP_SIZE, NULL, size_facts },
 	{ OP_PUNCH, punch_form, punch_facts },
 	{ OP_LAYOUT, layout_form, layout_facts },

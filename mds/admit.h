@@ -16,7 +16,8 @@
 #include "mds/state.h"
 
 /* With less than this on the MDT's disk nothing new is made, so that there is room to remove. */
-#define ADMIT_RESERVE (UINT64_C(64) * 1024 * 1024)
+#define ADMIT_ATIMES_MAX 4096 /* in one request */
+#define ADMIT_RESERVE    (UINT64_C(64) * 1024 * 1024)
 
 /* The MDT's state and its volatile tables: all that a decision may depend on. */
 struct admission {

@@ -23,6 +23,7 @@ static const struct apply_row apply_table[] = {
 	{ OP_MKNOD, &strake__create_request__descriptor, create_apply },
 	{ OP_SYMLINK, &strake__create_request__descriptor, create_apply },
 	{ OP_TMPFILE, &strake__create_request__descriptor, tmpfile_apply },
+	{ OP_ATIMES, &strake__atimes_request__descriptor, atimes_apply },
 	{ OP_LINK, &strake__link_request__descriptor, link_apply },
 	{ OP_UNLINK, &strake__unlink_request__descriptor, unlink_apply },
 	{ OP_RMDIR, &strake__unlink_request__descriptor, unlink_apply },

@@ -100,6 +100,8 @@ APPLY_FUNCTION(setattr_apply);
 /* xattr.c */
 APPLY_FUNCTION(setxattr_apply);
 APPLY_FUNCTION(removexattr_apply);
+/* atime.c */
+APPLY_FUNCTION(atimes_apply);
 /* size.c */
 APPLY_FUNCTION(size_apply);
 APPLY_FUNCTION(unsure_apply);

@@ -2,6 +2,7 @@
  * Reading: from the OSTs into a buffer, or from what read-ahead has brought. Bytes written here and not yet on the OSTs
  * are sent first, so that there is one place to read from.
  */
+#include "client/atime.h"
 #include "client/data/ahead.h"
 #include "client/data/internal.h"
 #include "common/bulk_sums.h"
@@ -208,6 +209,8 @@ int fs_read(struct file *file, struct fs_ctx *ctx, uint64_t offset, size_t size,
 	}
 	if (err == 0)
 		atomic_fetch_add_explicit(&file->fs->counters.bytes_read, ret_result->len, memory_order_relaxed);
+	if (err == 0 && !(file->flags & O_NOATIME))
+		atime_note(file->inode);
 	return err;
 }
 

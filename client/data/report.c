@@ -1,4 +1,5 @@
 /* The MDT is told of what was written: size, blocks, times. And the calls that promise it: flush and fsync. */
+#include "client/atime.h"
 #include "client/attr.h"
 #include "client/ctx_wait.h"
 #include "client/data/internal.h"
@@ -183,32 +184,48 @@ int fs_flush(struct file *file, struct fs_ctx *ctx)
 	return late < 0 ? late : err;
 }
 
+/* All that the MDT has answered. */
+static int log_sync(struct fs *fs, struct fs_ctx *ctx)
+{
+	Strake__SyncRequest request = STRAKE__SYNC_REQUEST__INIT;
+	struct call call = { .opcode = OP_SYNC, .request = &request.base };
+	int err;
+
+	if (fs_session_log_is_durable(fs->session))
+		return 0; /* a SIZE just now may have seen to that */
+	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	call_release(&call);
+	return err;
+}
+
 int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only)
 {
 	struct inode *inode = file->inode;
 	int err = data_write_out(inode, ctx), late;
 
-	(void)data_only; /* the size is part of the data; times travel with it */
 	if (err == 0)
 		err = data_commit(inode, ctx, true);
 	if (err == 0)
 		err = data_report_size(inode, ctx, true);
+	/* The size is part of the data, and times travel with it, but for that of access. */
 	if (err == 0)
-		err = fs_fsync_ino(inode->fs, ctx, inode->ino);
+		err = data_only ? log_sync(inode->fs, ctx) : fs_fsync_ino(inode->fs, ctx, inode->ino);
 	late = atomic_load(&file->lost) ? -EIO : file_take_error(file);
 	return late < 0 ? late : err;
 }
 
 int fs_fsync_ino(struct fs *fs, struct fs_ctx *ctx, uint64_t ino)
 {
-	Strake__SyncRequest request = STRAKE__SYNC_REQUEST__INIT;
-	struct call call = { .opcode = OP_SYNC, .request = &request.base };
-	int err;
+	struct inode *inode = inode_find(fs->inodes, ino);
+	bool waits = false;
 
-	(void)ino; /* the log is one */
-	if (fs_session_log_is_durable(fs->session))
-		return 0; /* a SIZE just now may have seen to that */
-	err = worker_mds_call(fs_worker(fs), ctx, &call);
-	call_release(&call);
-	return err;
+	if (inode != NULL) {
+		pthread_mutex_lock(&inode->lock);
+		waits = inode->atime_waits;
+		pthread_mutex_unlock(&inode->lock);
+	}
+	inode_put(inode);
+	if (waits)
+		atimes_tell(fs->atimes, ctx, 0);
+	return log_sync(fs, ctx); /* the log is one */
 }

@@ -1,4 +1,5 @@
 /* Where a file has bytes and where holes: fallocate and seek. */
+#include "client/atime.h"
 #include "client/data/internal.h"
 #include "client/rpc.h"
 
@@ -378,6 +379,7 @@ int fs_sync(struct fs *fs, struct fs_ctx *ctx)
 {
 	int err = data_sync_all(fs->data, ctx), log;
 
+	atimes_tell(fs->atimes, ctx, 0);
 	log = fs_fsync_ino(fs, ctx, fs->root);
 	return err < 0 ? err : log;
 }

@@ -48,6 +48,8 @@ struct mount_daemon {
 	int log;    /* where to log when it is mounted; -1: stderr stays */
 	struct loop_post ended;
 	struct loop_watch signals;
+	struct loop_watch mounts; /* the kernel's table of them; fd -1: not watched */
+	unsigned int atime;       /* as that table said last */
 	unsigned int signal_count;
 	struct loop_timer telling; /* while leaving */
 	int status;
@@ -131,6 +133,48 @@ static unsigned int worker_count(const struct mount_options *options)
 	if (options->workers > 0)
 		return options->workers;
 	return count > FUSE_WORKERS_MAX ? FUSE_WORKERS_MAX : (unsigned int)count;
+}
+
+/* Somebody has mounted, unmounted or remounted something: this mount, with another wish about times of access? */
+static void mounts_changed(struct loop_watch *watch, uint32_t events)
+{
+	struct mount_daemon *d = &the_daemon;
+	unsigned int atime;
+
+	(void)watch;
+	(void)events;
+	if (d->phase != PHASE_SERVING || fuse_mount_atime(d->mount, &atime) < 0 || atime == d->atime)
+		return;
+	d->atime = atime;
+	fs_set_atime(d->server.fs, atime);
+}
+
+/* Where that cannot be watched it stays as it was at the mount. */
+static void watch_mounts(struct mount_daemon *d)
+{
+	unsigned int wish = d->options.fs.atime;
+
+	if (d->options.atime_given)
+		fuse_mount_set_atime(d->mount, wish);
+	if (fuse_mount_atime(d->mount, &d->atime) < 0)
+		return;
+	if (d->atime == ATIME_NONE)
+		fs_set_atime(d->server.fs, ATIME_NONE); /* read-only */
+	d->mounts = (struct loop_watch){ .fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC),
+					 .ready = mounts_changed };
+	if (d->mounts.fd >= 0 && loop_watch_add(d->loop, &d->mounts, EPOLLPRI) < 0) {
+		close(d->mounts.fd);
+		d->mounts.fd = -1;
+	}
+}
+
+static void unwatch_mounts(struct mount_daemon *d)
+{
+	if (d->mounts.fd < 0)
+		return;
+	loop_watch_remove(&d->mounts);
+	close(d->mounts.fd);
+	d->mounts.fd = -1;
 }
 
 /* Mount and serve. */
@@ -228,6 +272,7 @@ static void serve(void *arg)
 	}
 	d->phase = PHASE_SERVING;
 	fuse_mount_tune(d->mount);
+	watch_mounts(d);
 	fuse_mount_announce(d->mount, &d->options);
 	registry_enter(d);
 	if (d->log >= 0)
@@ -264,6 +309,7 @@ static void finish(void *arg)
 	uint64_t lost;
 
 	d->phase = PHASE_LEAVING;
+	unwatch_mounts(d);
 	d->telling.expired = telling_due;
 	tell_registry(d);
 	fs_stats(d->server.fs, &stats);
@@ -360,7 +406,7 @@ static int prepare(struct mount_daemon *d, char *error, size_t error_size)
 {
 	int err = key_find(d->options.key, &d->options.fs.mgs, &d->options.fs.key, error, error_size);
 
-	d->log = d->parent = -1;
+	d->log = d->parent = d->mounts.fd = -1;
 	if (err == 0 && (d->options.log_path != NULL || !d->options.foreground))
 		err = daemon_log_open(d->options.log_path, &d->log, error, error_size);
 	return err;

@@ -240,16 +240,76 @@ void fuse_mount_renounce(const struct fuse_mount *mount)
 		(void)run_silently(note, NOTE_MS);
 }
 
+/* --- times of access ---------------------------------------------------------------------------------------------- */
+
+static bool has_word(const char *words, const char *word)
+{
+	size_t length = strlen(word);
+
+	for (const char *at = words; (at = strstr(at, word)) != NULL; at += length)
+		if ((at == words || at[-1] == ',') && (at[length] == ',' || at[length] == 0))
+			return true;
+	return false;
+}
+
+static unsigned int atime_of(const char *words)
+{
+	unsigned int atime = has_word(words, "relatime") ? ATIME_RELATIVE : ATIME_STRICT;
+
+	if (has_word(words, "noatime") || has_word(words, "ro"))
+		atime = ATIME_NONE;
+	return atime | (has_word(words, "nodiratime") ? ATIME_NOT_OF_DIRECTORIES : 0);
+}
+
+int fuse_mount_atime(const struct fuse_mount *mount, unsigned int *ret_atime)
+{
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL, words[512], path[sizeof(mount->mountpoint)];
+	unsigned int major, minor;
+	size_t room = 0;
+	int err = mounts == NULL ? -errno : -ENOENT;
+
+	/* Of several that show the filesystem (bind mounts) the one that we have made, or whichever is left. */
+	while (mounts != NULL && getline(&line, &room, mounts) >= 0) {
+		if (sscanf(line, "%*u %*u %u:%u %*s %4095s %511s", &major, &minor, path, words) != 4 ||
+		    major != mount->major || minor != mount->minor)
+			continue;
+		if (err < 0 || strcmp(path, mount->mountpoint) == 0)
+			*ret_atime = atime_of(words);
+		err = 0;
+	}
+	free(line);
+	if (mounts != NULL)
+		fclose(mounts);
+	return err;
+}
+
+void fuse_mount_set_atime(const struct fuse_mount *mount, unsigned int atime)
+{
+	static const uint64_t kinds[] = {
+		[ATIME_NONE] = MOUNT_ATTR_NOATIME,
+		[ATIME_RELATIVE] = MOUNT_ATTR_RELATIME,
+		[ATIME_STRICT] = MOUNT_ATTR_STRICTATIME,
+	};
+	bool not_of_dirs = (atime & ATIME_NOT_OF_DIRECTORIES) != 0;
+	struct mount_attr attr = {
+		.attr_set = kinds[atime & ~ATIME_NOT_OF_DIRECTORIES] | (not_of_dirs ? MOUNT_ATTR_NODIRATIME : 0),
+		.attr_clr = MOUNT_ATTR__ATIME | (not_of_dirs ? 0 : MOUNT_ATTR_NODIRATIME),
+	};
+
+	/* What is wished is done all the same: only mount(8) does not show it. */
+	(void)mount_setattr(AT_FDCWD, mount->mountpoint, AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW, &attr, sizeof(attr));
+}
+
 /* --- remount ----------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *word;
 	unsigned long set, clear;
 } flags_known[] = {
-	{ "ro", MS_RDONLY, 0 },     { "rw", 0, MS_RDONLY },       { "nodev", MS_NODEV, 0 },
-	{ "dev", 0, MS_NODEV },     { "nosuid", MS_NOSUID, 0 },   { "suid", 0, MS_NOSUID },
-	{ "noexec", MS_NOEXEC, 0 }, { "exec", 0, MS_NOEXEC },     { "noatime", MS_NOATIME, 0 },
-	{ "atime", 0, MS_NOATIME }, { "dirsync", MS_DIRSYNC, 0 },
+	{ "ro", MS_RDONLY, 0 },     { "rw", 0, MS_RDONLY },     { "nodev", MS_NODEV, 0 },
+	{ "dev", 0, MS_NODEV },     { "nosuid", MS_NOSUID, 0 }, { "suid", 0, MS_NOSUID },
+	{ "noexec", MS_NOEXEC, 0 }, { "exec", 0, MS_NOEXEC },   { "dirsync", MS_DIRSYNC, 0 },
 };
 
 static unsigned long flags_of(const char *words)
@@ -266,6 +326,21 @@ static unsigned long flags_of(const char *words)
 		words += *words == ',';
 	}
 	return flags;
+}
+
+/* Those of times of access: none named means as it was. */
+static unsigned long atime_flags_of(const struct mount_options *options)
+{
+	static const unsigned long kinds[] = {
+		[ATIME_NONE] = MS_NOATIME,
+		[ATIME_RELATIVE] = MS_RELATIME,
+		[ATIME_STRICT] = MS_STRICTATIME,
+	};
+
+	if (!options->atime_given)
+		return 0;
+	return kinds[options->fs.atime & ~ATIME_NOT_OF_DIRECTORIES] |
+	       ((options->fs.atime & ATIME_NOT_OF_DIRECTORIES) ? MS_NODIRATIME : 0);
 }
 
 /* Is the mount on top of that path one of ours? */
@@ -293,7 +368,8 @@ int fuse_mount_remount(const struct mount_options *options)
 		fprintf(stderr, "mount.strake: no StrakeFS is mounted on %s\n", options->mountpoint);
 		return -EINVAL;
 	}
-	if (mount(options->source, options->mountpoint, NULL, MS_REMOUNT | flags_of(options->kernel), NULL) < 0) {
+	if (mount(options->source, options->mountpoint, NULL,
+		  MS_REMOUNT | flags_of(options->kernel) | atime_flags_of(options), NULL) < 0) {
 		err = -errno;
 		fprintf(stderr, "mount.strake: cannot remount %s: %s\n", options->mountpoint, strerror(-err));
 	}

@@ -35,6 +35,14 @@ void fuse_mount_announce(const struct fuse_mount *mount, const struct mount_opti
 /* It is unmounted: out of that table. */
 void fuse_mount_renounce(const struct fuse_mount *mount);
 
+/*
+ * The kernel does nothing about times of access, but it knows what is wished of them, also by remounts, and shows it:
+ * enum fs_atime and ATIME_NOT_OF_DIRECTORIES; ATIME_NONE of a mount that is read-only. -ENOENT: it is not mounted.
+ */
+int fuse_mount_atime(const struct fuse_mount *mount, unsigned int *ret_atime);
+/* Have it know. Only root may. */
+void fuse_mount_set_atime(const struct fuse_mount *mount, unsigned int atime);
+
 /* mount -o remount,...: the kernel's own flags of a mount that stands become those named. Prints what is wrong. */
 int fuse_mount_remount(const struct mount_options *options);
 

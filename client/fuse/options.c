@@ -38,7 +38,8 @@ static const char usage[] =
 	"       key=FILE             as --key\n"
 	"       log=FILE             instead of the journal\n"
 	"       fstype=fuse          type fuse instead of fuse.strake\n"
-	"       ro rw nodev dev nosuid suid noexec exec noatime atime dirsync remount\n"
+	"       relatime strictatime noatime nodiratime    when reading changes the time of access; relatime\n"
+	"       ro rw nodev dev nosuid suid noexec exec dirsync remount\n"
 	"  -h, --help\n"
 	"  -V, --version\n";
 
@@ -172,6 +173,41 @@ static int set_remount(struct mount_options *o, const char *value)
 	return 0;
 }
 
+static int set_atime_kind(struct mount_options *o, enum fs_atime kind)
+{
+	o->fs.atime = kind | (o->fs.atime & ATIME_NOT_OF_DIRECTORIES);
+	o->atime_given = true;
+	return 0;
+}
+
+static int set_relatime(struct mount_options *o, const char *value)
+{
+	(void)value;
+	return set_atime_kind(o, ATIME_RELATIVE);
+}
+
+static int set_strictatime(struct mount_options *o, const char *value)
+{
+	(void)value;
+	return set_atime_kind(o, ATIME_STRICT);
+}
+
+static int set_diratime(struct mount_options *o, const char *value)
+{
+	(void)value;
+	o->fs.atime &= ~ATIME_NOT_OF_DIRECTORIES;
+	o->atime_given = true;
+	return 0;
+}
+
+static int set_nodiratime(struct mount_options *o, const char *value)
+{
+	(void)value;
+	o->fs.atime |= ATIME_NOT_OF_DIRECTORIES;
+	o->atime_given = true;
+	return 0;
+}
+
 static int ignore(struct mount_options *o, const char *value)
 {
 	(void)o;
@@ -185,6 +221,18 @@ static int pass(struct mount_options *o, const char *word)
 	size_t used = strlen(o->kernel), room = sizeof(o->kernel) - used;
 
 	return snprintf(o->kernel + used, room, ",%s", word) < (int)room ? 0 : -E2BIG;
+}
+
+static int pass_noatime(struct mount_options *o, const char *word)
+{
+	set_atime_kind(o, ATIME_NONE);
+	return pass(o, word);
+}
+
+static int pass_atime(struct mount_options *o, const char *word)
+{
+	set_atime_kind(o, ATIME_RELATIVE);
+	return pass(o, word);
 }
 
 enum word_value { WORD_ALONE, WORD_VALUE, WORD_EITHER, WORD_PASS };
@@ -235,14 +283,17 @@ static const struct {
 	{ "default_permissions", WORD_ALONE, ignore }, /* always */
 	{ "acl", WORD_ALONE, ignore },                 /* always */
 	{ "user_xattr", WORD_ALONE, ignore },          /* always */
-	{ "relatime", WORD_ALONE, ignore },            /* times of access are the servers' business */
-	{ "norelatime", WORD_ALONE, ignore },
-	{ "strictatime", WORD_ALONE, ignore },
-	{ "nostrictatime", WORD_ALONE, ignore },
-	{ "nodiratime", WORD_ALONE, ignore },
-	{ "diratime", WORD_ALONE, ignore },
-	{ "lazytime", WORD_ALONE, ignore },
+	/* times of access: ours, the kernel only shows them */
+	{ "relatime", WORD_ALONE, set_relatime },
+	{ "norelatime", WORD_ALONE, ignore }, /* relatime is the least there is */
+	{ "strictatime", WORD_ALONE, set_strictatime },
+	{ "nostrictatime", WORD_ALONE, set_relatime },
+	{ "nodiratime", WORD_ALONE, set_nodiratime },
+	{ "diratime", WORD_ALONE, set_diratime },
+	{ "lazytime", WORD_ALONE, ignore }, /* always */
 	{ "nolazytime", WORD_ALONE, ignore },
+	{ "atime", WORD_PASS, pass_atime },
+	{ "noatime", WORD_PASS, pass_noatime },
 	/* the kernel's */
 	{ "dev", WORD_PASS, pass },
 	{ "nodev", WORD_PASS, pass },
@@ -250,8 +301,6 @@ static const struct {
 	{ "nosuid", WORD_PASS, pass },
 	{ "exec", WORD_PASS, pass },
 	{ "noexec", WORD_PASS, pass },
-	{ "atime", WORD_PASS, pass },
-	{ "noatime", WORD_PASS, pass },
 	{ "dirsync", WORD_PASS, pass },
 };
 
@@ -349,6 +398,7 @@ void mount_options_parse(int argc, char **argv, struct mount_options *ret_option
 
 	memset(o, 0, sizeof(*o));
 	fs_config_defaults(&o->fs);
+	o->fs.atime = ATIME_RELATIVE;
 	o->connect_ms = CONNECT_SECONDS * 1000;
 	opterr = 0;
 	for (int c; (c = getopt_long(argc, argv, ":m:k:o:t:fhVnsvrw", longs, NULL)) != -1;) {

@@ -7,7 +7,8 @@
  * Options (-o, separated by commas): ours (hard, soft, timeo=SECONDS, connect=SECONDS, strict, sync, no_sums,
  * local_locks, memory=SIZE, workers=N, key=FILE, log=FILE, fstype=fuse, remount), what mount(8), fstab and the kernel's table of
  * mounts add (defaults, _netdev, noauto, nofail, user, user_id, x-..., ignored), and those that go to the kernel (ro,
- * rw, dev, nodev, suid, nosuid, exec, noexec, atime, noatime, dirsync). Anything else is refused by name.
+ * rw, dev, nodev, suid, nosuid, exec, noexec, atime, noatime, dirsync). What is said of times of access (relatime,
+ * strictatime, noatime, nodiratime and their opposites) is done here. Anything else is refused by name.
  */
 #ifndef STRAKE_CLIENT_FUSE_OPTIONS_H
 #define STRAKE_CLIENT_FUSE_OPTIONS_H
@@ -22,6 +23,7 @@ struct mount_options {
 	char kernel[1024]; /* for the kernel and libfuse: "dev,suid,allow_other,..." */
 	bool plain_type;   /* type fuse, not fuse.strake */
 	bool foreground, remount;
+	bool atime_given;        /* fs.atime was named by an option */
 	unsigned int connect_ms; /* a mount of a filesystem that is not there fails after this */
 	unsigned int workers;    /* 0: as many as CPUs, FUSE_WORKERS_MAX at most */
 	const char *log_path;    /* borrowed from argv; NULL: where a daemon's words go, or stderr */

@@ -207,6 +207,14 @@ class Work:
                 os.write(fd, data(self.n) * units)
                 os.fsync(fd)
 
+    def ATIMES_before(self): self.file(1)
+    def ATIMES(self):
+        with opened(self.path("file"), os.O_RDONLY) as fd:
+            os.read(fd, 5)
+            os.fsync(fd)
+        st = os.stat(f"{self.dir2}/file")
+        assert st.st_atime_ns >= st.st_mtime_ns > 0, st
+
     LOOKUP_before = GETATTR_before = OPEN_before = CLOSE_before = LINK_before = UNLINK_before = RENAME_before = file
     SETATTR_before = SETXATTR_before = LAYOUT_before = LOCK_before = LOCK_TEST_before = LOCK_PUSH_before = file
 
