@@ -183,6 +183,48 @@ int inode_settle_size(struct inode *inode, struct fs_ctx *ctx, uint64_t asked_ns
 	return attr->size_unsure ? -EIO : 0;
 }
 
+/*
+ * A directory that was removed is nothing to the MDT any more, but whoever has it open, or stands in it, has it still. The
+ * kernel asks for it by a name only if that is not known to be removed: so what we removed is asked for by none, while
+ * what others removed and is not open here might be, and ESTALE has the kernel look the name up again.
+ */
+bool inode_is_remembered(struct inode *inode, struct attr *ret_attr)
+{
+	bool remembered;
+
+	pthread_mutex_lock(&inode->lock);
+	remembered = inode->attr_valid && S_ISDIR(inode->attr.mode) && (inode->attr.nlink == 0 || inode->open_dirs > 0);
+	if (remembered) {
+		inode->attr.nlink = 0;
+		if (ret_attr != NULL)
+			*ret_attr = inode->attr;
+	}
+	pthread_mutex_unlock(&inode->lock);
+	return remembered;
+}
+
+static void open_dirs_count(struct fs *fs, uint64_t ino, unsigned int by)
+{
+	struct inode *inode = inode_find(fs->inodes, ino);
+
+	if (inode == NULL)
+		return;
+	pthread_mutex_lock(&inode->lock);
+	inode->open_dirs += by;
+	pthread_mutex_unlock(&inode->lock);
+	inode_put(inode);
+}
+
+void fs_opendir(struct fs *fs, uint64_t ino)
+{
+	open_dirs_count(fs, ino, 1);
+}
+
+void fs_releasedir(struct fs *fs, uint64_t ino)
+{
+	open_dirs_count(fs, ino, -1u);
+}
+
 int inode_fetch_attr(struct inode *inode, struct fs_ctx *ctx, bool fresh, struct attr *ret_attr)
 {
 	struct worker *worker = fs_worker(inode->fs);
@@ -194,6 +236,7 @@ int inode_fetch_attr(struct inode *inode, struct fs_ctx *ctx, bool fresh, struct
 	pthread_mutex_lock(&inode->lock);
 	known = inode->attr_valid;
 	enough = known && !fresh && asked_ns < inode->attr_expires_ns;
+	enough |= known && S_ISDIR(inode->attr.mode) && inode->attr.nlink == 0; /* for ever */
 	if (known)
 		*ret_attr = inode->attr;
 	pthread_mutex_unlock(&inode->lock);
@@ -202,6 +245,8 @@ int inode_fetch_attr(struct inode *inode, struct fs_ctx *ctx, bool fresh, struct
 
 	err = getattr_ask(worker, inode, ctx, is_root && known ? brief_patience(worker) : 0, ret_attr);
 	if (err == -EIO && is_root && known)
+		return 0;
+	if (err == -ESTALE && inode_is_remembered(inode, ret_attr))
 		return 0;
 	return err < 0 ? err : inode_settle_size(inode, ctx, asked_ns, ret_attr);
 }
@@ -328,6 +373,27 @@ static bool cut_away_unknown(const struct attr *before, uint64_t size)
 	return before->ino != 0 && size > 0 && before->blocks != 0 && size <= before->size && before->blocks != full;
 }
 
+/* Of a directory that is only remembered: the kernel has checked that the caller may. */
+static void setattr_remembered(struct inode *inode, unsigned int fields, const struct attr *attr, struct attr *ret_attr)
+{
+	struct attr *known = &inode->attr;
+
+	pthread_mutex_lock(&inode->lock);
+	known->ctime_ns = (int64_t)clock_real_ns();
+	if (fields & SETATTR_MODE)
+		known->mode = (known->mode & S_IFMT) | (attr->mode & 07777);
+	if (fields & SETATTR_UID)
+		known->uid = attr->uid;
+	if (fields & SETATTR_GID)
+		known->gid = attr->gid;
+	if (fields & (SETATTR_ATIME | SETATTR_ATIME_NOW))
+		known->atime_ns = (fields & SETATTR_ATIME) ? attr->atime_ns : known->ctime_ns;
+	if (fields & (SETATTR_MTIME | SETATTR_MTIME_NOW))
+		known->mtime_ns = (fields & SETATTR_MTIME) ? attr->mtime_ns : known->ctime_ns;
+	*ret_attr = *known;
+	pthread_mutex_unlock(&inode->lock);
+}
+
 int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, const struct attr *attr,
 		  struct attr *ret_attr)
 {
@@ -346,6 +412,10 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 		err = setattr_ask(inode, ctx, fields, attr, ret_attr);
 	if (err == 0 && (fields & SETATTR_SIZE) != 0 && cut_away_unknown(&before, attr->size))
 		data_cut_away(inode);
+	if (err == -ESTALE && inode_is_remembered(inode, NULL)) {
+		setattr_remembered(inode, fields, attr, ret_attr);
+		err = 0;
+	}
 	return err;
 }
 

@@ -242,6 +242,13 @@ struct dir_entry {
 int fs_readdir(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t cookie, bool attrs,
 	       bool (*fn)(void *arg, const struct dir_entry *entry), void *arg);
 
+/*
+ * An open directory. One that is removed meanwhile, here or elsewhere, is told of as long as it is open: itself, without
+ * links, and nothing in it (-ENOENT). What is set of it then is known here only.
+ */
+void fs_opendir(struct fs *fs, uint64_t ino);
+void fs_releasedir(struct fs *fs, uint64_t ino);
+
 /* --- open files -------------------------------------------------------------------------------------------------- */
 
 /*

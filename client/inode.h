@@ -44,6 +44,7 @@ struct inode {
 	uint64_t settled_version; /* of attr, after we told the MDT what they said */
 
 	unsigned int open_read, open_write; /* handles here */
+	unsigned int open_dirs;             /* ... of a directory; nobody is told */
 	unsigned int told_modes;            /* what the MDT was told: OPEN_READ, OPEN_WRITE */
 	bool told_before;                   /* something was told at some time: a CLOSE may be crossing a CREATE */
 	bool telling;                       /* an OPEN or CLOSE is under way */
@@ -113,6 +114,12 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 
 /* Fresh enough attributes (or truly fresh): asks the MDT, and the OSTs where the size is unsure. */
 int inode_fetch_attr(struct inode *inode, struct fs_ctx *ctx, bool fresh, struct attr *ret_attr);
+
+/*
+ * The MDT has just said that there is no such inode (or did before): is it a directory that was removed, and is remembered,
+ * as it is open here or we have removed it ourselves? Then *ret_attr (may be NULL) is what is known of it.
+ */
+bool inode_is_remembered(struct inode *inode, struct attr *ret_attr);
 
 /*
  * attr came with a reply just now and may be unsure of the size: then ask the OSTs, and take over the result.

@@ -101,6 +101,27 @@ static void cache_put(struct dir_cache *cache, struct page *page)
 	page_free(oldest);
 }
 
+/* Somebody lists the directory from its start: what was known of the rest is older than that. */
+static void cache_forget(struct dir_cache *cache, uint64_t ino)
+{
+	struct page *old[CACHE_PAGES];
+	int kept = 0, count = 0;
+
+	pthread_mutex_lock(&cache->lock);
+	for (int i = 0; i < CACHE_PAGES && cache->pages[i] != NULL; i++) {
+		struct page *page = cache->pages[i];
+
+		cache->pages[i] = NULL;
+		if (page->ino == ino)
+			old[count++] = page;
+		else
+			cache->pages[kept++] = page;
+	}
+	pthread_mutex_unlock(&cache->lock);
+	while (count > 0)
+		page_free(old[--count]);
+}
+
 static uint64_t dir_version(struct inode *dir)
 {
 	uint64_t version;
@@ -152,8 +173,11 @@ static int page_get(struct inode *dir, struct fs_ctx *ctx, uint64_t cookie, bool
 	uint64_t timeout_ns = fs->config.attr_timeout_ms * NSEC_PER_MSEC;
 	struct page *page = NULL;
 
-	if (cookie > 0) /* the start is always asked for: rewinddir() must show what is new */
+	/* The start is always asked for: rewinddir() must show what is new. */
+	if (cookie > 0)
 		page = cache_take(fs->dirs, dir->ino, cookie, attrs);
+	else
+		cache_forget(fs->dirs, dir->ino);
 	if (page != NULL && (page->version != dir_version(dir) || clock_ns() - page->asked_ns >= timeout_ns)) {
 		page_free(page);
 		page = NULL;
@@ -219,10 +243,12 @@ static int give_with_attr(struct reading *reading, struct dir_entry *entry, cons
 static int give_page(struct reading *reading, const struct page *page)
 {
 	const Strake__ReaddirReply *reply = page->reply;
+	const struct inode *dir = reading->dir;
 	int err = 0;
 
-	give_dot(reading, COOKIE_DOT, reading->dir->ino);
-	give_dot(reading, COOKIE_DOT_DOT, reply->parent);
+	give_dot(reading, COOKIE_DOT, dir->ino);
+	/* Above the root there is nothing, whatever directory is mounted. */
+	give_dot(reading, COOKIE_DOT_DOT, dir->ino == dir->fs->root ? dir->ino : reply->parent);
 	for (size_t i = 0; i < reply->n_entry && !reading->full && err == 0; i++) {
 		const Strake__Dirent *dirent = reply->entry[i];
 		struct dir_entry entry = {
@@ -269,6 +295,8 @@ int fs_readdir(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t cookie,
 	}
 	if (err == 0)
 		atime_note(dir);
+	else if (err == -ESTALE && inode_is_remembered(dir, NULL))
+		err = -ENOENT;
 	inode_put(dir);
 	return err;
 }

@@ -50,6 +50,16 @@ static bool is_known_to_lack(struct fs *fs, uint64_t ino, const char *name)
 	return lacks;
 }
 
+/* A directory that was removed has none. */
+static bool is_remembered(struct fs *fs, uint64_t ino)
+{
+	struct inode *inode = inode_find(fs->inodes, ino);
+	bool remembered = inode != NULL && inode_is_remembered(inode, NULL);
+
+	inode_put(inode);
+	return remembered;
+}
+
 int fs_getxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name, void *value, size_t size,
 		size_t *ret_len)
 {
@@ -70,7 +80,7 @@ int fs_getxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *nam
 		err = give(reply->value.data, reply->value.len, value, size, ret_len);
 	}
 	call_release(&call);
-	return err;
+	return err == -ESTALE && is_remembered(fs, ino) ? -ENODATA : err;
 }
 
 int fs_listxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, char *list, size_t size, size_t *ret_len)

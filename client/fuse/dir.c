@@ -15,13 +15,17 @@ struct listing {
 
 void fuse_opendir(struct fuse_request *request)
 {
+	uint64_t ino = request_ino(request, request->header.nodeid);
 	struct fuse_open_out out = { 0 };
 
-	fuse_answer(request, &out, sizeof(out));
+	fs_opendir(request_fs(request), ino);
+	if (fuse_answer(request, &out, sizeof(out)) < 0)
+		fs_releasedir(request_fs(request), ino);
 }
 
 void fuse_releasedir(struct fuse_request *request)
 {
+	fs_releasedir(request_fs(request), request_ino(request, request->header.nodeid));
 	fuse_answer_error(request, 0);
 }
 
