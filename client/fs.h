@@ -294,7 +294,8 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 
 int fs_flush(struct file *file, struct fs_ctx *ctx); /* close(2): data and size out; reports late errors once */
 int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only); /* ... and durable everywhere */
-int fs_fsync_ino(struct fs *fs, struct fs_ctx *ctx, uint64_t ino);   /* of a directory: the MDT's log */
+/* Of a directory: the MDT's log. -ESTALE: the log has lost the inode. */
+int fs_fsync_ino(struct fs *fs, struct fs_ctx *ctx, uint64_t ino);
 /*
  * close(2) by one of those who share the handle: fs_flush(), and the POSIX locks that this owner has on the file are given
  * back, by whichever handle he took them. Is there nothing to do, and nothing to tell? No waiting.

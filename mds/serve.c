@@ -393,7 +393,12 @@ static void serve_sync(struct mdt *mdt, struct request *request)
 {
 	const Strake__SyncRequest *sync = (const void *)request->body;
 	uint64_t last = mdt_log_last(mdt->log);
+	struct inode inode;
 
+	if (sync->has_ino && inode_load(mdt->state.view, sync->ino, &inode) < 0) {
+		mdt_refuse(mdt, request, -ESTALE);
+		return;
+	}
 	reply_message(mdt, request, 0, NULL, sync->index > 0 && sync->index < last ? sync->index : last);
 }
 

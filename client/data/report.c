@@ -184,18 +184,57 @@ int fs_flush(struct file *file, struct fs_ctx *ctx)
 	return late < 0 ? late : err;
 }
 
-/* All that the MDT has answered. */
-static int log_sync(struct fs *fs, struct fs_ctx *ctx)
+/* Has anything made us doubt what we know of it: another MDT, or a log that lost its end? */
+static bool is_doubted(struct inode *inode)
+{
+	bool doubted;
+
+	pthread_mutex_lock(&inode->lock);
+	doubted = inode->attr.version == 0;
+	pthread_mutex_unlock(&inode->lock);
+	return doubted;
+}
+
+/* A directory that we know to be removed: it is nothing to the MDT. */
+static bool is_removed_dir(struct inode *inode)
+{
+	bool removed;
+
+	pthread_mutex_lock(&inode->lock);
+	removed = inode->attr_valid && S_ISDIR(inode->attr.mode) && inode->attr.nlink == 0;
+	pthread_mutex_unlock(&inode->lock);
+	return removed;
+}
+
+/* All that the MDT has answered; -ESTALE: it has lost the inode. */
+static int log_sync(struct inode *inode, struct fs_ctx *ctx)
 {
 	Strake__SyncRequest request = STRAKE__SYNC_REQUEST__INIT;
 	struct call call = { .opcode = OP_SYNC, .request = &request.base };
 	int err;
 
-	if (fs_session_log_is_durable(fs->session))
-		return 0; /* a SIZE just now may have seen to that */
-	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	/* The log is one, and a SIZE just now may have seen to that. But it may have lost the inode before. */
+	if (fs_session_log_is_durable(inode->fs->session) && !is_doubted(inode))
+		return 0;
+	request.has_ino = !is_removed_dir(inode);
+	request.ino = inode->ino;
+	err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
 	call_release(&call);
-	return err;
+	/* What others have removed is not lost. */
+	return err == -ESTALE && !is_doubted(inode) && inode_is_remembered(inode, NULL) ? 0 : err;
+}
+
+/* Times of access that wait to be told, and the log. */
+static int sync_ino(struct inode *inode, struct fs_ctx *ctx)
+{
+	bool waits;
+
+	pthread_mutex_lock(&inode->lock);
+	waits = inode->atime_waits;
+	pthread_mutex_unlock(&inode->lock);
+	if (waits)
+		atimes_tell(inode->fs->atimes, ctx, 0);
+	return log_sync(inode, ctx);
 }
 
 int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only)
@@ -209,7 +248,7 @@ int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only)
 		err = data_report_size(inode, ctx, true);
 	/* The size is part of the data, and times travel with it, but for that of access. */
 	if (err == 0)
-		err = data_only ? log_sync(inode->fs, ctx) : fs_fsync_ino(inode->fs, ctx, inode->ino);
+		err = data_only ? log_sync(inode, ctx) : sync_ino(inode, ctx);
 	late = atomic_load(&file->lost) ? -EIO : file_take_error(file);
 	return late < 0 ? late : err;
 }
@@ -217,15 +256,11 @@ int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only)
 int fs_fsync_ino(struct fs *fs, struct fs_ctx *ctx, uint64_t ino)
 {
 	struct inode *inode = inode_find(fs->inodes, ino);
-	bool waits = false;
+	int err;
 
-	if (inode != NULL) {
-		pthread_mutex_lock(&inode->lock);
-		waits = inode->atime_waits;
-		pthread_mutex_unlock(&inode->lock);
-	}
+	if (inode == NULL)
+		return -ESTALE; /* nobody has it open */
+	err = sync_ino(inode, ctx);
 	inode_put(inode);
-	if (waits)
-		atimes_tell(fs->atimes, ctx, 0);
-	return log_sync(fs, ctx); /* the log is one */
+	return err;
 }

@@ -16,7 +16,8 @@ for servers in "mds 0" "mds 0 oss 0 oss 1"; do
 	rm -rf "$T/image"
 	cp -r --sparse=always "$T/c/mds0" "$T/image" # as its disk is when the power fails
 
-	exec 3<>"$T/m/quiet" 4<>"$T/m/goes-on" 5<>"$T/m/empty"
+	exec 3<>"$T/m/quiet" 4<>"$T/m/goes-on" 5<>"$T/m/empty" 7<>"$T/m/bare"
+	mkdir "$T/m/folder" && exec 6<"$T/m/folder"
 	cat "$T/data" >&3
 	cat "$T/data" >&4
 	await "on the OSTs" has_objects $((kept + 2))
@@ -33,11 +34,12 @@ for servers in "mds 0" "mds 0 oss 0 oss 1"; do
 
 	echo more >&4 2>/dev/null
 	echo first >&5 2>/dev/null
-	for fd in 3 4 5; do
+	# Of a folder and of what nobody has written there is nothing to send: only the MDT knows that they are gone.
+	for fd in 6 7 3 4 5; do
 		python3 -c 'import os, sys; os.fsync(int(sys.argv[1]))' "$fd" 2>"$T/said" && fail "$servers: an fsync of what is lost: $fd"
 		say "$fd: $(tail -n 1 "$T/said")"
 	done
-	exec 3<&- 4<&- 5<&-
+	exec 3<&- 4<&- 5<&- 6<&- 7<&-
 	expect "names" kept "$(ls "$T/m")"
 	cmp "$T/data" "$T/m/kept" || fail "what was kept"
 	expect "objects" "$kept" "$(objects)"

@@ -341,6 +341,15 @@ static void operations(void *arg)
 	ck_assert_int_eq(client_ask(client, &call), 0);
 	ck_assert_uint_ge(call.durable_index, call.log_index);
 	call_release(&call);
+	sync.has_ino = true;
+	sync.ino = file;
+	call = (struct call){ .opcode = OP_SYNC, .request = &sync.base };
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	call_release(&call);
+	sync.ino = file + 1; /* who has made it, and knows its number, is told that it is lost */
+	call = (struct call){ .opcode = OP_SYNC, .request = &sync.base };
+	ck_assert_int_eq(client_ask(client, &call), -ESTALE);
+	call_release(&call);
 	call = (struct call){ .opcode = OP_SESSION_RENEW, .request = &renew.base };
 	ck_assert_int_eq(client_ask(client, &call), 0);
 	ck_assert(!((const Strake__SessionRenewReply *)call.reply)->reclaim);
