@@ -269,6 +269,7 @@ int fs_tmpfile(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, mode_t mode, 
 uint64_t file_ino(const struct file *file);
 unsigned int file_flags(const struct file *file); /* enum attr_flags, as far as is known here */
 bool fs_file_appends(const struct file *file);    /* it was opened with O_APPEND */
+bool file_is_privileged(const struct file *file); /* it has setuid or setgid bits, as far as is known here */
 
 /*
  * Read at most size bytes at offset into the parts of `data`; *ret_len is short only at the end of the file. The result

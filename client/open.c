@@ -291,6 +291,16 @@ unsigned int file_flags(const struct file *file)
 	return flags;
 }
 
+bool file_is_privileged(const struct file *file)
+{
+	bool privileged;
+
+	pthread_mutex_lock(&file->inode->lock);
+	privileged = (file->inode->attr.mode & (S_ISUID | S_ISGID)) != 0;
+	pthread_mutex_unlock(&file->inode->lock);
+	return privileged;
+}
+
 void fs_release(struct file *file)
 {
 	struct inode *inode;

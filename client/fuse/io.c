@@ -182,6 +182,9 @@ void fuse_write(struct fuse_request *request)
 	bulk = request->bulk;
 	request->bulk = NULL;
 	err = fs_write(fuse_file(fh), &request->ctx, in->offset, request->args + sizeof(*in), in->size, bulk);
+	/* By direct I/O the kernel doubts size and times only. */
+	if (err == 0 && request->ctx.kill_suid && file_is_privileged(fuse_file(fh)))
+		fuse_drop_attr(request);
 	if (err < 0)
 		fuse_answer_error(request, err);
 	else
