@@ -509,6 +509,8 @@ int fs_lock_test(struct file *file, struct fs_ctx *ctx, struct fs_lock *want)
 	Strake__LockRequest request = STRAKE__LOCK_REQUEST__INIT;
 	const Strake__LockReply *reply;
 	struct call call = { .opcode = OP_LOCK_TEST, .request = &request.base };
+	struct lock_op line = { .inode = file->inode };
+	bool in_line;
 	int err;
 
 	if (wanted.start > wanted.end || wanted.type == LOCK_FREE)
@@ -516,7 +518,17 @@ int fs_lock_test(struct file *file, struct fs_ctx *ctx, struct fs_lock *want)
 	lock_to_wire(&wanted, &lock);
 	request.ino = file->inode->ino;
 	request.lock = &lock;
+	/* What a close before has begun to give back is free. */
+	pthread_mutex_lock(&line.inode->lock);
+	in_line = line.inode->locks != NULL && line.inode->locks->operations > 0;
+	if (in_line)
+		turn_take(&line);
+	pthread_mutex_unlock(&line.inode->lock);
+	if (in_line)
+		turn_wait(&line);
 	err = worker_mds_call(fs_worker(file->fs), ctx, &call);
+	if (in_line)
+		turn_end(&line);
 	if (err == 0) {
 		reply = (const Strake__LockReply *)call.reply;
 		want->type = F_UNLCK;

@@ -213,6 +213,17 @@ def rule_is_told(m1, m2, kind):
     os.close(r), os.close(w)
     await_(lambda: may(f"{m2}/f", kind))
 
+def rule_is_told_free(m1, m2, kind):
+    """... at once on the mount where it was closed: the last close of a lock of an open file is one that nobody waits for."""
+    if kind != "ofd": return
+    asker = os.open(f"{m1}/f", os.O_RDWR)
+    for i in range(300):
+        fd = os.open(f"{m1}/f", os.O_RDWR)
+        lock(fd, kind)
+        os.close(fd)
+        assert getlk(asker, EX)[0] == fcntl.F_UNLCK, f"it is not free, the {i + 1}. time"
+    os.close(asker)
+
 def rules(m1, m2):
     with open(f"{m1}/f", "w"): pass
     for name, rule in sorted(globals().items()):
