@@ -115,6 +115,20 @@ static void turn_again(struct lock_op *op)
 	turn_wait(op);
 }
 
+/* All that are in line now, as long as the caller waits. */
+static int turns_wait(struct inode *inode, struct fs_ctx *ctx)
+{
+	uint64_t until;
+	int err = 0;
+
+	pthread_mutex_lock(&inode->lock);
+	until = inode->locks != NULL ? inode->locks->turn_next : 0;
+	while (err == 0 && until > 0 && inode->locks->turn_now < until)
+		err = ctx_wait_in(fs_worker(inode->fs), ctx, &inode->locks->changed, &inode->lock, CTX_WAIT_FOREVER);
+	pthread_mutex_unlock(&inode->lock);
+	return err;
+}
+
 /* --- barriers ---------------------------------------------------------------------------------------------------- */
 
 /* Does the operation give up a write lock, or part of one? */
@@ -509,8 +523,6 @@ int fs_lock_test(struct file *file, struct fs_ctx *ctx, struct fs_lock *want)
 	Strake__LockRequest request = STRAKE__LOCK_REQUEST__INIT;
 	const Strake__LockReply *reply;
 	struct call call = { .opcode = OP_LOCK_TEST, .request = &request.base };
-	struct lock_op line = { .inode = file->inode };
-	bool in_line;
 	int err;
 
 	if (wanted.start > wanted.end || wanted.type == LOCK_FREE)
@@ -518,17 +530,9 @@ int fs_lock_test(struct file *file, struct fs_ctx *ctx, struct fs_lock *want)
 	lock_to_wire(&wanted, &lock);
 	request.ino = file->inode->ino;
 	request.lock = &lock;
-	/* What a close before has begun to give back is free. */
-	pthread_mutex_lock(&line.inode->lock);
-	in_line = line.inode->locks != NULL && line.inode->locks->operations > 0;
-	if (in_line)
-		turn_take(&line);
-	pthread_mutex_unlock(&line.inode->lock);
-	if (in_line)
-		turn_wait(&line);
-	err = worker_mds_call(fs_worker(file->fs), ctx, &call);
-	if (in_line)
-		turn_end(&line);
+	err = turns_wait(file->inode, ctx); /* what a close before has begun to give back is free */
+	if (err == 0)
+		err = worker_mds_call(fs_worker(file->fs), ctx, &call);
 	if (err == 0) {
 		reply = (const Strake__LockReply *)call.reply;
 		want->type = F_UNLCK;
