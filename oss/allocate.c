@@ -72,7 +72,8 @@ static int allocate_object(const struct allocation *allocation, struct ost_file 
 	if (err == 0) {
 		err = disk_fallocate(ost->disk, object->fd, FALLOC_FL_KEEP_SIZE, allocation->offset,
 				     allocation->length);
-		object_wrote(object);
+		object_wrote(object, 0);
+		(void)object_take_grown(object);
 		ost_change_end(ost, &running);
 		if (err < 0 && err != -EOPNOTSUPP)
 			err = ost_io_error(ost, err);

@@ -185,7 +185,7 @@ static int copy_bytes(struct copying *copying)
 	ledger_note_zeroed(ost->ledger, to->ino, to->gen, to->stripe_size, start, start + copying->length);
 	while (err == 0 && step.from < step.end)
 		err = helper_run(ost->copier, step_run, &step);
-	copying->grown = object_wrote(to->object);
+	object_wrote(to->object, err == 0 ? to->offset + copying->length : 0);
 	ost_change_end(ost, &running);
 
 	return err < 0 ? ost_io_error(ost, err) : 0;
@@ -238,6 +238,10 @@ static int copy_objects(struct copying *copying)
 		object_end(to->object, &to->turn);
 		if (from->object && !copying->same_object)
 			object_end(from->object, &from->turn);
+		if (err < 0)
+			object_undo(to->object);
+		else
+			copying->grown = object_take_grown(to->object);
 		if (err == 0)
 			err = object_commit(to->object);
 		object_put(to->object);

@@ -35,18 +35,6 @@ struct doomed {
 	size_t count, room;
 };
 
-struct truncation {
-	int fd;
-	uint64_t size;
-};
-
-static int truncate_run(void *arg)
-{
-	const struct truncation *truncation = arg;
-
-	return ftruncate(truncation->fd, (off_t)truncation->size) < 0 ? -errno : 0;
-}
-
 /* The slow way, for filesystems that cannot punch. */
 static int write_zeros(struct ost_object *object, uint64_t start, uint64_t end)
 {
@@ -66,11 +54,6 @@ static int write_zeros(struct ost_object *object, uint64_t start, uint64_t end)
 	return err;
 }
 
-static int set_size(struct ost_object *object, uint64_t size)
-{
-	return helper_run(object->file->ost->helper, truncate_run, &(struct truncation){ object->fd, size });
-}
-
 /* ALLOCATE has made room behind its end. */
 static bool has_room(const struct ost_object *object)
 {
@@ -88,9 +71,9 @@ static int zero_part(struct ost_object *object, uint64_t start, uint64_t end, bo
 	int err;
 
 	if (truncate && (start < object->size || has_room(object)))
-		return set_size(object, start < object->size ? start : object->size);
+		return object_set_size(object, start < object->size ? start : object->size);
 	if (!truncate && end > object->size && has_room(object)) {
-		err = set_size(object, end);
+		err = object_set_size(object, end);
 		if (err < 0)
 			return err;
 	} else if (start >= object->size) {
@@ -128,7 +111,7 @@ static int cut_object(struct ost_file *file, uint64_t seq, uint64_t start, uint6
 		return err;
 	object_begin(object, &turn, start, end, true, false);
 	err = zero_part(object, start, end, truncate);
-	object_wrote(object);
+	object_was_cut(object);
 	object_end(object, &turn);
 	if (err == 0)
 		err = object_commit(object);

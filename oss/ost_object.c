@@ -140,24 +140,21 @@ void object_forget(struct ost_object *object)
 
 /* --- opening ---------------------------------------------------------------------------------------------------------- */
 
-/* Size and blocks as they are now; the file's totals follow. */
-static void object_restat(struct ost_object *object)
+/* Its size is that, and its blocks are as they are now; the file's totals follow. */
+static void object_count(struct ost_object *object, const struct stat *st, uint64_t size)
 {
 	struct ost_file *file = object->file;
-	struct stat st;
 
-	if (fstat(object->fd, &st) < 0)
-		return;
 	if (file->counted && !object->gone) {
-		uint64_t end = object->seq * file->stripe_size + (uint64_t)st.st_size, less = object->blocks;
+		uint64_t end = object->seq * file->stripe_size + size, less = object->blocks;
 
-		file->blocks = (file->blocks > less ? file->blocks - less : 0) + (uint64_t)st.st_blocks;
-		if (st.st_size > 0 && end > file->end)
+		file->blocks = (file->blocks > less ? file->blocks - less : 0) + (uint64_t)st->st_blocks;
+		if (size > 0 && end > file->end)
 			file->end = end;
 	}
-	object->grown += (int64_t)st.st_blocks - (int64_t)object->blocks;
-	object->size = (uint64_t)st.st_size;
-	object->blocks = (uint64_t)st.st_blocks;
+	object->grown += (int64_t)st->st_blocks - (int64_t)object->blocks;
+	object->size = size;
+	object->blocks = (uint64_t)st->st_blocks;
 }
 
 /* One to be closed: of the idle ones that were not used for the longest time, rather a clean one. */
@@ -351,16 +348,75 @@ void object_end(struct ost_object *object, struct object_turn *turn)
 	object_queue_remove(&object->queue, &turn->op, wake_turn);
 }
 
-int64_t object_wrote(struct ost_object *object)
+void object_wrote(struct ost_object *object, uint64_t end)
 {
-	int64_t grown;
+	uint64_t size = object->size;
+	struct stat st;
 
 	object->writes++;
-	object_restat(object);
-	grown = object->grown;
+	if (fstat(object->fd, &st) < 0)
+		return;
+	if (end > (uint64_t)st.st_size)
+		end = (uint64_t)st.st_size;
+	object_count(object, &st, size > end ? size : end);
+}
+
+void object_was_cut(struct ost_object *object)
+{
+	struct stat st;
+
+	object->writes++;
+	if (fstat(object->fd, &st) == 0)
+		object_count(object, &st, (uint64_t)st.st_size);
+	object->grown = 0;
+}
+
+int64_t object_take_grown(struct ost_object *object)
+{
+	int64_t grown = object->grown;
+
 	object->grown = 0;
 
 	return grown;
+}
+
+struct truncation {
+	int fd;
+	uint64_t size;
+};
+
+static int truncate_run(void *arg)
+{
+	const struct truncation *truncation = arg;
+
+	return ftruncate(truncation->fd, (off_t)truncation->size) < 0 ? -errno : 0;
+}
+
+int object_set_size(struct ost_object *object, uint64_t size)
+{
+	return helper_run(object->file->ost->helper, truncate_run, &(struct truncation){ object->fd, size });
+}
+
+/* Its file goes on behind its end: there is a write at work, or was. */
+static bool is_too_long(const struct ost_object *object)
+{
+	struct stat st;
+
+	return fstat(object->fd, &st) == 0 && (uint64_t)st.st_size > object->size;
+}
+
+void object_undo(struct ost_object *object)
+{
+	struct object_turn turn;
+
+	if (!is_too_long(object))
+		return;
+	/* Then nobody is at it beyond its end, and all whose bytes have arrived there have moved that. */
+	object_begin(object, &turn, object->size, UINT64_MAX, true, false);
+	if (is_too_long(object) && object_set_size(object, object->size) == 0)
+		object_wrote(object, 0);
+	object_end(object, &turn);
+	(void)object_commit(object);
 }
 
 /* --- committing ------------------------------------------------------------------------------------------------------- */
@@ -407,6 +463,7 @@ static int sync_object(void *arg)
 	struct ost_object *object = arg;
 	struct ost_file *file = object->file;
 	uint64_t writes = object->writes;
+	struct stat st;
 	int err;
 
 	err = disk_fdatasync(file->ost->disk, object->fd);
@@ -418,7 +475,8 @@ static int sync_object(void *arg)
 		return ost_io_error(file->ost, err);
 	}
 	committed(object, writes);
-	object_restat(object);
+	if (fstat(object->fd, &st) == 0)
+		object_count(object, &st, object->size);
 
 	return 0;
 }

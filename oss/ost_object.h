@@ -31,8 +31,9 @@ struct ost_object {
 	bool fresh;   /* its folder has not been synced since it was made */
 	int open_err; /* why it could not be opened */
 	uint64_t writes, committed; /* counts: different, it is dirty */
-	uint64_t size, blocks;
-	int64_t grown; /* blocks, since object_wrote() */
+	uint64_t size; /* where what was written whole ends; its file is longer while a write goes beyond it */
+	uint64_t blocks;
+	int64_t grown; /* blocks, since object_take_grown() */
 	struct object_queue queue;
 	struct group_sync sync;
 	struct fiber_queue opened;
@@ -68,11 +69,19 @@ void object_begin(struct ost_object *object, struct object_turn *turn, uint64_t 
 		  bool direct);
 void object_end(struct ost_object *object, struct object_turn *turn);
 
+/* It was written to up to there, or that was tried (0): it is dirty, size and blocks may be others. */
+void object_wrote(struct ost_object *object, uint64_t end);
+/* It was made shorter, or longer, and nobody else is at it: its size is its file's, and nobody counts what it has grown. */
+void object_was_cut(struct ost_object *object);
+/* By how many blocks it has grown since this was last called: whoever asks counts for all. */
+int64_t object_take_grown(struct ost_object *object);
+
+int object_set_size(struct ost_object *object, uint64_t size); /* ftruncate(2) */
 /*
- * It was written to, or tried: it is dirty, size and blocks may be others. Returns by how many blocks it has grown since
- * this was last called: whoever asks counts for all.
+ * A write has failed, and may have left some of its bytes beyond the end: they go, durably, so that they never become a part
+ * of the file when that grows. What is within the end stays as it is. Inside the file, without a turn.
  */
-int64_t object_wrote(struct ost_object *object);
+void object_undo(struct ost_object *object);
 
 int object_commit(struct ost_object *object);
 

@@ -72,7 +72,7 @@ static int write_bytes(struct writing *writing, struct ost_object *object)
 		return err;
 	noted = note(writing);
 	err = disk_pwrite(ost->disk, object->fd, writing->bulk->data, writing->length, writing->offset);
-	writing->grown += object_wrote(object);
+	object_wrote(object, err == 0 ? writing->offset + writing->length : 0);
 	ledger_done(ost->ledger, noted, err == 0);
 	ost_change_end(ost, &running);
 
@@ -105,6 +105,10 @@ static int write_object(struct writing *writing, struct ost_file *file)
 		writing->ost->direct_refused = true;
 		err = write_in_turn(writing, object, false);
 	}
+	if (err < 0)
+		object_undo(object);
+	else
+		writing->grown = object_take_grown(object);
 	if (err == 0 && writing->sync)
 		err = object_commit(object);
 	object_put(object);

@@ -1,8 +1,12 @@
 /* ALLOCATE: room that is really there, and what cuts leave of it; how much WRITE says that it took. */
 #include "tests/unit/ost_fixture.h"
+
+#include "oss/ost_object.h"
 #include "tests/unit/unit.h"
 
 #include <sys/mount.h>
+
+#define PAGE 4096u
 
 static const struct where a = { .ino = 100, .gen = 1 };
 
@@ -120,7 +124,7 @@ static void full_body(void)
 	free(data);
 }
 
-START_TEST(room_is_kept_on_a_full_disk)
+static void run_on_a_small_disk(void (*body)(void))
 {
 	char saved[PATH_MAX];
 
@@ -133,10 +137,154 @@ START_TEST(room_is_kept_on_a_full_disk)
 	setenv("TMPDIR", fixture_dir, 1);
 	memcpy(saved, fixture_dir, sizeof(saved));
 	fixture_format();
-	fixture_run(full_body);
+	fixture_run(body);
 	unsetenv("TMPDIR");
 	ck_assert_int_eq(umount(saved), 0);
 	temp_dir_remove(saved);
+}
+
+START_TEST(room_is_kept_on_a_full_disk)
+{
+	run_on_a_small_disk(full_body);
+}
+END_TEST
+
+/* To the last page. */
+static void fill_disk(void)
+{
+	static const uint8_t zeros[STRIPE];
+	struct where filler = { .ino = 200, .gen = 1 };
+
+	for (size_t length = STRIPE; length >= PAGE; filler.seq++) {
+		if (write_at(filler, 0, zeros, length) < 0)
+			length /= 2;
+	}
+}
+
+static bool is_all(const uint8_t *data, size_t length, uint8_t byte)
+{
+	for (size_t i = 0; i < length; i++) {
+		if (data[i] != byte)
+			return false;
+	}
+
+	return true;
+}
+
+/* What a failed WRITE has stored behind the end is not there, and does not come up when the object grows. */
+static void failed_body(void)
+{
+	struct where room = { .ino = 300, .gen = 1 };
+	uint8_t data[STRIPE];
+	struct totals totals;
+
+	memset(data, 'f', sizeof(data));
+	assert(write_text(a, 0, "text") == 0 && write_at(room, 0, data, 4 * PAGE) == 0);
+	fill_disk();
+	assert(cut(with_cut(room, 1, 2 * PAGE, UINT64_MAX)) == 0);
+	assert(write_at(a, PAGE, data, 8 * PAGE) == -ENOSPC);
+	assert(text_is(a, 0, "text") && glimpse(a, &totals) == 0 && totals.end == 4);
+	assert(write_text(a, 8 * PAGE, "more") == 0);
+	assert(read_at(a, 0, data, STRIPE) == 8 * PAGE + 4 && memcmp(data, "text", 4) == 0);
+	assert(is_all(data + 4, 8 * PAGE - 4, 0));
+}
+
+START_TEST(what_failed_leaves_nothing_behind_the_end)
+{
+	run_on_a_small_disk(failed_body);
+}
+END_TEST
+
+#define WRITERS      5
+#define WRITER_PAGES 3
+
+struct writer {
+	uint32_t number;
+	struct where where;
+	int err;
+};
+static unsigned int writers_left;
+
+static uint32_t writer_offset(const struct writer *writer)
+{
+	return PAGE * (1 + WRITER_PAGES * writer->number);
+}
+
+static void writer_fiber(void *arg)
+{
+	struct writer *writer = arg;
+	uint8_t data[WRITER_PAGES * PAGE];
+
+	memset(data, (int)('a' + writer->number), sizeof(data));
+	writer->err = write_call(&(struct write_call){
+		.where = writer->where,
+		.offset = writer_offset(writer),
+		.data = data,
+		.length = sizeof(data),
+		.session = SESSION,
+		.slot = 2 + writer->number,
+		.seq = ++next_seq,
+	});
+	writers_left--;
+}
+
+/* Several at once, of which some fail: what the others have written stays, wherever it lies. */
+static void beside_body(void)
+{
+	struct where room = { .ino = 300, .gen = 1 }, object = a;
+	struct writer writers[WRITERS];
+	uint8_t data[STRIPE] = { 0 };
+	unsigned int mixed = 0;
+	struct totals totals;
+	uint64_t end;
+
+	assert(write_text(object, 0, "x") == 0 && write_at(room, 0, data, STRIPE) == 0);
+	fill_disk();
+	for (unsigned int round = 1; round <= 30; round++) {
+		unsigned int written = 0;
+
+		room = with_cut(room, round, STRIPE - PAGE * (1 + round % (WRITERS * WRITER_PAGES)), UINT64_MAX);
+		assert(cut(room) == 0);
+		for (uint32_t i = 0; i < WRITERS; i++) {
+			/* Also from the end to the beginning. */
+			writers[i] = (struct writer){ .number = round % 2 ? i : WRITERS - 1 - i, .where = object };
+			writers_left++;
+			assert(fiber_start(loop, writer_fiber, &writers[i]) == 0);
+		}
+		while (writers_left > 0)
+			fiber_sleep_ms(1);
+
+		end = 1;
+		assert(read_at(object, 0, data, STRIPE) >= 1);
+		for (uint32_t i = 0; i < WRITERS; i++) {
+			uint32_t offset = writer_offset(&writers[i]);
+
+			assert(writers[i].err == 0 || writers[i].err == -ENOSPC);
+			if (writers[i].err < 0)
+				continue;
+			written++;
+			assert(is_all(data + offset, WRITER_PAGES * PAGE, (uint8_t)('a' + writers[i].number)));
+			if (end < offset + WRITER_PAGES * PAGE)
+				end = offset + WRITER_PAGES * PAGE;
+		}
+		mixed += written > 0 && written < WRITERS;
+		/* Counted from what lies on the disk. */
+		assert(commit(object, NULL) == 0);
+		object_close_idle(ost);
+		file_forget_idle(ost);
+		assert(glimpse(object, &totals) == 0 && totals.end == end);
+
+		object = with_cut(object, round, 1, UINT64_MAX);
+		assert(cut(object) == 0);
+		memset(data, 0, sizeof(data));
+		assert(write_at(room, 0, data, STRIPE) == 0);
+	}
+	assert(mixed > 0);
+}
+
+START_TEST(what_failed_takes_nothing_of_others_away)
+{
+	run_on_a_small_disk(beside_body);
 }
 END_TEST
 
@@ -244,4 +392,5 @@ START_TEST(what_is_sought_is_found_from_object_to_object)
 END_TEST
 
 UNIT_MAIN("ost_space", room_is_there_and_goes_with_cuts, committed_room_survives_a_kill, room_is_kept_on_a_full_disk,
+	  what_failed_leaves_nothing_behind_the_end, what_failed_takes_nothing_of_others_away,
 	  writes_tell_what_they_take, what_is_sought_is_found_from_object_to_object)
