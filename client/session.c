@@ -303,7 +303,10 @@ static void reclaim_clear(struct reclaim *reclaim)
 	free(reclaim->locks.items);
 }
 
-/* What is open here, and from now on taken as told; and every cached attribute loses its worth. */
+/*
+ * What is open here, and from now on taken as told; and every cached attribute loses its worth. What was told and is closed
+ * stays told until CLOSE says otherwise: this MDT may have executed its OPEN or CREATE before.
+ */
 static int reclaim_collect(struct fs_session *session, struct reclaim *ret_reclaim)
 {
 	struct reclaim reclaim = { 0 };
@@ -324,7 +327,8 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 			locks = locks_collect(inode, &reclaim.locks);
 		if (reclaim.modes != NULL && reclaim.inos != NULL) {
 			modes = tell_modes(inode);
-			inode->told_modes = reclaim.count < RECLAIM_MAX ? modes : 0;
+			inode->told_modes =
+				reclaim.count < RECLAIM_MAX ? inode->told_modes | modes : inode->told_modes & ~modes;
 		}
 		pthread_mutex_unlock(&inode->lock);
 		if (modes == 0) {

@@ -296,8 +296,6 @@ static void fake_reclaim(struct fake *fake, struct request *request)
 {
 	const Strake__ReclaimRequest *asked = (const Strake__ReclaimRequest *)request->body;
 
-	for (unsigned int i = 0; i < fake->inode_count; i++)
-		fake->inodes[i].opened = 0;
 	fake_tell(fake, asked->ino, asked->modes, asked->n_ino, true);
 	fake->reclaimed = (unsigned int)asked->n_ino;
 	fake->reclaim = false;

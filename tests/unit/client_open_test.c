@@ -186,6 +186,37 @@ START_TEST(a_restarted_mdt_is_told_again_at_once)
 }
 END_TEST
 
+/* The MDT that has come back opens a file before it is told what is open, and by then the file is closed. */
+static void closed_body(struct fake *fake)
+{
+	struct fs_config config;
+	struct fake_mount mount;
+	struct file *file;
+	bool keep;
+
+	fake_make(fake, "f", S_IFREG | 0644);
+	fake_config(fake, &config);
+	fake_mount(fake, &config, &mount);
+	while (fake->asked[OP_SESSION_RENEW] == 0)
+		fiber_sleep_ms(1);
+	file = open_file(mount.fs, 2, O_RDWR, &keep);
+	fs_release(file);
+	fake->instance++;
+	fake->reclaim = true;
+	fake_break_connections(fake);
+	while (fake->asked[OP_RECLAIM] == 0)
+		fiber_sleep_ms(1);
+	while (fake->inodes[1].opened != 0)
+		fiber_sleep_ms(1);
+	fake_unmount(&mount);
+}
+
+START_TEST(what_was_closed_before_a_reclaim_is_told)
+{
+	fake_run(closed_body);
+}
+END_TEST
+
 /* A log that lost its tail shows in the first reply: nothing that was cached is believed, nor newer than what comes. */
 static void lost_tail_body(struct fake *fake)
 {
@@ -577,6 +608,7 @@ END_TEST
 UNIT_MAIN("client_open", fsync_asks_the_mdt_only_for_what_is_not_stable,
 	  modes_are_told_when_they_grow_and_when_they_are_gone, closes_are_sent_together,
 	  a_refused_open_leaves_nothing_behind, a_restarted_mdt_is_told_again_at_once,
-	  a_lost_tail_of_the_log_shows_at_once, a_reply_that_comes_late_is_no_loss, create_opens_without_asking_twice,
-	  unsure_sizes_come_from_the_osts, pages_are_kept_over_opens,
-	  a_directory_is_read_in_pieces_and_asked_for_in_pages, what_others_change_in_a_directory_is_listed)
+	  what_was_closed_before_a_reclaim_is_told, a_lost_tail_of_the_log_shows_at_once,
+	  a_reply_that_comes_late_is_no_loss, create_opens_without_asking_twice, unsure_sizes_come_from_the_osts,
+	  pages_are_kept_over_opens, a_directory_is_read_in_pieces_and_asked_for_in_pages,
+	  what_others_change_in_a_directory_is_listed)
