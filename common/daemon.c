@@ -8,14 +8,13 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -23,37 +22,25 @@
 #define TEXT_MAX           1024
 
 /*
- * A signal belongs to the process, hence this is no loop's. The handler may run on any thread: it notes the signal and
- * writes to the event descriptor, which the loop watches. It stays until the process ends.
+ * A signal belongs to the process, hence this is no loop's. It is blocked everywhere and read from a descriptor, until the
+ * process ends. A handler would do but for ThreadSanitizer: it puts handlers off until whoever was interrupted calls into a
+ * library, and a fiber that was about to leave may not do that for a long time, or ever.
  */
-static struct {
-	struct loop_watch watch; /* of the event descriptor */
-	atomic_int caught;
-} stop = { .watch = { .fd = -1 } };
-
-static void stop_caught(int number)
-{
-	const uint64_t one = 1;
-	int saved = errno;
-	ssize_t written;
-
-	atomic_store(&stop.caught, number);
-	/* It can only fail with the counter full: then the loop is about to be told anyway. */
-	written = write(stop.watch.fd, &one, sizeof(one));
-	(void)written;
-	errno = saved;
-}
+static struct loop_watch stop = { .fd = -1 };
 
 static void stop_ready(struct loop_watch *watch, uint32_t events)
 {
-	uint64_t count;
+	struct loop *loop = watch->loop;
+	struct signalfd_siginfo info;
 
 	(void)events;
-	if (read(watch->fd, &count, sizeof(count)) < 0)
+	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	log_info("stopping on SIG%s", sigabbrev_np(atomic_load(&stop.caught)));
+	log_info("stopping on SIG%s", sigabbrev_np((int)info.ssi_signo));
 	sd_notify(0, "STOPPING=1");
-	loop_stop(watch->loop);
+	/* Once: the loop may be run again, for its fibers to end. */
+	loop_watch_remove(watch);
+	loop_stop(loop);
 }
 
 /* As far as allowed; a server that gets fewer runs until it needs more. */
@@ -72,23 +59,24 @@ static void descriptors_raise(void)
 
 int daemon_signals(struct loop *loop)
 {
-	const struct sigaction ignore = { .sa_handler = SIG_IGN };
-	const struct sigaction catch = { .sa_handler = stop_caught, .sa_flags = SA_RESTART };
+	sigset_t set;
 	int err;
 
 	descriptors_raise();
-	stop.watch = (struct loop_watch){ .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .ready = stop_ready };
-	if (stop.watch.fd < 0)
-		return -errno;
-	err = loop_watch_add(loop, &stop.watch, EPOLLIN);
-	if (err) {
-		close(stop.watch.fd);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	err = -pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (err < 0)
 		return err;
-	}
-	if (sigaction(SIGPIPE, &ignore, NULL) < 0 || sigaction(SIGTERM, &catch, NULL) < 0 ||
-	    sigaction(SIGINT, &catch, NULL) < 0)
+	stop = (struct loop_watch){ .fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), .ready = stop_ready };
+	if (stop.fd < 0)
 		return -errno;
-	return 0;
+	err = loop_watch_add(loop, &stop, EPOLLIN);
+	if (err < 0)
+		close(stop.fd);
+	return err;
 }
 
 void daemon_tell_starter(const char *word, const char *text)

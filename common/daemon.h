@@ -29,7 +29,10 @@ struct daemon_option {
 void daemon_options(int argc, char **argv, const char *program, const char *section,
 		    const struct daemon_option *options, size_t count, void *target, int *ret_first_operand);
 
-/* SIGTERM and SIGINT stop the loop; SIGPIPE is ignored; the descriptor limit is raised as far as allowed. */
+/*
+ * The first SIGTERM or SIGINT stops the loop, further ones do nothing; SIGPIPE is ignored; the descriptor limit is raised as
+ * far as allowed. Before any thread is made: they inherit what is blocked.
+ */
 int daemon_signals(struct loop *loop);
 
 /*

@@ -402,7 +402,7 @@ int main(int argc, char **argv)
 	err = loop_run(shared.loop);
 	if (stop_all(options.dir_count) < 0)
 		err = -EIO;
-	/* Its eventfd stays watched: the handler may still run. */
+	loop_free(shared.loop);
 	free(options.data_dirs);
 	free(options.key_file);
 

@@ -1,10 +1,12 @@
 #include "common/daemon.h"
+#include "common/fiber.h"
 #include "common/version.h"
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -343,5 +345,108 @@ START_TEST(signals_stop_the_loop)
 }
 END_TEST
 
+/* In a child, which ends with the test's status: in time, or by SIGALRM. */
+static void check_in_child(int (*body)(struct loop *loop))
+{
+	struct loop *loop;
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		alarm(30);
+		ck_assert_int_eq(loop_new(&loop), 0);
+		ck_assert_int_eq(daemon_signals(loop), 0);
+		status = body(loop);
+		loop_free(loop);
+		_exit(status);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+}
+
+static bool has_ended;
+
+static void end_slowly(void *arg)
+{
+	fiber_sleep_ms(50);
+	has_ended = true;
+	loop_stop(arg);
+}
+
+static int stop_twice(struct loop *loop)
+{
+	raise(SIGTERM);
+	ck_assert_int_eq(loop_run(loop), 0);
+	raise(SIGTERM);
+	raise(SIGINT);
+	ck_assert_int_eq(fiber_start(loop, end_slowly, loop), 0);
+	ck_assert_int_eq(loop_run(loop), 0);
+	return has_ended ? 0 : 1;
+}
+
+START_TEST(a_second_signal_does_not_hurry_the_end)
+{
+	check_in_child(stop_twice);
+}
+END_TEST
+
+/*
+ * A signal that comes when a fiber calls nothing any more: ThreadSanitizer would keep a handler from running until it does.
+ * It does not look in here, so that the two may share these.
+ */
+static volatile bool fiber_spins, signal_sent;
+
+__attribute__((no_sanitize("thread"))) static void spin(void *arg)
+{
+	(void)arg;
+	fiber_spins = true;
+	while (!signal_sent)
+		;
+	for (volatile unsigned int i = 0; i < 10000000; i++)
+		;
+}
+
+__attribute__((no_sanitize("thread"))) static bool is_spinning(void)
+{
+	return fiber_spins;
+}
+
+__attribute__((no_sanitize("thread"))) static void note_sent(void)
+{
+	signal_sent = true;
+}
+
+static void *send_signal(void *arg)
+{
+	(void)arg;
+	while (!is_spinning())
+		usleep(1000);
+	kill(getpid(), SIGTERM);
+	note_sent();
+	return NULL;
+}
+
+static int stop_in_a_fiber(struct loop *loop)
+{
+	sigset_t all, before;
+	pthread_t thread;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	ck_assert_int_eq(pthread_create(&thread, NULL, send_signal, NULL), 0);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	ck_assert_int_eq(fiber_start(loop, spin, NULL), 0);
+	ck_assert_int_eq(loop_run(loop), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	return 0;
+}
+
+START_TEST(a_signal_in_a_fiber_is_not_lost)
+{
+	check_in_child(stop_in_a_fiber);
+}
+END_TEST
+
 UNIT_MAIN("daemon", command_line, operands, wrong_command_lines, help_and_version, configuration_file,
-	  wrong_configuration_files, tells_its_starter, signals_stop_the_loop)
+	  wrong_configuration_files, tells_its_starter, signals_stop_the_loop, a_second_signal_does_not_hurry_the_end,
+	  a_signal_in_a_fiber_is_not_lost)
