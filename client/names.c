@@ -13,16 +13,22 @@
 
 #define LOOKUP_TRIES 100 /* to find a file that is not gone by the time it can be held */
 
-void names_take_known(struct fs *fs, const Strake__Attr *wire, uint64_t asked_ns)
+/* Attributes of an inode that may be known here; it, with a reference, if so. */
+static struct inode *take_known(struct fs *fs, const Strake__Attr *wire, uint64_t asked_ns)
 {
-	struct inode *inode;
+	struct inode *inode = wire != NULL ? inode_find(fs->inodes, wire->ino) : NULL;
 
-	if (wire == NULL)
-		return;
-	inode = inode_find(fs->inodes, wire->ino);
-	if (inode == NULL)
-		return;
-	inode_take_attr(inode, wire, asked_ns, NULL); /* what cannot be is passed over: nobody asked for it */
+	if (inode != NULL)
+		inode_take_attr(inode, wire, asked_ns, NULL); /* what cannot be is passed over: nobody asked for it */
+	return inode;
+}
+
+void names_take_changed(struct fs *fs, const Strake__Attr *wire, uint64_t asked_ns)
+{
+	struct inode *inode = take_known(fs, wire, asked_ns);
+
+	if (inode != NULL)
+		shown_changed(inode);
 	inode_put(inode);
 }
 
@@ -30,13 +36,9 @@ void names_take_known(struct fs *fs, const Strake__Attr *wire, uint64_t asked_ns
 static void names_take_own(struct fs *fs, const Strake__Attr *wire, bool told_before, uint64_t before,
 			   uint64_t asked_ns)
 {
-	struct inode *inode;
+	struct inode *inode = take_known(fs, wire, asked_ns);
 
-	names_take_known(fs, wire, asked_ns);
-	if (wire == NULL || !told_before || !wire->has_name_version)
-		return;
-	inode = inode_find(fs->inodes, wire->ino);
-	if (inode != NULL)
+	if (inode != NULL && told_before && wire->has_name_version)
 		shown_own_names(inode, before, wire->name_version);
 	inode_put(inode);
 }
@@ -47,7 +49,7 @@ int names_take_entry(struct fs *fs, const Strake__EntryReply *reply, uint64_t as
 	struct inode *inode;
 	int err;
 
-	names_take_known(fs, reply->parent_attr, asked_ns);
+	names_take_changed(fs, reply->parent_attr, asked_ns);
 	if (reply->attr == NULL || reply->attr->ino == 0)
 		return -EPROTO;
 	names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
@@ -236,7 +238,7 @@ static int remove_name(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, uint6
 	if (err == 0) {
 		reply = (const Strake__EntryReply *)call.reply;
 		names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
-		names_take_known(fs, reply->parent_attr, asked_ns);
+		names_take_changed(fs, reply->parent_attr, asked_ns);
 	}
 	call_release(&call);
 	return err;
@@ -273,9 +275,10 @@ int fs_rename(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 	if (err == 0) {
 		reply = (const Strake__RenameReply *)call.reply;
 		names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
-		names_take_known(fs, reply->replaced, asked_ns);
-		names_take_known(fs, reply->parent_attr, asked_ns);
-		names_take_known(fs, reply->new_parent_attr, asked_ns);
+		names_take_changed(fs, reply->attr, asked_ns);
+		names_take_changed(fs, reply->replaced, asked_ns);
+		names_take_changed(fs, reply->parent_attr, asked_ns);
+		names_take_changed(fs, reply->new_parent_attr, asked_ns);
 	}
 	call_release(&call);
 	return err;

@@ -57,15 +57,27 @@ void shown_attr_is_old(struct inode *inode)
 	pthread_mutex_unlock(&inode->lock);
 }
 
-bool fs_attr_outdated(const struct file *file)
+static bool is_old(struct inode *inode)
 {
-	struct inode *inode = file->inode;
-	bool outdated;
+	bool old;
 
 	pthread_mutex_lock(&inode->lock);
-	outdated = shown_is_old(inode);
+	old = shown_is_old(inode);
 	pthread_mutex_unlock(&inode->lock);
-	return outdated;
+	return old;
+}
+
+bool fs_attr_outdated(const struct file *file)
+{
+	return is_old(file->inode);
+}
+
+void shown_changed(struct inode *inode)
+{
+	const struct fs_config *config = &inode->fs->config;
+
+	if (config->drop_attr != NULL && is_old(inode))
+		config->drop_attr(config->owner, inode->ino);
 }
 
 /* --- directories that are shared under locks ---------------------------------------------------------------------- */

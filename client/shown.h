@@ -39,6 +39,13 @@ void shown_no_name(struct fs *fs, const struct fs_ctx *ctx);
 /* The attributes that the kernel may have are not what they were: an open drops them (fs_attr_outdated()). */
 void shown_attr_is_old(struct inode *inode);
 
+/*
+ * A call that is about to be answered has changed it, and inode->attr says how. The kernel drops what it knows of it then,
+ * by itself; but an answer of before, to somebody else who looks at it, may still be on its way there, and would be taken
+ * for what is so now. So where one was shown the kernel is told to drop it: what it has asked for before that counts no more.
+ */
+void shown_changed(struct inode *inode);
+
 /* We changed its names ourselves: what the kernel knew of them before (attr.name_version `before`) it knows now. */
 void shown_own_names(struct inode *inode, uint64_t before, uint64_t now);
 

@@ -222,6 +222,7 @@ void fuse_fallocate(struct fuse_request *request)
 {
 	const struct fuse_fallocate_in *in = fuse_args(request, sizeof(*in));
 	unsigned int flags;
+	int err;
 
 	if (in == NULL)
 		return;
@@ -233,8 +234,10 @@ void fuse_fallocate(struct fuse_request *request)
 	/* Of this one the kernel says nothing. */
 	if (!caller_has_fsetid(request->header.pid))
 		fuse_kill_suid(request, fuse_file(in->fh));
-	fuse_answer_error(request,
-			  fs_fallocate(fuse_file(in->fh), &request->ctx, (int)in->mode, in->offset, in->length));
+	err = fs_fallocate(fuse_file(in->fh), &request->ctx, (int)in->mode, in->offset, in->length);
+	if (err == 0)
+		fuse_drop_attr(request); /* with those that it has asked for already: client/shown.h, shown_changed() */
+	fuse_answer_error(request, err);
 }
 
 void fuse_lseek(struct fuse_request *request)
@@ -276,6 +279,8 @@ void fuse_copy_file_range(struct fuse_request *request)
 	else
 		err = fs_copy(fuse_file(in->fh_in), in->off_in, fuse_file(in->fh_out), in->off_out, &request->ctx,
 			      in->len, &out.bytes_copied);
+	if (err == 0)
+		fuse_drop_attr_of(request, in->nodeid_out); /* as in fuse_fallocate() */
 	narrow.size = (uint32_t)out.bytes_copied;
 	if (err < 0)
 		fuse_answer_error(request, err);

@@ -207,7 +207,7 @@ static int attach(struct mount_daemon *d, char *error, size_t error_size)
 	return err;
 }
 
-/* Files only: no directory's node id comes here, nor the root's, which is another than its inode number. */
+/* Files only: the root's node id, which is another than its inode number, does not come here. */
 static void drop_pages(void *owner, uint64_t ino)
 {
 	const struct mount_daemon *d = owner;
@@ -221,7 +221,7 @@ static void drop_attr(void *owner, uint64_t ino)
 	const struct mount_daemon *d = owner;
 
 	if (d->server.notifier != NULL)
-		fuse_notifier_drop_attr(d->server.notifier, ino);
+		fuse_notifier_drop_attr(d->server.notifier, ino == fs_root(d->server.fs) ? FUSE_ROOT_ID : ino);
 }
 
 static void expire_names(void *owner)

@@ -184,12 +184,17 @@ void fuse_answer_statx(struct fuse_request *request, const struct attr *attr)
 
 void fuse_drop_attr(const struct fuse_request *request)
 {
+	fuse_drop_attr_of(request, request->header.nodeid);
+}
+
+void fuse_drop_attr_of(const struct fuse_request *request, uint64_t nodeid)
+{
 	struct {
 		struct fuse_out_header header;
 		struct fuse_notify_inval_inode_out inode;
 	} out = {
 		.header = { .len = sizeof(out), .error = FUSE_NOTIFY_INVAL_INODE },
-		.inode = { .ino = request->header.nodeid, .off = -1 },
+		.inode = { .ino = nodeid, .off = -1 },
 	};
 
 	/* An error means that the kernel does not know it, so has nothing to drop. */

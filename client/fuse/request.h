@@ -45,6 +45,7 @@ void fuse_answer_attr(struct fuse_request *request, const struct attr *attr);
 void fuse_answer_statx(struct fuse_request *request, const struct attr *attr); /* ... with the time of birth */
 /* Have the kernel forget the attributes (not the pages) of the request's inode. Returns at once. */
 void fuse_drop_attr(const struct fuse_request *request);
+void fuse_drop_attr_of(const struct fuse_request *request, uint64_t nodeid); /* ... of that one */
 
 void fuse_fill_attr(const struct attr *attr, struct fuse_attr *out);
 /* A name in the directory that the request is about. */

@@ -35,3 +35,49 @@ for name, call in calls.items():
         assert os.stat("d/f").st_mtime_ns == after, f"{name}: another mtime after close"
         for n in os.listdir("d"): os.unlink(f"d/{n}")
 PY
+
+# While somebody else looks at the same: his answers of before a change, which may arrive behind it, hide no change either.
+python3 - "$T/m" $((50 * ${SCALE:-100} / 100 + 10)) <<'PY' || fail "times of what was just changed, while others look at it"
+import ctypes, os, signal, sys, time
+os.chdir(sys.argv[1])
+os.mkdir("e")
+libc = ctypes.CDLL(None)
+fd, file = os.open("e", os.O_RDONLY), os.open("e/f", os.O_RDWR | os.O_CREAT)
+def allocate():
+    if libc.fallocate(file, 1, ctypes.c_long(0), ctypes.c_long(4096)): raise OSError("fallocate")
+calls = { # what is done, and what it changes
+    "mkdir": (lambda: os.mkdir("e/d"), "e"),
+    "rmdir": (lambda: os.rmdir("e/d"), "e"),
+    "create": (lambda: os.close(os.open("e/g", os.O_CREAT | os.O_EXCL)), "e"),
+    "rename": (lambda: os.rename("e/g", "e/h"), "e"),
+    "rename of f": (lambda: os.rename("e/f", "e/f2"), "f"),
+    "and back": (lambda: os.rename("e/f2", "e/f"), "f"),
+    "unlink": (lambda: os.unlink("e/h"), "e"),
+    "setxattr": (lambda: os.setxattr("e/f", "user.x", b"y"), "f"),
+    "removexattr": (lambda: os.removexattr("e/f", "user.x"), "f"),
+    "fallocate": (allocate, "f"),
+}
+def look():
+    parent, room = os.getppid(), ctypes.create_string_buffer(256)
+    while os.getppid() == parent:
+        for each in fd, file: libc.statx(each, b"", 0x1000 | 0x2000, 0x7ff, room) # AT_EMPTY_PATH, AT_STATX_FORCE_SYNC
+lookers = []
+for _ in range(2):
+    pid = os.fork()
+    if pid == 0:
+        try: look()
+        finally: os._exit(0)
+    lookers.append(pid)
+try:
+    for n in range(int(sys.argv[2])):
+        for name, (call, what) in calls.items():
+            before = os.fstat({"e": fd, "f": file}[what]).st_ctime_ns
+            call()
+            time.sleep(0.001) # for his answers to arrive
+            after = os.fstat({"e": fd, "f": file}[what]).st_ctime_ns
+            assert after > before, f"{name}: ctime is that of before, in round {n}"
+finally:
+    for looker in lookers:
+        os.kill(looker, signal.SIGKILL)
+        os.waitpid(looker, 0)
+PY

@@ -262,6 +262,97 @@ START_TEST(attributes_are_set_and_told)
 }
 END_TEST
 
+/* --- what the kernel is told to drop ----------------------------------------------------------------------------------- */
+
+struct drops {
+	unsigned int count;
+	uint64_t ino[8];
+};
+
+static void note_drop(void *owner, uint64_t ino)
+{
+	struct drops *drops = owner;
+
+	assert(drops->count < 8);
+	drops->ino[drops->count++] = ino;
+}
+
+/* Since the last look these were dropped, in whatever order, and no others (0: none). */
+static bool dropped(struct drops *drops, uint64_t a, uint64_t b)
+{
+	bool as_wanted = drops->count == (a != 0) + (unsigned int)(b != 0);
+
+	for (unsigned int i = 0; i < drops->count; i++)
+		as_wanted &= drops->ino[i] == a || drops->ino[i] == b;
+	drops->count = 0;
+	return as_wanted;
+}
+
+static void show(struct fs *fs, uint64_t ino)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr;
+
+	assert(fs_getattr(fs, &ctx, ino, false, &attr) == 0);
+	fs_attr_shown(fs, &attr);
+}
+
+static void drops_body(struct real *real)
+{
+	struct fs_config config;
+	struct real_mount mount;
+	struct fs_ctx ctx = root_ctx();
+	struct drops drops = { 0 };
+	struct file *file;
+	struct attr attr;
+	uint64_t dir, other, ino;
+	bool keep;
+	struct fs *fs;
+
+	real_config(real, &config);
+	config.attr_timeout_ms = 100000;
+	config.drop_attr = note_drop;
+	config.owner = &drops;
+	real_mount(real, &config, &mount);
+	fs = mount.fs;
+	assert(fs_mkdir(fs, &ctx, fs_root(fs), "dir", 3, 0755, &attr) == 0);
+	dir = attr.ino;
+	assert(fs_mkdir(fs, &ctx, fs_root(fs), "other", 5, 0755, &attr) == 0);
+	other = attr.ino;
+	assert(dropped(&drops, 0, 0)); /* nobody was shown any of them */
+
+	show(fs, dir);
+	assert(fs_mkdir(fs, &ctx, dir, "a", 1, 0755, &attr) == 0 && dropped(&drops, dir, 0));
+	assert(fs_mkdir(fs, &ctx, dir, "b", 1, 0755, &attr) == 0 && dropped(&drops, 0, 0)); /* not shown since */
+	show(fs, dir);
+	assert(fs_mkdir(fs, &ctx, dir, "b", 1, 0755, &attr) == -EEXIST && dropped(&drops, 0, 0));
+	assert(fs_rmdir(fs, &ctx, dir, "b", 1) == 0 && dropped(&drops, dir, 0));
+	show(fs, dir);
+	assert(fs_create(fs, &ctx, dir, "f", 1, 0644, O_RDWR, &attr, &file, &keep) == 0 && dropped(&drops, dir, 0));
+	ino = attr.ino;
+	fs_release(file);
+	show(fs, dir);
+	assert(fs_link(fs, &ctx, ino, dir, "l", 1, &attr) == 0 && dropped(&drops, dir, 0));
+	show(fs, dir);
+	assert(fs_unlink(fs, &ctx, dir, "l", 1) == 0 && dropped(&drops, dir, 0));
+	show(fs, dir);
+	show(fs, other);
+	assert(fs_rename(fs, &ctx, dir, "a", 1, other, "a", 1, 0) == 0 && dropped(&drops, dir, other));
+	show(fs, ino);
+	assert(fs_rename(fs, &ctx, dir, "f", 1, dir, "g", 1, 0) == 0 && dropped(&drops, ino, 0));
+	show(fs, ino);
+	assert(fs_setxattr(fs, &ctx, ino, "user.x", "1", 1, 0) == 0 && dropped(&drops, ino, 0));
+	show(fs, ino);
+	assert(fs_removexattr(fs, &ctx, ino, "user.x") == 0 && dropped(&drops, ino, 0));
+	real_unmount(&mount);
+}
+
+START_TEST(what_was_shown_is_dropped_when_we_change_it)
+{
+	real_run(drops_body);
+}
+END_TEST
+
 /* --- open files of two mounts ---------------------------------------------------------------------------------------------- */
 
 static void orphan_body(struct real *real)
@@ -730,7 +821,8 @@ START_TEST(a_mount_ends_without_its_osts)
 END_TEST
 
 UNIT_MAIN("client_cluster", names_come_move_and_go, attributes_are_set_and_told,
-	  an_unlinked_file_lives_while_it_is_open, nothing_is_done_twice_or_lost_when_the_mds_is_killed,
-	  waiting_for_a_hung_mds_can_be_cut_short, an_evicted_mount_joins_again, an_evicted_mounts_late_bytes_are_void,
+	  what_was_shown_is_dropped_when_we_change_it, an_unlinked_file_lives_while_it_is_open,
+	  nothing_is_done_twice_or_lost_when_the_mds_is_killed, waiting_for_a_hung_mds_can_be_cut_short,
+	  an_evicted_mount_joins_again, an_evicted_mounts_late_bytes_are_void,
 	  content_that_changed_in_hiding_is_not_kept, sizes_times_and_pages_follow_what_is_written,
 	  a_mount_ends_without_its_osts)
