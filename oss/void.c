@@ -100,31 +100,47 @@ int ost_load_voids(struct ost *ost)
 	return err;
 }
 
-/* A range that we know, one that has grown, or a new one; but none that overlaps another. */
-static int take_range(struct ost *ost, uint64_t first, uint64_t end)
+/* Nothing of it is known, and ranges[at] lies behind it: the range before it grows, or it is one of its own. */
+static int add_range(struct ost *ost, size_t at, uint64_t first, uint64_t end)
 {
 	struct ost_voids *voids = &ost->voids;
-	size_t at = find(voids, first);
-	bool known = at < voids->count && voids->ranges[at].first == first;
 	struct index_void row = { .end = end };
 	int err = 0;
 
-	if (first >= end)
-		return -EINVAL;
-	if (known && end <= voids->ranges[at].row.end)
-		return 0;
-	if (at + known < voids->count && voids->ranges[at + known].first < end)
-		return -EINVAL;
-	if (known)
-		voids->ranges[at].row = row;
-	else
+	if (at > 0 && voids->ranges[at - 1].row.end == first) {
+		first = voids->ranges[at - 1].first;
+		voids->ranges[at - 1].row = row;
+	} else {
 		err = insert(voids, at, first, row);
+	}
 	if (err < 0)
 		return err;
 	voids->at = index_object_key(0, 0, 0);
 	index_put_void(ost->index, first, row);
 
 	return 0;
+}
+
+/*
+ * What of it we do not know yet. It may have grown; and the ranges of an MDT that went on from an older copy of its state
+ * lie over those that it has told us before.
+ */
+static int take_range(struct ost *ost, uint64_t first, uint64_t end)
+{
+	const struct ost_voids *voids = &ost->voids;
+	int err = first < end ? 0 : -EINVAL;
+
+	while (err == 0 && first < end) {
+		size_t at = find(voids, first);
+		bool is_last = at == voids->count || voids->ranges[at].first >= end;
+		uint64_t stop = is_last ? end : voids->ranges[at].first;
+
+		if (first < stop)
+			err = add_range(ost, at, first, stop);
+		first = is_last ? end : voids->ranges[find(voids, stop)].row.end;
+	}
+
+	return err;
 }
 
 static void mark_swept(struct ost *ost)
