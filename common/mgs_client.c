@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@
 #define HEARTBEAT_MS_MAX 10000
 #define RETRY_MS         100   /* after a failure; the peer has its own backoff besides */
 #define BUSY_PATIENCE_MS 12000 /* so long may the MGS take to see that our predecessor is dead */
-#define ERROR_SIZE       256
+#define ERROR_SIZE       512
 #define HOSTNAME_SIZE    256
 
 struct mgs_client {
@@ -42,6 +43,7 @@ struct mgs_client {
 	uint64_t instance;
 	char *listen_host;
 	uint16_t listen_port;
+	bool older;
 	char hostname[HOSTNAME_SIZE];
 	struct address_list reachable; /* what others are told: as of the last connection */
 
@@ -180,9 +182,34 @@ static int client_fetch_map(struct mgs_client *client, struct peer *peer)
 
 /* --- registration ----------------------------------------------------------------------------------------------- */
 
-static const char *refusal_text(const struct mgs_client *client, int err, char out[ERROR_SIZE])
+/* How far the log of this server once was, by the MGS. 0: it does not say. */
+static uint64_t client_ask_log(const struct mgs_client *client, struct peer *peer)
+{
+	Strake__MapRequest request = STRAKE__MAP_REQUEST__INIT;
+	struct call call = { .opcode = OP_MAP, .request = &request.base, .attempt_ms = ATTEMPT_MS };
+	const Strake__Target *target = NULL;
+	uint64_t index;
+
+	if (peer_call(peer, &call) == 0)
+		target = cluster_map_find(((const Strake__MapReply *)call.reply)->map, client->own_role, client->index);
+	index = target ? target->log_index : 0;
+	call_release(&call);
+	return index;
+}
+
+/* told, known: the end of the log here, and what the MGS has heard of. */
+static const char *refusal_text(const struct mgs_client *client, int err, uint64_t told, uint64_t known,
+				char out[ERROR_SIZE])
 {
 	switch (err) {
+	case -ESTALE:
+		snprintf(out, ERROR_SIZE,
+			 "the MGS refuses this %s: its log ends at record %" PRIu64 ", but it has told of record "
+			 "%" PRIu64 " before: this is an older copy of its data directory. Bring the newest one back. "
+			 "If this is all there is, start it once with --go-on-from %" PRIu64
+			 ": what came after that is lost then",
+			 role_name(client->own_role), told, known, told);
+		break;
 	case -EEXIST:
 		snprintf(out, ERROR_SIZE,
 			 "the MGS refuses this %s: index %u belongs to another target for ever; "
@@ -203,11 +230,11 @@ static const char *refusal_text(const struct mgs_client *client, int err, char o
 }
 
 /* The MGS's word on a registration. A predecessor that has just died is still alive to it for a few seconds. */
-static void client_judge_refusal(struct mgs_client *client, int err)
+static void client_judge_refusal(struct mgs_client *client, int err, uint64_t told, uint64_t known)
 {
-	bool for_good = err == -EEXIST || err == -EINVAL || err == -EPERM;
+	bool for_good = err == -EEXIST || err == -EINVAL || err == -EPERM || err == -ESTALE;
 
-	refusal_text(client, err, client->error);
+	refusal_text(client, err, told, known, client->error);
 	if (err == -EBUSY) {
 		if (client->busy_since_ns == 0)
 			client->busy_since_ns = clock_ns();
@@ -229,6 +256,7 @@ static int client_register(struct mgs_client *client, struct peer *peer)
 	struct call call = { .opcode = OP_REGISTER, .request = &request.base, .attempt_ms = ATTEMPT_MS };
 	struct mgs_capacity capacity = { .state = STRAKE__TARGET_STATE__TARGET_UP };
 	char *addresses[ADDRESS_LIST_MAX];
+	uint64_t known = 0;
 	int err;
 
 	if (client->capacity)
@@ -250,9 +278,14 @@ static int client_register(struct mgs_client *client, struct peer *peer)
 	target.hostname = client->hostname;
 	target.has_pid = true;
 	target.pid = (uint32_t)getpid();
+	target.has_log_index = client->own_role == ROLE_MDT;
+	target.log_index = capacity.log_index;
 	request.target = &target;
+	request.has_older = request.older = client->older;
 
 	err = peer_call(peer, &call);
+	if (err == -ESTALE && call.answered && !client->stopping)
+		known = client_ask_log(client, peer);
 	if (client->stopping) {
 		err = -ECANCELED;
 	} else if (err == 0) {
@@ -262,7 +295,7 @@ static int client_register(struct mgs_client *client, struct peer *peer)
 		client->busy_since_ns = 0;
 		client->error[0] = '\0';
 	} else if (call.answered) {
-		client_judge_refusal(client, err);
+		client_judge_refusal(client, err, capacity.log_index, known);
 	}
 	call_release(&call);
 	return err;
@@ -407,6 +440,7 @@ int mgs_client_new(struct loop *loop, const struct mgs_client_config *config, st
 		.index = config->index,
 		.listen_host = strdup(config->listen_host ? config->listen_host : ""),
 		.listen_port = config->listen_port,
+		.older = config->older,
 		.owner = config->owner,
 		.map_changed = config->map_changed,
 		.capacity = config->capacity,
@@ -482,6 +516,12 @@ int mgs_client_wait(struct mgs_client *client, unsigned int timeout_ms)
 const char *mgs_client_last_error(const struct mgs_client *client)
 {
 	return client->error[0] != '\0' ? client->error : peer_last_error(client->peer);
+}
+
+bool mgs_client_is_contested(const struct mgs_client *client)
+{
+	return client->busy_since_ns != 0 &&
+	       clock_ns() - client->busy_since_ns <= (BUSY_PATIENCE_MS + ATTEMPT_MS) * NSEC_PER_MSEC;
 }
 
 const Strake__Target *cluster_map_find(const Strake__ClusterMap *map, enum role role, uint32_t index)

@@ -21,6 +21,11 @@ struct mgs_client; /* opaque: mgs_client.c */
 struct mgs_capacity {
 	uint64_t bytes_total, bytes_free, objects_total, objects_free;
 	Strake__TargetState state; /* UP, FULL or DEGRADED */
+	/*
+	 * Of an MDT: its log is durable up to here. Until it has been let in, what it found at its start: so the MGS
+	 * knows an older copy of the data directory.
+	 */
+	uint64_t log_index;
 };
 
 struct mgs_client_config {
@@ -34,13 +39,15 @@ struct mgs_client_config {
 	uint32_t index;
 	const char *listen_host; /* as configured; may be a wildcard */
 	uint16_t listen_port;    /* the real one */
+	bool older;              /* an older copy of the data directory, and the operator wants it so */
 
 	void *owner;
 	/* A new map (also the first; and, for an MDT, the same epoch with other free space). Borrowed for the call. */
 	void (*map_changed)(void *owner, const Strake__ClusterMap *map);
 	/* Before each heartbeat. NULL for clients. Must not block long. */
 	void (*capacity)(void *owner, struct mgs_capacity *ret_capacity);
-	/* The MGS refuses this server for good (its index is taken, a second instance lives): text says why. */
+	/* The MGS refuses this server for good (its index is taken, a second instance lives, -ESTALE: an older copy of
+	 * its data directory): text says why. */
 	void (*refused)(void *owner, int err, const char *text);
 };
 
@@ -60,6 +67,8 @@ const Strake__ClusterMap *mgs_client_map(const struct mgs_client *client);
  */
 int mgs_client_wait(struct mgs_client *client, unsigned int timeout_ms);
 const char *mgs_client_last_error(const struct mgs_client *client);
+/* The MGS has said that another instance of this server lives, and its last word on that is still to come. */
+bool mgs_client_is_contested(const struct mgs_client *client);
 
 /* The target of that role and index in a map, or NULL. */
 const Strake__Target *cluster_map_find(const Strake__ClusterMap *map, enum role role, uint32_t index);

@@ -119,6 +119,11 @@ int service_listen(struct service *service, const char *address, uint16_t *ret_p
 	return transport_listen(service->transport, address, &listener_events, service, ret_port);
 }
 
+void service_hold(struct service *service, bool held)
+{
+	service->held = held;
+}
+
 /* --- the owner's other calls -------------------------------------------------------------------------------------- */
 
 const char *service_conn_name(const struct service_conn *conn)

@@ -82,6 +82,9 @@ struct service *service_free(struct service *service);
  */
 int service_listen(struct service *service, const char *address, uint16_t *ret_port);
 
+/* While it is held, whoever comes is sent away without a word, as if nobody listened: he will come again. */
+void service_hold(struct service *service, bool held);
+
 /* Who is at the other end, for reports ("client 127.0.0.1:4711"); and what it said of itself. */
 const char *service_conn_name(const struct service_conn *conn);
 enum role service_conn_role(const struct service_conn *conn);

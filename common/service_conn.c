@@ -151,6 +151,8 @@ void service_incoming(void *owner, struct transport_incoming *incoming, const ch
 	struct service *service = owner;
 	struct service_conn *conn;
 
+	if (service->held)
+		return;
 	if (service->conn_count >= service->config.connections_max) {
 		service_warn(service, "client %s: refused: there are %zu connections already", name,
 			     service->conn_count);

@@ -50,6 +50,7 @@ struct service {
 	struct service_config config;
 	struct opening_server opening;
 	struct transport *transport; /* NULL: the service is freed, and waits for its last requests */
+	bool held;
 	struct service_conn *conns;
 	size_t conn_count; /* also of those that are gone and have requests under way */
 	struct service_conn *starving_first, *starving_last;

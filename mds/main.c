@@ -2,6 +2,7 @@
 #include "common/daemon.h"
 #include "common/fiber.h"
 #include "common/logger.h"
+#include "common/units.h"
 #include "mds/check.h"
 #include "mds/mdt.h"
 
@@ -12,11 +13,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MGS_WAIT_MAX 3600 /* seconds */
+
 struct options {
 	struct address_list listen, mgs;
 	char *data_dir;
 	char *cluster_name; /* NULL: whatever the data directory says */
 	bool strict, keep_log, root_squash, check;
+	unsigned int mgs_wait_ms;
+	bool has_go_on_from;
+	uint64_t go_on_from;
 };
 
 static int set_text(char **field, const char *value)
@@ -95,6 +101,30 @@ static int set_root_squash(void *target, const char *value, char *error, size_t 
 	return 0;
 }
 
+static int set_mgs_wait(void *target, const char *value, char *error, size_t error_size)
+{
+	uint64_t seconds;
+
+	if (units_parse_number(value, 0, MGS_WAIT_MAX, &seconds) < 0) {
+		snprintf(error, error_size, "\"%s\" is no number of seconds up to %d", value, MGS_WAIT_MAX);
+		return -EINVAL;
+	}
+	((struct options *)target)->mgs_wait_ms = (unsigned int)seconds * 1000;
+	return 0;
+}
+
+static int set_go_on_from(void *target, const char *value, char *error, size_t error_size)
+{
+	struct options *options = target;
+
+	if (units_parse_number(value, 0, UINT64_MAX, &options->go_on_from) < 0) {
+		snprintf(error, error_size, "\"%s\" is no number of a record", value);
+		return -EINVAL;
+	}
+	options->has_go_on_from = true;
+	return 0;
+}
+
 static int set_check(void *target, const char *value, char *error, size_t error_size)
 {
 	(void)value;
@@ -113,6 +143,9 @@ static const struct daemon_option option_table[] = {
 	  set_durability },
 	{ "keep-log", 0, NULL, "keep the whole log, as a history of all changes", set_keep_log },
 	{ "root-squash", 0, NULL, "root of clients is nobody: has no rights but others'", set_root_squash },
+	{ "mgs-wait", 0, "SECONDS", "for the MGS's word at the start, if it cannot be reached (5)", set_mgs_wait },
+	{ "go-on-from", 0, "RECORD", "serve an older copy of the data directory, which ends there; see the manual",
+	  set_go_on_from },
 	{ "check", 0, NULL, "do not serve: check the state, say what is wrong, and end", set_check },
 };
 
@@ -120,14 +153,27 @@ static const struct daemon_option option_table[] = {
 struct program {
 	struct loop *loop;
 	struct mdt *mdt;
-	bool failed;
+	bool is_ready, failed;
+	char refusal[1024]; /* before it was ready; "": none */
 };
+
+static void serving(void *owner, const struct mdt *mdt)
+{
+	struct program *program = owner;
+
+	program->is_ready = true;
+	log_info("serving filesystem \"%s\" on %s", mdt->config.identity->fs_name, mdt->address);
+	daemon_ready(mdt->address);
+}
 
 static void refused(void *owner, const char *text)
 {
 	struct program *program = owner;
 
-	log_error("%s", text);
+	if (program->is_ready)
+		log_error("%s", text);
+	else
+		snprintf(program->refusal, sizeof(program->refusal), "%s", text);
 	program->failed = true;
 	loop_stop(program->loop);
 }
@@ -192,7 +238,7 @@ static void read_key(const char *dir, struct key *ret_key)
 
 int main(int argc, char **argv)
 {
-	struct options options = { 0 };
+	struct options options = { .mgs_wait_ms = MDT_MGS_WAIT_MS };
 	struct program program = { 0 };
 	struct identity identity;
 	struct key key;
@@ -227,19 +273,19 @@ int main(int argc, char **argv)
 			     .strict = options.strict,
 			     .keep_log = options.keep_log,
 			     .root_squash = options.root_squash,
+			     .mgs_wait_ms = options.mgs_wait_ms,
+			     .has_go_on_from = options.has_go_on_from,
+			     .go_on_from = options.go_on_from,
 			     .owner = &program,
+			     .serving = serving,
 			     .refused = refused,
 		     },
 		     &program.mdt, error, sizeof(error)) < 0)
 		daemon_fail("%s", error);
 
-	if (options.check) {
-		err = check(&program);
-	} else {
-		log_info("serving filesystem \"%s\" on %s", identity.fs_name, program.mdt->address);
-		daemon_ready(program.mdt->address);
-		err = run(&program);
-	}
+	err = options.check ? check(&program) : run(&program);
+	if (program.refusal[0] != '\0')
+		daemon_fail("%s", program.refusal);
 	loop_free(program.loop);
 	close(lock);
 	free(options.data_dir);

@@ -94,6 +94,26 @@ static void reserve_numbers(struct mdt *mdt, bool first)
 	mdt_log_sync(mdt->log, index);
 }
 
+/*
+ * An older copy, which is all there is: what it does not know of lies below, and becomes void with the rest. On stable
+ * storage before the MGS takes it: from then on it is as good as any other.
+ */
+static void take_older(struct mdt *mdt)
+{
+	Strake__ReserveRecord reserve = STRAKE__RESERVE_RECORD__INIT;
+	uint64_t index;
+
+	log_warning("going on from record %" PRIu64 ", as told: what came after it is lost", mdt->found);
+	if (!mdt->state.formatted)
+		submit_format(mdt);
+	reserve.up_to = mdt->state.meta.reserved + NUMBERS_LEAP;
+	if (reserve.up_to >> 48 != mdt->state.meta.reserved >> 48)
+		logger_die("this MDT has gone on from an older copy too often: it has no numbers left");
+	index = mdt_submit_own(mdt, RECORD_RESERVE, 0, &reserve.base);
+	mdt_log_write(mdt->log);
+	mdt_log_wait(mdt->log, index);
+}
+
 /* Nobody is served any more, and a record tells of all that was: what is left was not given out. */
 static void give_back_numbers(struct mdt *mdt)
 {
@@ -341,12 +361,105 @@ static void tick(struct loop_timer *timer)
 	loop_timer_set(mdt->loop, timer, mdt->tick_at_ns);
 }
 
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static int replay(void *owner, uint64_t index, const void *payload, size_t size)
+{
+	struct mdt *mdt = owner;
+	struct record record;
+	int err = record_decode((struct bytes){ payload, size }, &mdt->space, &record);
+
+	if (err < 0)
+		return err;
+	apply(&mdt->state, index, &record, NULL, &mdt->outcome);
+	return 0;
+}
+
+static int open_state(struct mdt *mdt, char *error, size_t error_size)
+{
+	struct mdt_log_config config = {
+		.dir = mdt->config.dir,
+		.target = mdt->config.identity->target,
+		.keep = mdt->config.keep_log,
+		.owner = mdt,
+		.replay = replay,
+		.durable = log_durable,
+	};
+	struct view *view;
+	int err = view_open(mdt->config.dir, &view, &config.applied, error, error_size);
+
+	if (err < 0)
+		return err;
+	state_load(&mdt->state, view);
+	err = mdt_log_open(mdt->loop, &config, &mdt->log, error, error_size);
+	if (err < 0)
+		return err;
+	mdt->found = mdt_log_last(mdt->log);
+	mdt->older = mdt->config.has_go_on_from && mdt->config.go_on_from == mdt->found;
+	return 0;
+}
+
+/* Nobody of those who were there has told yet what it has open. */
+static void load_leases(struct mdt *mdt)
+{
+	struct session_row row;
+
+	for (uint64_t session = 0; session_from(mdt->state.view, session, &row) == 0; session = row.session + 1)
+		leases_add(mdt->leases, row.session, &row.client, row.slots, false, loop_now_ns(mdt->loop));
+	if (leases_count(mdt->leases) > 0)
+		log_info("%zu sessions from before the restart", leases_count(mdt->leases));
+}
+
+static void report_state(const struct mdt *mdt)
+{
+	struct mdt_log_stats stats;
+	size_t voids;
+
+	mdt_log_stats(mdt->log, &stats);
+	if (stats.dropped > 0)
+		log_warning("%s: %" PRIu64 " bytes at the end of the log were torn by a crash and are dropped",
+			    mdt->config.dir, stats.dropped);
+	if (mdt->state.meta.time_ns > (int64_t)clock_real_ns())
+		log_warning("the clock is behind the last change: times stand still until it has caught up");
+	(void)void_end(mdt->state.view, &voids);
+	log_info("state up to record %" PRIu64 ": %" PRIu64 " inodes, %zu ranges of void numbers",
+		 mdt_log_last(mdt->log), mdt->state.meta.inodes, voids);
+}
+
+/* The first records of this process, and whoever comes is served. */
+static void begin(struct mdt *mdt)
+{
+	loop_timer_cancel(&mdt->word);
+	if (mdt->begun)
+		return;
+	mdt->begun = true;
+	if (!mdt->state.formatted)
+		submit_format(mdt);
+	numbers_init(&mdt->numbers, mdt->state.meta.reserved);
+	reserve_numbers(mdt, true);
+	load_leases(mdt);
+	mdt->start.index = mdt->state.meta.session_index;
+	mdt->start.since_ns = clock_ns();
+
+	loop_hook_add(mdt->loop, LOOP_STAGE_STORE, &mdt->store_hook);
+	mdt->tick_at_ns = clock_ns() + MDT_TICK_MS * NSEC_PER_MSEC;
+	loop_timer_set(mdt->loop, &mdt->tick, mdt->tick_at_ns);
+	store(&mdt->store_hook);
+	report_state(mdt);
+	service_hold(mdt->service, false);
+	if (mdt->config.serving)
+		mdt->config.serving(mdt->config.owner, mdt);
+}
+
 /* --- the MGS ------------------------------------------------------------------------------------------------------ */
 
 static void map_changed(void *owner, const Strake__ClusterMap *map)
 {
 	struct mdt *mdt = owner;
 
+	/* There is no map for who is not let in. */
+	mdt->is_in = true;
+	begin(mdt);
 	layout_chooser_set(&mdt->chooser, map);
 	ost_links_set_map(mdt->links, map);
 	mdt->map_known = true;
@@ -362,6 +475,7 @@ static void tell_capacity(void *owner, struct mgs_capacity *ret_capacity)
 		.objects_total = mdt->state.meta.inodes,
 		.state = mdt->admission.disk_free < ADMIT_RESERVE ? STRAKE__TARGET_STATE__TARGET_FULL
 								  : STRAKE__TARGET_STATE__TARGET_UP,
+		.log_index = mdt->is_in ? mdt_log_durable(mdt->log) : mdt->found,
 	};
 }
 
@@ -396,6 +510,7 @@ static int open_mgs(struct mdt *mdt)
 				      .index = identity->index,
 				      .listen_host = host,
 				      .listen_port = mdt->port,
+				      .older = mdt->older,
 				      .owner = mdt,
 				      .map_changed = map_changed,
 				      .capacity = tell_capacity,
@@ -404,49 +519,23 @@ static int open_mgs(struct mdt *mdt)
 			      &mdt->mgs);
 }
 
-/* --- life --------------------------------------------------------------------------------------------------------- */
-
-static int replay(void *owner, uint64_t index, const void *payload, size_t size)
+static void word_due(struct loop_timer *timer)
 {
-	struct mdt *mdt = owner;
-	struct record record;
-	int err = record_decode((struct bytes){ payload, size }, &mdt->space, &record);
+	struct mdt *mdt = (struct mdt *)((char *)timer - offsetof(struct mdt, word));
+	const char *why;
 
-	if (err < 0)
-		return err;
-	apply(&mdt->state, index, &record, NULL, &mdt->outcome);
-	return 0;
+	if (mgs_client_is_contested(mdt->mgs)) {
+		loop_timer_set(mdt->loop, timer, loop_now_ns(mdt->loop) + MDT_TICK_MS * NSEC_PER_MSEC);
+		return;
+	}
+	why = mgs_client_last_error(mdt->mgs);
+	log_warning("the MGS cannot be reached (%s): serving without its word that this is no older copy of the data "
+		    "directory",
+		    why[0] ? why : "no answer");
+	begin(mdt);
 }
 
-static int open_state(struct mdt *mdt, char *error, size_t error_size)
-{
-	struct mdt_log_config config = {
-		.dir = mdt->config.dir,
-		.target = mdt->config.identity->target,
-		.keep = mdt->config.keep_log,
-		.owner = mdt,
-		.replay = replay,
-		.durable = log_durable,
-	};
-	struct view *view;
-	int err = view_open(mdt->config.dir, &view, &config.applied, error, error_size);
-
-	if (err < 0)
-		return err;
-	state_load(&mdt->state, view);
-	return mdt_log_open(mdt->loop, &config, &mdt->log, error, error_size);
-}
-
-/* Nobody of those who were there has told yet what it has open. */
-static void load_leases(struct mdt *mdt)
-{
-	struct session_row row;
-
-	for (uint64_t session = 0; session_from(mdt->state.view, session, &row) == 0; session = row.session + 1)
-		leases_add(mdt->leases, row.session, &row.client, row.slots, false, loop_now_ns(mdt->loop));
-	if (leases_count(mdt->leases) > 0)
-		log_info("%zu sessions from before the restart", leases_count(mdt->leases));
-}
+/* --- opening and closing ------------------------------------------------------------------------------------------- */
 
 static int listen_all(struct mdt *mdt, char *error, size_t error_size)
 {
@@ -465,6 +554,8 @@ static int listen_all(struct mdt *mdt, char *error, size_t error_size)
 			      },
 			      &mdt->service);
 
+	if (err == 0)
+		service_hold(mdt->service, true);
 	for (size_t i = 0; err == 0 && i < config->listen->count; i++) {
 		err = service_listen(mdt->service, config->listen->text[i], &port);
 		if (err < 0)
@@ -486,38 +577,23 @@ static int open_rest(struct mdt *mdt, char *error, size_t error_size)
 		err = waiting_new(mdt->loop, mdt->log, &mdt->waiting);
 	if (err < 0)
 		return err;
-	if (!mdt->state.formatted)
-		submit_format(mdt);
-	numbers_init(&mdt->numbers, mdt->state.meta.reserved);
-	reserve_numbers(mdt, true);
-	load_leases(mdt);
+	if (mdt->config.has_go_on_from && !mdt->older)
+		log_warning("the log does not end at record %" PRIu64 ", but at %" PRIu64 ": --go-on-from is ignored",
+			    mdt->config.go_on_from, mdt->found);
+	if (mdt->older)
+		take_older(mdt);
 	look_at_disk(mdt);
 	mdt->links = ost_links_new(mdt);
-	mdt->start.index = mdt->state.meta.session_index;
-	mdt->start.since_ns = clock_ns();
-
-	loop_hook_add(mdt->loop, LOOP_STAGE_STORE, &mdt->store_hook);
-	mdt->tick_at_ns = clock_ns() + MDT_TICK_MS * NSEC_PER_MSEC;
-	loop_timer_set(mdt->loop, &mdt->tick, mdt->tick_at_ns);
-	store(&mdt->store_hook);
 	err = listen_all(mdt, error, error_size);
-	return err < 0 ? err : open_mgs(mdt);
-}
-
-static void report_state(const struct mdt *mdt)
-{
-	struct mdt_log_stats stats;
-	size_t voids;
-
-	mdt_log_stats(mdt->log, &stats);
-	if (stats.dropped > 0)
-		log_warning("%s: %" PRIu64 " bytes at the end of the log were torn by a crash and are dropped",
-			    mdt->config.dir, stats.dropped);
-	if (mdt->state.meta.time_ns > (int64_t)clock_real_ns())
-		log_warning("the clock is behind the last change: times stand still until it has caught up");
-	(void)void_end(mdt->state.view, &voids);
-	log_info("state up to record %" PRIu64 ": %" PRIu64 " inodes, %zu ranges of void numbers",
-		 mdt_log_last(mdt->log), mdt->state.meta.inodes, voids);
+	if (err == 0)
+		err = open_mgs(mdt);
+	if (err < 0)
+		return err;
+	if (mdt->mgs && mdt->config.mgs_wait_ms > 0)
+		loop_timer_set(mdt->loop, &mdt->word, clock_ns() + mdt->config.mgs_wait_ms * NSEC_PER_MSEC);
+	else
+		begin(mdt);
+	return 0;
 }
 
 int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **ret_mdt, char *error, size_t error_size)
@@ -532,6 +608,7 @@ int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **re
 	mdt->loop = loop;
 	mdt->store_hook.run = store;
 	mdt->tick.expired = tick;
+	mdt->word.expired = word_due;
 	mdt->instance = clock_real_ns();
 	mdt->opens = opens_new();
 	mdt->leases = leases_new();
@@ -558,13 +635,15 @@ int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **re
 		mdt_close(mdt);
 		return err;
 	}
-	report_state(mdt);
+	if (!config->listen)
+		report_state(mdt);
 	*ret_mdt = mdt;
 	return 0;
 }
 
 void mdt_stop(struct mdt *mdt)
 {
+	loop_timer_cancel(&mdt->word);
 	mdt->service = service_free(mdt->service);
 	mdt->mgs = mgs_client_free(mdt->mgs);
 	mdt->links = ost_links_free(mdt->links);
@@ -574,7 +653,7 @@ struct mdt *mdt_close(struct mdt *mdt)
 {
 	if (!mdt)
 		return NULL;
-	if (mdt->tick.loop) {
+	if (mdt->begun) {
 		loop_timer_cancel(&mdt->tick);
 		loop_hook_remove(mdt->loop, LOOP_STAGE_STORE, &mdt->store_hook);
 		flush_acks(mdt);

@@ -6,8 +6,10 @@
  *                                                        '  LOOP_STAGE_SEND: the replies leave
  *
  *   - All of it belongs to one loop and its thread; beside it run the log's sync thread and the checkpoint thread.
- *   - Life: mdt_open() (may block: reads, replays, listens) -> the loop runs and serves -> mdt_stop() (in a fiber) ->
- *     mdt_close().
+ *   - Life: mdt_open() (may block: reads, replays, listens) -> the loop runs; the MGS lets it in -> it serves -> mdt_stop()
+ *     (in a fiber) -> mdt_close().
+ *   - Until the MGS has let it in nothing is changed, nobody is served and no OST is spoken to: the data directory may be an
+ *     older copy, whose MDT would give out numbers anew, and declare void what newer files have (mgs/registry.h).
  */
 #ifndef STRAKE_MDS_MDT_H
 #define STRAKE_MDS_MDT_H
@@ -26,8 +28,11 @@
 
 #define MDT_FENCE_MS    35000 /* an OST's lease, and what may be on its way to renew it */
 #define MDT_TICK_MS     1000  /* leases and the disk are looked at so often */
+#define MDT_MGS_WAIT_MS 5000  /* mgs_wait_ms, unless said otherwise */
 #define MDT_ACKS_MAX    4096  /* in one record */
 #define MDT_IDS_PER_LOG 65536 /* inodes in one record of the MDT's own */
+
+struct mdt;
 
 struct mdt_config {
 	const char *dir;                   /* borrowed for the MDT's life, like all here */
@@ -38,8 +43,14 @@ struct mdt_config {
 	bool strict;      /* every change waits for stable storage */
 	bool root_squash; /* root of any mount is nobody */
 	bool keep_log;    /* all segments: the changelog */
+	/* So long the MGS may take to let us in; when it cannot be reached until then, it is served without. */
+	unsigned int mgs_wait_ms;
+	bool has_go_on_from; /* an older copy, and the operator wants it so: valid while */
+	uint64_t go_on_from; /* its last record is this one */
 
 	void *owner;
+	/* It serves from now on. May be NULL, and may come from within mdt_open(). */
+	void (*serving)(void *owner, const struct mdt *mdt);
 	/* The MGS refuses this server for good. */
 	void (*refused)(void *owner, const char *text);
 };
@@ -101,6 +112,11 @@ struct mdt {
 	struct mgs_client *mgs;
 	struct ost_links *links;
 	struct loop_hook store_hook;
+	uint64_t found;         /* the last record, as the start found it */
+	bool older;             /* that is an older copy, and wanted so */
+	bool begun;             /* it serves */
+	bool is_in;             /* the MGS has let it in */
+	struct loop_timer word; /* set while the MGS's word is waited for */
 	struct loop_timer tick;
 	uint64_t tick_at_ns; /* when it was due */
 	uint64_t disk_total;

@@ -14,6 +14,11 @@
 #include <stdint.h>
 
 #define NUMBERS_BLOCK (UINT64_C(1) << 20)
+/*
+ * An older copy of the state, which has not all that was given out, goes on so much further: months of creates as fast as
+ * they go, and an MDT has 2^48 numbers.
+ */
+#define NUMBERS_LEAP (UINT64_C(1) << 40)
 
 struct numbers {
 	uint64_t next, end;

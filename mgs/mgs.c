@@ -1,10 +1,12 @@
 #include "mgs/mgs.h"
 #include "common/logger.h"
+#include "common/mgs_client.h"
 #include "common/service.h"
 #include "mgs/map_store.h"
 #include "mgs/registry.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +33,7 @@ struct mgs {
 	struct loop_hook settle;      /* LOOP_STAGE_STORE */
 	struct loop_timer due;        /* of registry_tick() */
 	struct loop_timer capacities; /* set: free space has changed and is pushed then */
+	struct loop_timer logs;       /* set: an MDT's log has grown, and that is stored then */
 	struct pending *pending;
 	size_t pending_count, pending_room;
 	uint64_t conns;        /* numbers given out */
@@ -74,25 +77,31 @@ static const char *role_text(Strake__TargetRole role)
 
 /* --- storing ---------------------------------------------------------------------------------------------------- */
 
-static void mgs_store(struct mgs *mgs)
+/* logs: also what has changed only in the end of its log. */
+static void mgs_store(struct mgs *mgs, bool logs)
 {
 	const Strake__Target *targets[REGISTRY_TARGETS_MAX];
 	uint64_t epoch = registry_map(mgs->registry)->epoch;
-	size_t count = 0, cursor = 0;
+	size_t count = 0, all, cursor = 0;
 	int err;
 
 	while (count < REGISTRY_TARGETS_MAX && (targets[count] = registry_unstored(mgs->registry, &cursor)) != NULL)
 		count++;
-	if (count == 0)
+	all = count;
+	cursor = 0;
+	while (logs && all < REGISTRY_TARGETS_MAX &&
+	       (targets[all] = registry_unstored_log(mgs->registry, &cursor)) != NULL)
+		all++;
+	if (all == 0)
 		return;
-	err = map_store_save(mgs->store, epoch, targets, count);
+	err = map_store_save(mgs->store, epoch, targets, all);
 	if (err)
 		logger_die("the cluster map cannot be stored: %s", strerror(-err));
 	for (size_t i = 0; i < count; i++)
 		log_info("epoch %llu: %s-%u is %s, at %s (%s, pid %u)", (unsigned long long)epoch,
 			 role_text(targets[i]->role), targets[i]->index, state_text(targets[i]->state),
 			 targets[i]->address[0], targets[i]->hostname ? targets[i]->hostname : "?", targets[i]->pid);
-	registry_stored(mgs->registry);
+	registry_stored(mgs->registry, logs);
 }
 
 /* --- answering -------------------------------------------------------------------------------------------------- */
@@ -132,7 +141,9 @@ static void mgs_settle(struct loop_hook *hook)
 	struct mgs *mgs = (struct mgs *)((char *)hook - offsetof(struct mgs, settle));
 	uint64_t epoch, due_ns;
 
-	mgs_store(mgs);
+	mgs_store(mgs, false);
+	if (!mgs->logs.loop && registry_unstored_log(mgs->registry, &(size_t){ 0 }))
+		loop_timer_set(mgs->loop, &mgs->logs, loop_now_ns(mgs->loop) + MGS_LOG_INTERVAL_MS * NSEC_PER_MSEC);
 
 	epoch = registry_map(mgs->registry)->epoch;
 	if (registry_take_capacity_changed(mgs->registry) && !mgs->capacities.loop)
@@ -173,8 +184,15 @@ static void mgs_capacities_due(struct loop_timer *timer)
 {
 	struct mgs *mgs = (struct mgs *)((char *)timer - offsetof(struct mgs, capacities));
 
-	mgs_store(mgs); /* a server heard in this very iteration may have changed more than its capacity */
+	mgs_store(mgs, false); /* a server heard in this very iteration may have changed more than its capacity */
 	service_each_conn(mgs->service, conn_push_capacities, mgs);
+}
+
+static void mgs_logs_due(struct loop_timer *timer)
+{
+	struct mgs *mgs = (struct mgs *)((char *)timer - offsetof(struct mgs, logs));
+
+	mgs_store(mgs, true);
 }
 
 /* --- requests --------------------------------------------------------------------------------------------------- */
@@ -204,13 +222,30 @@ static bool register_is_own(const struct request *request, const Strake__Target 
 		(role == ROLE_OST && target->role == STRAKE__TARGET_ROLE__TARGET_OST));
 }
 
+static void say_older(const struct mgs *mgs, const char *name, const Strake__Target *target)
+{
+	const Strake__Target *known = cluster_map_find(registry_map(mgs->registry), ROLE_MDT, target->index);
+
+	log_warning("%s wants to be MDT-%u and is refused: its log ends at record %" PRIu64
+		    ", and that MDT has told of record %" PRIu64 ": an older copy of the data directory",
+		    name, target->index, target->log_index, known ? known->log_index : 0);
+}
+
 static int mgs_register(struct mgs *mgs, const struct request *request, struct mgs_conn *conn)
 {
-	const Strake__Target *target = ((const Strake__RegisterRequest *)request->body)->target;
+	const Strake__RegisterRequest *ask = (const Strake__RegisterRequest *)request->body;
+	const Strake__Target *target = ask->target;
 	int err = -EPERM;
 
-	if (register_is_own(request, target))
+	if (register_is_own(request, target)) {
+		if (ask->older)
+			registry_take_older(mgs->registry, target);
 		err = registry_register(mgs->registry, target, conn->number, loop_now_ns(mgs->loop));
+	}
+	if (err == -ESTALE && !conn->refusal_said) {
+		conn->refusal_said = true;
+		say_older(mgs, service_conn_name(request->conn), target);
+	}
 	if (err && !conn->refusal_said) {
 		conn->refusal_said = true;
 		log_warning("%s wants to be %s-%u and is refused: %s", service_conn_name(request->conn),
@@ -329,6 +364,7 @@ int mgs_new(struct loop *loop, const struct mgs_config *config, struct mgs **ret
 	mgs->settle.run = mgs_settle;
 	mgs->due.expired = mgs_due;
 	mgs->capacities.expired = mgs_capacities_due;
+	mgs->logs.expired = mgs_logs_due;
 	if (gethostname(mgs->hostname, sizeof(mgs->hostname) - 1) < 0)
 		mgs->hostname[0] = '\0';
 
@@ -362,10 +398,12 @@ struct mgs *mgs_free(struct mgs *mgs)
 		return NULL;
 	loop_timer_cancel(&mgs->due);
 	loop_timer_cancel(&mgs->capacities);
+	loop_timer_cancel(&mgs->logs);
 	loop_hook_remove(mgs->loop, LOOP_STAGE_STORE, &mgs->settle);
 	for (size_t i = 0; i < mgs->pending_count; i++)
 		service_reply_error(mgs->pending[i].request, -ECANCELED);
 	service_free(mgs->service);
+	mgs_store(mgs, true);
 	registry_free(mgs->registry);
 	map_store_close(mgs->store);
 	free(mgs->pending);

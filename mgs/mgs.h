@@ -7,6 +7,8 @@
  *   - That transaction is the one place where the loop waits for a disk. Only changes come to it, never heartbeats.
  *   - Subscribers get every epoch; those that are an MDT also get the free space, at most once in
  *     MGS_CAPACITY_INTERVAL_MS.
+ *   - How far the MDTs' logs are is stored with the next change, but after MGS_LOG_INTERVAL_MS and at the end anyway. So
+ *     what an older copy of a data directory is compared with (registry.h) is a little old only after a kill.
  */
 #ifndef STRAKE_MGS_MGS_H
 #define STRAKE_MGS_MGS_H
@@ -17,6 +19,7 @@
 #include "common/loop.h"
 
 #define MGS_CAPACITY_INTERVAL_MS 1000
+#define MGS_LOG_INTERVAL_MS      60000
 
 struct mgs; /* opaque: mgs.c */
 

@@ -20,6 +20,7 @@ struct entry {
 	uint64_t due_ns;        /* DOWN then; NEVER when it is DOWN already */
 	bool heard;             /* since our own start */
 	bool unstored;
+	bool log_unstored; /* the end of its log has changed */
 };
 
 struct registry {
@@ -253,9 +254,10 @@ int registry_restore(struct registry *registry, const Strake__Target *target, ui
 static int entry_update(struct registry *registry, struct entry *entry, const Strake__Target *target)
 {
 	bool same = target_same(entry->target, target), same_capacity = target_same_capacity(entry->target, target);
+	bool same_log = entry->target->log_index == target->log_index;
 	Strake__Target *copy;
 
-	if (same && same_capacity)
+	if (same && same_capacity && same_log)
 		return 0;
 	copy = target_copy(target);
 	if (!copy)
@@ -263,6 +265,7 @@ static int entry_update(struct registry *registry, struct entry *entry, const St
 	registry->targets[entry - registry->entries] = copy;
 	strake__target__free_unpacked(entry->target, NULL);
 	entry->target = copy;
+	entry->log_unstored |= !same_log;
 	if (!same)
 		entry_changed(registry, entry);
 	if (!same_capacity)
@@ -291,6 +294,8 @@ int registry_register(struct registry *registry, const Strake__Target *target, u
 			return -EINVAL;
 		if (entry->target->instance != target->instance && entry_defends_itself(entry))
 			return -EBUSY;
+		if (entry->target->instance != target->instance && target->log_index < entry->target->log_index)
+			return -ESTALE;
 		err = entry_update(registry, entry, target);
 		if (err)
 			return err;
@@ -299,6 +304,14 @@ int registry_register(struct registry *registry, const Strake__Target *target, u
 	entry->heard = true;
 	entry->due_ns = now_ns + REGISTRY_SILENCE_MS * NSEC_PER_MS;
 	return 0;
+}
+
+void registry_take_older(struct registry *registry, const Strake__Target *target)
+{
+	struct entry *entry = target_is_sound(target) ? entry_by_uuid(registry, target) : NULL;
+
+	if (entry && entry->target->instance != target->instance)
+		entry->target->log_index = 0;
 }
 
 void registry_conn_lost(struct registry *registry, uint64_t conn, uint64_t now_ns)
@@ -366,10 +379,26 @@ const Strake__Target *registry_unstored(const struct registry *registry, size_t 
 	return NULL;
 }
 
-void registry_stored(struct registry *registry)
+const Strake__Target *registry_unstored_log(const struct registry *registry, size_t *cursor)
 {
-	for (size_t i = 0; i < registry->count; i++)
-		registry->entries[i].unstored = false;
+	while (*cursor < registry->count) {
+		const struct entry *entry = &registry->entries[(*cursor)++];
+
+		if (entry->log_unstored && !entry->unstored)
+			return entry->target;
+	}
+	return NULL;
+}
+
+void registry_stored(struct registry *registry, bool logs)
+{
+	for (size_t i = 0; i < registry->count; i++) {
+		struct entry *entry = &registry->entries[i];
+
+		if (entry->unstored || logs)
+			entry->log_unstored = false;
+		entry->unstored = false;
+	}
 }
 
 bool registry_take_capacity_changed(struct registry *registry)

@@ -9,6 +9,9 @@
  *   - The epoch grows by one with every change of a target but that of its capacity.
  *   - What the store remembers of a target counts as it was for REGISTRY_SILENCE_MS after our own start, so that a
  *     restart of the MGS takes nobody's servers away; but until it has been heard it defends no UUID.
+ *   - Of an MDT the end of its durable log is known as it told it last. Another instance of it that tells less serves an
+ *     older copy of the data directory, and is refused. That end alone makes no epoch; it is stored with all else of the
+ *     target, and by itself when the owner wants it.
  *   - When time has jumped (the process did not run), everybody gets the time back: our own sleep is nobody's silence.
  *
  * Pure: no clock, no I/O. Times are CLOCK_MONOTONIC nanoseconds as the caller read them. Belongs to the MGS's loop.
@@ -44,9 +47,12 @@ int registry_restore(struct registry *registry, const Strake__Target *target, ui
  * -EINVAL  it makes no sense, or its UUID has another role or index
  * -EEXIST  its index belongs to another UUID
  * -EBUSY   another instance of it lives
+ * -ESTALE  another instance of it had a longer log
  * -ENOSPC  more than REGISTRY_TARGETS_MAX
  */
 int registry_register(struct registry *registry, const Strake__Target *target, uint64_t conn, uint64_t now_ns);
+/* The operator takes an older copy of this server's data directory: what another instance has told of its log is void. */
+void registry_take_older(struct registry *registry, const Strake__Target *target);
 void registry_conn_lost(struct registry *registry, uint64_t conn, uint64_t now_ns);
 
 /* Time has passed. Due at registry_due_ns() (UINT64_MAX: nobody is waited for). */
@@ -61,7 +67,10 @@ const Strake__ClusterMap *registry_map(const struct registry *registry);
  * may be told to anybody before it is stored; then registry_stored().
  */
 const Strake__Target *registry_unstored(const struct registry *registry, size_t *cursor);
-void registry_stored(struct registry *registry);
+/* Likewise those of which nothing has changed but the end of their log: to be stored as well, or left for later. */
+const Strake__Target *registry_unstored_log(const struct registry *registry, size_t *cursor);
+/* What registry_unstored() said is stored; with logs also what registry_unstored_log() did. */
+void registry_stored(struct registry *registry, bool logs);
 
 /* Has a capacity changed since this was last asked? */
 bool registry_take_capacity_changed(struct registry *registry);

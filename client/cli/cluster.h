@@ -67,8 +67,9 @@ struct cluster_mount {
 int cluster_mounts(const struct cluster *cluster, struct cluster_mount **ret_mounts, size_t *ret_count);
 
 struct cluster_start_options {
-	const char *name, *listen, *durability, *mount, *mount_options, *log_level; /* NULL: not given */
-	unsigned int ost_count;                                                     /* 0: not given */
+	/* NULL: not given */
+	const char *name, *listen, *durability, *mount, *mount_options, *log_level, *go_on_from;
+	unsigned int ost_count; /* 0: not given */
 };
 /* The verbs; exit statuses. */
 int cluster_start(const char *dir, const struct cluster_start_options *options);

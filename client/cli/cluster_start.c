@@ -236,6 +236,10 @@ static void launch_words(struct launch *launch, const struct cluster_start_optio
 		snprintf(launch->durability, sizeof(launch->durability), "--durability=%s", config->durability);
 		launch->argv[count++] = launch->durability;
 	}
+	if (launch->member->role == ROLE_MDT && options->go_on_from) {
+		launch->argv[count++] = "--go-on-from";
+		launch->argv[count++] = options->go_on_from;
+	}
 	if (options->log_level) {
 		launch->argv[count++] = "--log-level";
 		launch->argv[count++] = options->log_level;

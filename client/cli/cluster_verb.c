@@ -11,7 +11,7 @@
 static void print_help(void)
 {
 	puts("Usage: strake cluster start DIR [--osts N] [--mount MNT [-o OPTIONS]] [--listen HOST]\n"
-	     "                                [--durability strict] [-c NAME]\n"
+	     "                                [--durability strict] [-c NAME] [--go-on-from RECORD]\n"
 	     "       strake cluster status DIR [--json]\n"
 	     "       strake cluster stop DIR\n"
 	     "\n"
@@ -26,6 +26,7 @@ static void print_help(void)
 	     "  -o OPTIONS               of that mount\n"
 	     "      --listen HOST        127.0.0.1\n"
 	     "      --durability MODE    of the MDS; kept for later starts\n"
+	     "      --go-on-from RECORD  the MDS's data directory is an older copy that ends there, and all there is\n"
 	     "  -c, --cluster-name NAME  the filesystem's name (strake)");
 }
 
@@ -45,14 +46,25 @@ static int parse_osts(struct words *words, const char *text)
 	return 0;
 }
 
+static int parse_go_on_from(struct words *words, const char *text)
+{
+	uint64_t number;
+
+	if (units_parse_number(text, 0, UINT64_MAX, &number) < 0)
+		return cli_misuse("cluster", "--go-on-from: \"%s\" is no number of a record", text);
+	words->start.go_on_from = text;
+	return 0;
+}
+
 static int parse_options(struct words *words, int argc, char **argv)
 {
-	enum { OSTS = 256, MOUNT, LISTEN, DURABILITY, JSON };
+	enum { OSTS = 256, MOUNT, LISTEN, DURABILITY, GO_ON_FROM, JSON };
 	static const struct option options[] = {
 		{ "osts", required_argument, NULL, OSTS },
 		{ "mount", required_argument, NULL, MOUNT },
 		{ "listen", required_argument, NULL, LISTEN },
 		{ "durability", required_argument, NULL, DURABILITY },
+		{ "go-on-from", required_argument, NULL, GO_ON_FROM },
 		{ "cluster-name", required_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, JSON },
 		{ "help", no_argument, NULL, 'h' },
@@ -75,6 +87,9 @@ static int parse_options(struct words *words, int argc, char **argv)
 			break;
 		case DURABILITY:
 			words->start.durability = optarg;
+			break;
+		case GO_ON_FROM:
+			status = parse_go_on_from(words, optarg);
 			break;
 		case JSON:
 			words->json = true;

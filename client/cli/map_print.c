@@ -44,4 +44,6 @@ void target_json(struct json *json, const Strake__Target *target)
 	json_unsigned(json, "bytes_free", target->bytes_free);
 	json_unsigned(json, "objects_total", target->objects_total);
 	json_unsigned(json, "objects_free", target->objects_free);
+	if (target->role == STRAKE__TARGET_ROLE__TARGET_MDT)
+		json_unsigned(json, "log_index", target->log_index);
 }

@@ -13,6 +13,7 @@ cp "$T/data" "$T/m/kept"
 for servers in "mds 0" "mds 0 oss 0 oss 1"; do
 	sync "$T/m/kept" "$T/m"
 	kept=$(objects)
+	crash mgs 0 # or it would know that the image is older than what was durable
 	rm -rf "$T/image"
 	cp -r --sparse=always "$T/c/mds0" "$T/image" # as its disk is when the power fails
 

@@ -13,6 +13,7 @@
 #include "mds/orphan.h"
 #include "mds/ost_link.h"
 #include "mds/sessions.h"
+#include "mds/void.h"
 #include "proto/oss.pb-c.h"
 #include "temp_dir.h"
 #include "unit.h"
@@ -85,8 +86,8 @@ static _Noreturn void child_run(const struct setting *setting, int ready)
 	setenv("STRAKE_READY_FD", number, 1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* There is no MGS. */
-	execl(path, "strake-mds", "-d", setting->dir, "-l", setting->address, "-m", "127.0.0.1:1", "--log-level",
-	      "error", (char *)NULL);
+	execl(path, "strake-mds", "-d", setting->dir, "-l", setting->address, "-m", "127.0.0.1:1", "--mgs-wait", "0",
+	      "--log-level", "error", (char *)NULL);
 	_exit(127);
 }
 
@@ -531,6 +532,77 @@ START_TEST(killed_under_writers)
 	setting_check(&setting);
 	loop_free(all->client.loop);
 	free(all);
+	temp_dir_remove(setting.dir);
+}
+END_TEST
+
+/* --- an older copy ---------------------------------------------------------------------------------------------------- */
+
+/* Open it, and see where its log ended, and what is reserved and void then; it makes nothing else. */
+static uint64_t reopen(struct loop *loop, const struct setting *setting, bool go_on, uint64_t from,
+		       uint64_t *ret_reserved, uint64_t *ret_void_end)
+{
+	struct address_list listen;
+	struct mdt_config config = setting_config(setting, &listen);
+	struct mdt *mdt;
+	char error[256];
+	uint64_t found;
+
+	config.has_go_on_from = go_on;
+	config.go_on_from = from;
+	ck_assert_msg(mdt_open(loop, &config, &mdt, error, sizeof(error)) == 0, "%s", error);
+	found = mdt->found;
+	*ret_reserved = mdt->state.meta.reserved;
+	*ret_void_end = void_end(mdt->state.view, NULL);
+	mdt_stop(mdt);
+	mdt_close(mdt);
+	return found;
+}
+
+/* Where the log ends that nobody goes on with. */
+static uint64_t log_end(struct loop *loop, const struct setting *setting)
+{
+	struct mdt_config config = setting_config(setting, &(struct address_list){ 0 });
+	struct mdt *mdt;
+	char error[256];
+	uint64_t found;
+
+	config.listen = NULL;
+	ck_assert_msg(mdt_open(loop, &config, &mdt, error, sizeof(error)) == 0, "%s", error);
+	found = mdt->found;
+	mdt_close(mdt);
+	return found;
+}
+
+START_TEST(an_older_copy_goes_on_above)
+{
+	struct setting setting;
+	struct loop *loop;
+	uint64_t end, reserved, more, voids;
+
+	setting_make(&setting);
+	ck_assert_int_eq(loop_new(&loop), 0);
+	reopen(loop, &setting, false, 0, &reserved, &voids);
+	ck_assert_uint_eq(voids, 0);
+
+	/* It ends elsewhere: that was meant for another copy. */
+	end = log_end(loop, &setting);
+	ck_assert_uint_eq(log_end(loop, &setting), end);
+	reopen(loop, &setting, true, end - 1, &more, &voids);
+	ck_assert_uint_eq(more, reserved);
+	ck_assert_uint_eq(voids, 0);
+
+	end = log_end(loop, &setting);
+	ck_assert_uint_eq(reopen(loop, &setting, true, end, &more, &voids), end);
+	ck_assert_uint_ge(more, reserved + NUMBERS_LEAP);
+	ck_assert_uint_ge(voids, reserved + NUMBERS_LEAP - NUMBERS_BLOCK);
+	ck_assert_uint_eq(more >> 48, 0);
+
+	/* Once. */
+	reserved = more;
+	ck_assert_uint_gt(reopen(loop, &setting, true, end, &more, &voids), end);
+	ck_assert_uint_eq(more, reserved);
+	loop_free(loop);
 	temp_dir_remove(setting.dir);
 }
 END_TEST
@@ -1786,7 +1858,8 @@ START_TEST(a_restart_is_told_the_locks)
 }
 END_TEST
 
-UNIT_MAIN("mdt_service", by_the_wire, killed_under_writers, osts_are_told, cuts_are_told_when_durable,
-	  nothing_is_told_that_could_be_lost, osts_come_back_and_are_replaced, promises_wait_for_the_disk,
-	  numbers_are_waited_for, what_is_open, silent_sessions_end, a_restart_is_told_what_is_open,
-	  lost_numbers_are_void, locks_are_given_and_told, locks_wait_for_the_fence, a_restart_is_told_the_locks)
+UNIT_MAIN("mdt_service", by_the_wire, killed_under_writers, an_older_copy_goes_on_above, osts_are_told,
+	  cuts_are_told_when_durable, nothing_is_told_that_could_be_lost, osts_come_back_and_are_replaced,
+	  promises_wait_for_the_disk, numbers_are_waited_for, what_is_open, silent_sessions_end,
+	  a_restart_is_told_what_is_open, lost_numbers_are_void, locks_are_given_and_told, locks_wait_for_the_fence,
+	  a_restart_is_told_the_locks)

@@ -73,6 +73,8 @@ struct side {
 	unsigned int maps; /* how many it was told */
 	int refused;
 	uint64_t bytes_free;
+	uint64_t log_index; /* of an MDT */
+	bool older;
 };
 
 static void side_map(void *owner, const Strake__ClusterMap *map)
@@ -87,7 +89,9 @@ static void side_capacity(void *owner, struct mgs_capacity *ret_capacity)
 {
 	struct side *side = owner;
 
-	*ret_capacity = (struct mgs_capacity){ .bytes_total = 1000, .bytes_free = side->bytes_free };
+	*ret_capacity = (struct mgs_capacity){ .bytes_total = 1000,
+					       .bytes_free = side->bytes_free,
+					       .log_index = side->log_index };
 }
 
 static void side_refused(void *owner, int err, const char *text)
@@ -98,8 +102,9 @@ static void side_refused(void *owner, int err, const char *text)
 	side->refused = err;
 }
 
-static void side_start(struct side *side, enum role role, uint32_t index, const struct uuid *uuid,
-		       const struct key *with_key)
+/* What side->log_index and side->older say is the caller's. */
+static void side_open(struct side *side, enum role role, uint32_t index, const struct uuid *uuid,
+		      const struct key *with_key)
 {
 	struct mgs_client_config config = {
 		.mgs = mgs_list,
@@ -109,14 +114,29 @@ static void side_start(struct side *side, enum role role, uint32_t index, const 
 		.index = index,
 		.listen_host = "0.0.0.0",
 		.listen_port = 4711,
+		.older = side->older,
 		.owner = side,
 		.map_changed = side_map,
 		.capacity = role == ROLE_CLIENT ? NULL : side_capacity,
 		.refused = side_refused,
 	};
 
-	*side = (struct side){ .bytes_free = 500 };
+	*side = (struct side){ .bytes_free = 500, .log_index = side->log_index, .older = side->older };
 	ck_assert_int_eq(mgs_client_new(loop, &config, &side->client), 0);
+}
+
+static void side_start(struct side *side, enum role role, uint32_t index, const struct uuid *uuid,
+		       const struct key *with_key)
+{
+	*side = (struct side){ .log_index = 0 };
+	side_open(side, role, index, uuid, with_key);
+}
+
+/* An MDT whose log ends there. */
+static void side_start_mdt(struct side *side, const struct uuid *uuid, uint64_t log_index, bool older)
+{
+	*side = (struct side){ .log_index = log_index, .older = older };
+	side_open(side, ROLE_MDT, 0, uuid, &key);
 }
 
 static struct uuid new_uuid(void)
@@ -406,6 +426,61 @@ START_TEST(what_was_told_is_stored)
 }
 END_TEST
 
+/* As the MGS knows it just now. */
+static uint64_t log_of_mdt(void)
+{
+	struct uuid mount = new_uuid();
+	const Strake__Target *target;
+	struct side client;
+	uint64_t log_index;
+
+	side_start(&client, ROLE_CLIENT, 0, &mount, &key);
+	ck_assert_int_eq(mgs_client_wait(client.client, PATIENCE_MS), 0);
+	target = cluster_map_find(mgs_client_map(client.client), ROLE_MDT, 0);
+	log_index = target ? target->log_index : 0;
+	side_stop(&client);
+	return log_index;
+}
+
+static void older_body(void *arg)
+{
+	struct uuid one = new_uuid();
+	struct side mdt, copy;
+
+	(void)arg;
+	side_start_mdt(&mdt, &one, 100, false);
+	ck_assert_int_eq(mgs_client_wait(mdt.client, PATIENCE_MS), 0);
+	mdt.log_index = 5000; /* with its next word */
+	AWAIT(log_of_mdt() == 5000);
+	side_stop(&mdt);
+	/* Also when nothing has changed since but that. */
+	stop_mgs();
+	start_mgs();
+
+	side_start_mdt(&copy, &one, 4999, false);
+	ck_assert_int_eq(mgs_client_wait(copy.client, PATIENCE_MS), -EPERM);
+	ck_assert_int_eq(copy.refused, -ESTALE);
+	ck_assert_uint_eq(copy.maps, 0);
+	ck_assert_ptr_nonnull(strstr(mgs_client_last_error(copy.client), "ends at record 4999"));
+	ck_assert_ptr_nonnull(strstr(mgs_client_last_error(copy.client), "record 5000 before"));
+	ck_assert_ptr_nonnull(strstr(mgs_client_last_error(copy.client), "--go-on-from 4999"));
+	side_stop(&copy);
+
+	side_start_mdt(&copy, &one, 4999, true);
+	ck_assert_int_eq(mgs_client_wait(copy.client, PATIENCE_MS), 0);
+	side_stop(&copy);
+	side_start_mdt(&mdt, &one, 4999, false);
+	ck_assert_int_eq(mgs_client_wait(mdt.client, PATIENCE_MS), 0);
+	side_stop(&mdt);
+	finish();
+}
+
+START_TEST(an_older_copy_of_an_mdt_is_refused)
+{
+	run(older_body);
+}
+END_TEST
+
 /* --- by hand ------------------------------------------------------------------------------------------------------ */
 
 static void count_push(void *owner, uint16_t opcode, const ProtobufCMessage *message)
@@ -600,4 +675,5 @@ UNIT_MAIN("mgs_client", registers_and_hears_of_changes, free_space_reaches_the_m
 	  a_lost_server_is_down_and_comes_back, a_taken_index_is_refused_for_good,
 	  a_second_instance_waits_for_the_first_to_go, a_second_instance_is_refused_in_the_end,
 	  a_wrong_key_is_told_at_once, an_mgs_restart_takes_nobody_away, what_was_told_is_stored,
-	  strangers_are_told_and_believed_nothing, not_every_map_is_believed, waits_for_an_mgs_that_comes_later)
+	  an_older_copy_of_an_mdt_is_refused, strangers_are_told_and_believed_nothing, not_every_map_is_believed,
+	  waits_for_an_mgs_that_comes_later)

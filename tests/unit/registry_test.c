@@ -91,7 +91,7 @@ START_TEST(heartbeats_change_no_epoch)
 	uint64_t before;
 
 	ck_assert_int_eq(registry_register(registry, ost_is(&server, 'a', 0, 11), 1, T0), 0);
-	registry_stored(registry);
+	registry_stored(registry, true);
 	(void)registry_take_capacity_changed(registry);
 	before = epoch(registry);
 	ck_assert_int_eq(registry_register(registry, &server.target, 1, T0 + HEARTBEAT), 0);
@@ -117,7 +117,7 @@ START_TEST(every_other_change_is_an_epoch)
 	uint64_t before;
 
 	ck_assert_int_eq(registry_register(registry, ost_is(&server, 'a', 0, 11), 1, T0), 0);
-	registry_stored(registry);
+	registry_stored(registry, true);
 	before = epoch(registry);
 
 	server.target.state = STRAKE__TARGET_STATE__TARGET_FULL;
@@ -145,7 +145,7 @@ START_TEST(silence_is_down)
 
 	ck_assert_int_eq(registry_register(registry, ost_is(&server, 'a', 0, 11), 1, T0), 0);
 	ck_assert_uint_eq(registry_due_ns(registry), T0 + SILENCE);
-	registry_stored(registry);
+	registry_stored(registry, true);
 	before = epoch(registry);
 	registry_tick(registry, T0 + SILENCE - 1);
 	ck_assert_int_eq(state(registry, 0), STRAKE__TARGET_STATE__TARGET_UP);
@@ -294,6 +294,71 @@ START_TEST(restored_and_never_heard_is_down)
 }
 END_TEST
 
+static int mdt_tells(struct registry *registry, struct server *server, uint64_t instance, uint64_t log_index,
+		     uint64_t conn)
+{
+	server_is(server, 'm', STRAKE__TARGET_ROLE__TARGET_MDT, 0, instance);
+	server->target.has_log_index = true;
+	server->target.log_index = log_index;
+	return registry_register(registry, &server->target, conn, T0);
+}
+
+START_TEST(an_older_copy_is_refused)
+{
+	struct registry *registry = make();
+	struct server mdt;
+
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 11, 100, 1), 0);
+	registry_stored(registry, false);
+	ck_assert_ptr_null(registry_unstored_log(registry, &(size_t){ 0 }));
+
+	/* That it grows makes no epoch, but is to be stored some time; with all else at once. */
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 11, 200, 1), 0);
+	ck_assert_uint_eq(epoch(registry), 8);
+	ck_assert_ptr_null(registry_unstored(registry, &(size_t){ 0 }));
+	ck_assert_ptr_nonnull(registry_unstored_log(registry, &(size_t){ 0 }));
+	registry_stored(registry, false);
+	ck_assert_ptr_nonnull(registry_unstored_log(registry, &(size_t){ 0 }));
+	registry_stored(registry, true);
+	ck_assert_ptr_null(registry_unstored_log(registry, &(size_t){ 0 }));
+	mdt.target.state = STRAKE__TARGET_STATE__TARGET_FULL;
+	mdt.target.log_index = 300;
+	ck_assert_int_eq(registry_register(registry, &mdt.target, 1, T0), 0);
+	ck_assert_ptr_nonnull(registry_unstored(registry, &(size_t){ 0 }));
+	ck_assert_ptr_null(registry_unstored_log(registry, &(size_t){ 0 }));
+	registry_stored(registry, false);
+	ck_assert_ptr_null(registry_unstored_log(registry, &(size_t){ 0 }));
+
+	/* A copy of one that lives is that first of all. */
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 12, 299, 2), -EBUSY);
+	registry_conn_lost(registry, 1, T0);
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 12, 299, 2), -ESTALE);
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 12, 299, 2), -ESTALE);
+	ck_assert_uint_eq(registry_map(registry)->target[0]->instance, 11);
+	ck_assert_uint_eq(registry_map(registry)->target[0]->log_index, 300);
+	registry_tick(registry, T0 + COMEBACK);
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 12, 0, 2), -ESTALE);
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 12, 300, 2), 0);
+	registry_free(registry);
+
+	/* The same after a restart; but it goes on as the instance that it was, however long its log is by now. */
+	registry = make();
+	ck_assert_int_eq(registry_restore(registry, &mdt.target, T0), 0);
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 13, 299, 1), -ESTALE);
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 12, 299, 1), 0);
+	registry_conn_lost(registry, 1, T0);
+
+	/* What the operator says. The next one is measured by what he took. */
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 13, 50, 2), -ESTALE);
+	registry_take_older(registry, &mdt.target);
+	ck_assert_int_eq(registry_register(registry, &mdt.target, 2, T0), 0);
+	ck_assert_uint_eq(registry_map(registry)->target[0]->log_index, 50);
+	registry_conn_lost(registry, 2, T0);
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 14, 49, 3), -ESTALE);
+	registry_free(registry);
+}
+END_TEST
+
 START_TEST(own_sleep_is_nobodys_silence)
 {
 	struct registry *registry = make();
@@ -371,4 +436,5 @@ END_TEST
 UNIT_MAIN("registry", registers_and_orders, heartbeats_change_no_epoch, every_other_change_is_an_epoch, silence_is_down,
 	  lost_connection_is_down_soon, lost_connection_that_returns_is_nothing, index_belongs_to_one_for_ever,
 	  second_living_instance_is_refused, silent_instance_is_replaced, restored_counts_as_it_was_for_a_while,
-	  restored_and_never_heard_is_down, own_sleep_is_nobodys_silence, nonsense_is_refused, holds_many)
+	  restored_and_never_heard_is_down, an_older_copy_is_refused, own_sleep_is_nobodys_silence, nonsense_is_refused,
+	  holds_many)
