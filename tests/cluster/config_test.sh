@@ -5,7 +5,7 @@
 refused() { # STATUS PATTERN COMMAND...
 	local status=$1 pattern=$2
 	shift 2
-	timeout 20 "$@" >"$T/out" 2>&1
+	timeout "$(limit 20)" "$@" >"$T/out" 2>&1
 	expect "exit status of '$*'" "$status" $?
 	grep -qE -- "$pattern" "$T/out" || fail "'$*' says '$(cat "$T/out")', not '$pattern'"
 }

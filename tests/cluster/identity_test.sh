@@ -5,7 +5,7 @@
 refuses() { # WHAT PATTERN COMMAND...
 	local what=$1 pattern=$2
 	shift 2
-	timeout 20 "$@" >"$T/out" 2>&1 && fail "$what was accepted"
+	timeout "$(limit 20)" "$@" >"$T/out" 2>&1 && fail "$what was accepted"
 	[ $? != 124 ] || fail "$what hung"
 	grep -qE "$pattern" "$T/out" || fail "$what: '$(cat "$T/out")' does not say '$pattern'"
 }

@@ -40,14 +40,14 @@ is_mounted() {
 	expect "type of $1" "$3" "$(shown "$1" 3)"
 }
 
-# refused WORDS COMMAND...: fails within 10 s, says WORDS (a pattern of grep -E), and leaves nothing behind.
+# refused WORDS COMMAND...: fails within 10 s (limit), says WORDS (a pattern of grep -E), and leaves nothing behind.
 refused() {
 	words=$1
 	shift
-	timeout 10 "$@" >"$T/said" 2>&1
+	timeout "$(limit 10)" "$@" >"$T/said" 2>&1
 	status=$?
 	[ "$status" != 0 ] || fail "should have failed: $*"
-	[ "$status" != 124 ] || fail "not within 10 s: $*"
+	[ "$status" != 124 ] || fail "not within $(limit 10) s: $*"
 	grep -qE "$words" "$T/said" || fail "$* said: $(cat "$T/said")"
 	[ -z "$(shown "$M" 1)" ] || fail "mounted all the same: $*"
 	await "no daemon is left by $*" no_mount_process

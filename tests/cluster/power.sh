@@ -53,7 +53,7 @@ killed() {
 	for pid; do await "$pid gone" ! alive "$pid"; done
 }
 machine_on() {
-	timeout 60 strake cluster start "$T/c" --mount "$T/m" >"$T/start.out" 2>&1 || { cat "$T/start.out" && fail "start: $*"; }
+	timeout "$(limit 60)" strake cluster start "$T/c" --mount "$T/m" >"$T/start.out" 2>&1 || { cat "$T/start.out" && fail "start: $*"; }
 }
 # check_mdt DIR WHAT: of a copy, since it goes on with the log
 check_mdt() {

@@ -206,7 +206,7 @@ segment=$(find "$T/copy/log" -name '0*.seg' | sort | tail -n 1)
 byte=$(od -An -tu1 -j 4120 -N 1 "$segment")
 printf '%b' "\\x$(printf %x $((byte ^ 1)))" | dd of="$segment" bs=1 seek=4120 conv=notrunc status=none
 for option in --check --durability=strict; do
-	timeout 60 strake-mds $option -d "$T/copy" >"$T/check.out" 2>&1 && fail "a damaged log was taken: $option"
+	timeout "$(limit 60)" strake-mds $option -d "$T/copy" >"$T/check.out" 2>&1 && fail "a damaged log was taken: $option"
 	grep -q "$(basename "$segment").*offset 4096" "$T/check.out" || { cat "$T/check.out" && fail "a damaged log: $option"; }
 done
 strake cluster start "$T_C" >"$T/start.out" 2>&1 || { cat "$T/start.out" && fail "the log itself"; }

@@ -57,7 +57,7 @@ print(*(e["pid"] for e in json.load(sys.stdin)["oss"]))')
 warm_without_osts() {
 	local status
 	# shellcheck disable=SC2086 # a list
-	timeout 10 python3 - "$T/m2/hidden" $osts <<'PY'
+	timeout "$(limit 10)" python3 - "$T/m2/hidden" $osts <<'PY'
 import mmap, os, signal, sys
 path, osts = sys.argv[1], [int(pid) for pid in sys.argv[2:]]
 want = b"b" + b"a" * 99999

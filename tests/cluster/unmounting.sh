@@ -32,14 +32,14 @@ thaw() {
 	STOPPED=
 }
 
-# within SECONDS COMMAND...: its status; not later than that
+# within SECONDS COMMAND...: its status; not later than that (limit)
 exec 8>&2 # where a failure is told whatever becomes of the command's words
 within() {
-	limit=$1
+	most=$(limit "$1")
 	shift
-	timeout -k 1 "$limit" "$@"
+	timeout -k 1 "$most" "$@"
 	within_status=$?
-	[ "$within_status" != 124 ] && [ "$within_status" != 137 ] || fail "took more than $limit s: $*" 2>&8
+	[ "$within_status" != 124 ] && [ "$within_status" != 137 ] || fail "took more than $most s: $*" 2>&8
 	return $within_status
 }
 
