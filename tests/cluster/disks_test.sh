@@ -11,7 +11,7 @@ work_begins
 refused() { # WHAT PATTERN COMMAND...
 	local kind=$1 pattern=$2
 	shift 2
-	timeout 60 "$@" >"$T/out" 2>&1
+	timeout "$(limit 60)" "$@" >"$T/out" 2>&1
 	expect "exit status of a server on $kind" 1 $?
 	grep -qE "$pattern" "$T/out" || fail "$kind: '$(cat "$T/out")' does not say '$pattern'"
 }
@@ -39,14 +39,17 @@ PY
 }
 another=01234567-89ab-4cde-8f01-23456789abcd
 
-# Copies, of running servers.
-for name in ost0 mds0; do cp -a "$T/c/$name" "$T/copy-$name" || fail "cp"; done
+# Copies, of running servers; as of one moment, or files would come and go under cp.
+for server in oss:ost0 mds:mds0; do
+	pid=$(field "$T/c" "${server%:*}" 0 pid)
+	kill -STOP "$pid" && cp -a "$T/c/${server#*:}" "$T/copy-${server#*:}" && kill -CONT "$pid" || fail "cp"
+done
 copy="another server with the same target UUID is alive; is this a copy"
 export -f oss
 export MGS
 refused "a copy of an OST that runs" "$copy" bash -c "oss -d $T/copy-ost0" &
 first=$!
-refused_mds() { timeout 60 strake-mds -d "$T/copy-mds0" -l 127.0.0.1:0 -m "$MGS" >"$T/out.mds" 2>&1; }
+refused_mds() { timeout "$(limit 60)" strake-mds -d "$T/copy-mds0" -l 127.0.0.1:0 -m "$MGS" >"$T/out.mds" 2>&1; }
 refused_mds
 expect "exit status of an MDS on a copy" 1 $?
 wait $first || exit 1

@@ -15,7 +15,9 @@ for servers in "mds 0" "mds 0 oss 0 oss 1"; do
 	kept=$(objects)
 	crash mgs 0 # or it would know that the image is older than what was durable
 	rm -rf "$T/image"
-	cp -r --sparse=always "$T/c/mds0" "$T/image" # as its disk is when the power fails
+	# As its disk is when the power fails: of one moment.
+	pid=$(field "$T/c" mds 0 pid)
+	kill -STOP "$pid" && cp -r --sparse=always "$T/c/mds0" "$T/image" && kill -CONT "$pid" || fail "cp"
 
 	exec 3<>"$T/m/quiet" 4<>"$T/m/goes-on" 5<>"$T/m/empty" 7<>"$T/m/bare"
 	mkdir "$T/m/folder" && exec 6<"$T/m/folder"
