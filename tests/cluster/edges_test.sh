@@ -15,7 +15,7 @@ python3 "$(dirname "$0")/../tools/data_edges.py" "$T/local" "$T/m" || fail "it i
 stat_of() { getfattr --absolute-names --only-values -n strake.stats "$T/m" | awk -v name="$1" '$1 == name { print $2 }'; }
 python3 -c 'import os, sys
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
-os.pwrite(fd, b"x", (16 << 40) - 1)' "$T/m/far" || fail "write far out"
+os.pwrite(fd, b"x", (16 << 40) - 1)' "$T/m/far" && sync -f "$T/m" || fail "write far out" # nothing is left to be sent later
 before=$(stat_of ost_calls)
 expect "the data" $(((16 << 40) - 4096)) "$(python3 -c 'import os, sys
 print(os.lseek(os.open(sys.argv[1], os.O_RDONLY), 0, os.SEEK_DATA))' "$T/m/far")"

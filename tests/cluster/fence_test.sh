@@ -81,8 +81,8 @@ print(page[:4].decode())' "$1/x"
 }
 
 put NEW1
-[ -n "$(objects)" ] || fail "the dead client's open file was destroyed before its lease had run out"
 evictions() { [ "$(grep -s "not heard of .* evicted" "$T"/c/log/mds*.log | wc -l)" = "$1" ]; }
+[ -n "$(objects)" ] || ! evictions 0 || fail "the dead client's open file was destroyed before its lease had run out"
 await "both evictions" evictions 2
 put NEW2
 kill -CONT "$daemon" || fail "no daemon to go on"

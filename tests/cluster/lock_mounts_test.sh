@@ -69,7 +69,8 @@ for n in 3 4; do
 	pid=waiter$n
 	wait "${!pid}" || fail "who waited for a lost client"
 	say "a lost client's lock was waited for for $(cat "$T/waited$n") s"
-	python3 -c 'import sys; sys.exit(not 20 <= float(sys.argv[1]) <= 120)' "$(cat "$T/waited$n")" || fail "that is no lease"
+	# It was heard of 10 s before at most, and who waits began some time after: a busy machine is slow to start him.
+	python3 -c 'import sys; sys.exit(not 10 <= float(sys.argv[1]) <= 120)' "$(cat "$T/waited$n")" || fail "that is no lease"
 done
 umount -l "$T/m3"
 

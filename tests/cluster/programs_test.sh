@@ -122,8 +122,8 @@ quietly make -C "$T/m/project" -j 4 CC=gcc
 ! grep -qi skew "$T/said" || fail "make: $(cat "$T/said")"
 "$T/m2/project/program" || fail "a program that was made on the mount"
 expect "what make would do again, by the other mount" "" "$(make -s -C "$T/m2/project" -n CC=gcc | grep -v 'Nothing to be done')"
-touch "$T/m2/project/f3.c"
-expect "what make does after a touch there" 2 "$(make --no-print-directory -C "$T/m/project" -j 4 CC=gcc | wc -l)"
+touch "$T/m/project/f3.c"
+expect "what make does after a touch there" 2 "$(make --no-print-directory -C "$T/m2/project" -j 4 CC=gcc | wc -l)"
 
 # --- sqlite, python -------------------------------------------------------------------------------------------------------
 

@@ -159,7 +159,7 @@ static void attributes_body(struct real *real)
 					     5, 0, 255, 255, 255, 255, 32, 0, 2,   0,   255, 255, 255, 255 };
 	struct statvfs statvfs;
 	struct file *file;
-	uint64_t root, ino, asked;
+	uint64_t root, ino, asked, began_ns;
 	char value[64], list[128];
 	size_t len;
 	bool keep;
@@ -204,7 +204,7 @@ static void attributes_body(struct real *real)
 	assert(fs_getxattr(mount.fs, &ctx, ino, "security.capability", value, sizeof(value), &len) == -ENODATA);
 	assert(mds_calls(mount.fs) == asked);
 	assert(fs_getxattr(mount.fs, &other, ino, "user.one", value, sizeof(value), &len) == -ENODATA);
-	assert(mds_calls(mount.fs) == asked + 1);
+	assert(mds_calls(mount.fs) > asked); /* closes are told meanwhile, too */
 	assert(fs_setxattr(mount.fs, &ctx, ino, "security.one", "1", 1, 0) == 0);
 	assert(fs_getxattr(mount.fs, &ctx, ino, "security.one", value, sizeof(value), &len) == 0 && len == 1);
 	assert(fs_removexattr(mount.fs, &ctx, ino, "security.one") == 0);
@@ -212,14 +212,20 @@ static void attributes_body(struct real *real)
 	/* So it is with ACLs, also of what has other xattrs, and where nothing is believed for longer than it is true. */
 	mount.fs->config.attr_timeout_ms = 0;
 	assert(fs_setxattr(mount.fs, &ctx, ino, "user.zero", "0", 1, 0) == 0);
-	assert(fs_getattr(mount.fs, &ctx, ino, true, &attr) == 0 && !attr.no_xattrs);
+	do { /* where they came within the 10 ms that make them those of just now */
+		began_ns = clock_ns();
+		assert(fs_getattr(mount.fs, &ctx, ino, true, &attr) == 0 && !attr.no_xattrs);
+		asked = mds_calls(mount.fs);
+		assert(fs_getxattr(mount.fs, &ctx, ino, "system.posix_acl_access", value, sizeof(value), &len) ==
+		       -ENODATA);
+		asked = mds_calls(mount.fs) - asked;
+	} while (clock_ns() - began_ns >= 10 * NSEC_PER_MSEC);
+	assert(asked == 0);
 	asked = mds_calls(mount.fs);
-	assert(fs_getxattr(mount.fs, &ctx, ino, "system.posix_acl_access", value, sizeof(value), &len) == -ENODATA);
-	assert(mds_calls(mount.fs) == asked);
 	usleep(20000);
 	assert(fs_getxattr(mount.fs, &ctx, ino, "system.posix_acl_access", value, sizeof(value), &len) == -ENODATA);
-	assert(mds_calls(mount.fs) > asked); /* closes are told meanwhile, too */
-	mount.fs->config.attr_timeout_ms = 1000;
+	assert(mds_calls(mount.fs) > asked);
+	mount.fs->config.attr_timeout_ms = 100000;
 	assert(fs_getattr(mount.fs, &ctx, ino, true, &attr) == 0);
 	asked = mds_calls(mount.fs);
 	usleep(20000);
