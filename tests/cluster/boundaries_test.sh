@@ -5,7 +5,8 @@
 # A step does one thing on a machine that is quiet, and ends when that is quiet again. So every server syncs and renames the
 # same in the same order whenever it is done, whatever the others are at; which is compared, and so a boundary, that is to
 # say a step, a server and a number, is the same each time: "step" says how many there are. At each the power fails before it
-# and nothing survives that was not synced, before it and some survives, after it and nothing does; and when the step is over.
+# and nothing survives that was not synced, or some, or only what was done in directories; after it, and nothing survives; and
+# when the step is over.
 #
 # POWER=NUMBER draws so many of them, POWER=all goes through all, POWER=FROM-TO through these of each of STEPS (the first
 # words of those below; if not all): all in slices. SEED repeats a run, which says its seed.
@@ -17,7 +18,7 @@ say "SEED=$SEED"
 RANDOM=$((SEED % 32768))
 POWER=${POWER:-$([ "${SCALE:-100}" -ge 1000 ] && echo all || echo $((1 + ${SCALE:-100} / 25)))}
 QUIET=200 # ms: an MDT syncs its log within 100
-WAYS=('before nothing' 'after nothing' 'before some')
+WAYS=('before nothing' 'after nothing' 'before some' 'before names')
 SERVERS='mgs mds0 ost0 ost1'
 
 # --- the script ---------------------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ else
 	for ((n = 0; n < POWER; n++)); do
 		I=$((RANDOM % (${#script[@]} / 3) * 3))
 		[ -e "$T/boundaries.$I" ] || learn
-		fails_at $I $((1 + RANDOM % $(wc -l <"$T/boundaries.$I"))) "${WAYS[RANDOM % 3]}"
+		fails_at $I $((1 + RANDOM % $(wc -l <"$T/boundaries.$I"))) "${WAYS[RANDOM % ${#WAYS[@]}]}"
 	done
 fi
 stopped

@@ -59,7 +59,7 @@ machine_on() {
 check_mdt() {
 	rm -rf "$T/copy"
 	cp -r --sparse=always "$1" "$T/copy"
-	strake-mds --check -d "$T/copy" >"$T/check.out" 2>&1 || { cat "$T/check.out" && fail "$2: strake-mds --check"; }
+	strake-mds --check -d "$T/copy" >"$T/check.out" 2>&1 || { status=$? && cat "$T/check.out" && fail "$2: strake-mds --check: $status"; }
 }
 # void_is_gone MDSLOG: since the MDS's last start both OSTs have destroyed what the MDT has lost.
 void_is_gone() {

@@ -11,8 +11,9 @@
  *                                  more; the command is answered then. N 0: at once. Whoever lives on it can be killed now.
  *     settle MS                    answered when nobody has changed or synced anything for so long
  *     cut POLICY SEED              the power goes: whoever still waits gets an error, what survives is mounted anew. POLICY:
- *                                  nothing (of what was not synced), everything, or some, drawn from SEED. Or kept: the
- *                                  power stays, all is as it was, synced or not.
+ *                                  nothing (of what was not synced), everything, or some, drawn from SEED; or names: what
+ *                                  was done in directories and nothing else, as where a journal has only that. Or kept:
+ *                                  the power stays, all is as it was, synced or not.
  *
  * It promises what POSIX does and no more. Of a file, contents by page and size are durable when the file was synced; its
  * name when the directory was. Every page has its durable contents and the last few versions written since; one of them
@@ -98,7 +99,7 @@ struct owner {
 	uint64_t events;
 };
 
-enum policy { NOTHING, EVERYTHING, SOME, KEPT };
+enum policy { NOTHING, EVERYTHING, SOME, NAMES, KEPT };
 
 static struct {
 	const char *mount;
@@ -412,7 +413,16 @@ static uint64_t random_below(uint64_t below)
 
 static bool survives(const struct node *node)
 {
-	return lossy.policy == EVERYTHING || (lossy.policy == SOME && (int)random_below(4) < node->keep);
+	switch (lossy.policy) {
+	case EVERYTHING:
+		return true;
+	case SOME:
+		return (int)random_below(4) < node->keep;
+	case NAMES:
+		return is_dir(node);
+	default:
+		return false;
+	}
 }
 
 static void file_cut(struct node *node)
@@ -872,7 +882,7 @@ static void command_cut(int fd, enum policy policy, uint64_t seed)
 
 static void command(int fd)
 {
-	static const char *const policies[] = { "nothing", "everything", "some", "kept" };
+	static const char *const policies[] = { "nothing", "everything", "some", "names", "kept" };
 	char line[256], word[16] = "", argument[32] = "", last[32] = "", name[32] = "";
 	ssize_t n = read(fd, line, sizeof(line) - 1);
 
