@@ -36,16 +36,19 @@ script=(
 	'grow' "clear, create 0, write 0 0 8" 'write 0 8 24, fsync 0'
 	'name' 'clear' 'create 0, write 0 0 32, rename 0 9, fsyncdir 1'
 	'cut' "clear, $file" 'write 0 4 24, truncate 0 10, fsync 0'
+	'regrow' "clear, $file" 'truncate 0 10, write 0 12 4, fsync 0' # which tells the OSTs of the cut
 	'empty' "clear, $file" 'truncate 0 0, write 0 0 20'
 	'punch' "clear, $file" 'punch 0 4 20, fsync 0'
 	'link' "clear, $file" 'link 0 17, remove 0, fsyncdir 0'
 	'replace' "anew, $file, $unsynced" 'rename 1 0, fsyncdir 0'
 	'remove' "anew, $file" 'remove 0, fsyncdir 0'
+	'unlink' "anew, $file" 'remove 0' # nobody asks when that is durable
 	'lose' "anew, $unsynced" 'remove 1'
+	'roll' 'anew, filled' 'rolled' # to the log's next segment
 	'checkpoint' "clear, $file" 'checkpointed'
 	'stop' "clear, $file, $unsynced" 'stopped'
 	'start' "clear, $file, $unsynced, stop" 'started'
-	'replay' "clear, $file, $unsynced, kill" 'started'    # of everybody
+	'replay' "clear, $file, $unsynced, kill" 'found'      # of everybody
 	'recovery' "clear, $file, $unsynced, power" 'started' # which has failed
 	'mount' "clear, $file, $unsynced" 'mounted_again'     # the mount is killed
 	'beginning' 'nothing' 'started'
@@ -57,8 +60,36 @@ checkpointed() {
 	had=$(checkpoints)
 	await "a checkpoint" checkpoint_came
 }
+# long_records NUMBER|new: one after the other, until there is a new segment; one has room for 128.
+long_records() {
+	python3 - "$T/m" "$T/disk/mds0/log" "$1" <<-'END' || exit 1
+		import glob, os, sys
+		mount, log, number = sys.argv[1:]
+		segments = lambda: len(glob.glob(log + "/0*.seg"))
+		fd, had, n = os.open(mount, os.O_RDONLY), segments(), 0
+		while segments() == had if number == "new" else n < int(number):
+		    os.setxattr(fd, "user.long", bytes(65000))
+		    if number == "new":
+		        os.fsync(fd)
+		    n += 1
+	END
+}
+filled() {
+	witness_does 'fsyncdir 0'
+	long_records new
+	long_records 127
+}
+rolled() {
+	long_records 1
+	settle
+	witness_does 'create 0' 'write 0 0 8' 'fsync 0'
+}
 stopped() { strake cluster stop "$T/c" >/dev/null || exit 1; }
 started() { machine_on "it starts"; }
+found() {
+	started
+	ask_witness "after a kill"
+}
 mounted_again() {
 	killed "$(field "$T/c" mounts 0 pid)"
 	machine_on "after the mount was killed"
@@ -100,7 +131,7 @@ before_step() {
 	words=${words#, }
 	case $last in stop | kill | power) words=${words%, *} ;; esac
 	settle
-	case $words in *' '*) step "$words" ;; esac
+	[ -z "$words" ] || step "$words"
 	case $last in
 	stop) stopped ;;
 	kill) everybody_killed && disk_cut machine kept 0 && everybody_gone ;;
