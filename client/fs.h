@@ -55,11 +55,11 @@ struct fs_config {
 	bool local_locks;       /* locks are the caller's own business, and so is who else appends */
 
 	/*
-	 * For a caller that caches pages and attributes, as the kernel does; NULL where there is none. drop_pages: all of the
-	 * file's pages go, the dirty ones are written first; called in a fiber, and waits for that. drop_attr: the
-	 * attributes go, at once; any thread.
+	 * For a caller that caches pages and attributes, as the kernel does; NULL where there is none. drop_pages: the file's
+	 * pages that have some of those bytes go (size 0: all from offset on), the dirty ones are written first; called in
+	 * a fiber, and waits for that. drop_attr: the attributes go, at once; any thread.
 	 */
-	void (*drop_pages)(void *owner, uint64_t ino);
+	void (*drop_pages)(void *owner, uint64_t ino, uint64_t offset, uint64_t size);
 	void (*drop_attr)(void *owner, uint64_t ino);
 	/* No name that it has been shown until now is believed any more; at once, any thread. */
 	void (*expire_names)(void *owner);
@@ -110,6 +110,7 @@ struct fs_ctx {
 	bool kill_sgid;         /* ... and is no member of the file's group: nor setgid without the right to execute */
 	bool append;            /* fs_write(): at the end of the file, wherever that is; offset is not looked at */
 	bool mapped;            /* fs_write(): the bytes are of mapped pages */
+	bool paged;             /* fs_read(), fs_write(): the bytes are, or will be, in pages that the caller keeps */
 	_Atomic bool signalled; /* set by fs_signal() */
 	_Atomic bool interrupted; /* set by fs_interrupt() */
 	struct ctx_wait *waiting; /* libstrake's own; begins as NULL */

@@ -318,6 +318,28 @@ void inode_pages_become(struct inode *inode, const struct attr *attr)
 	inode->pages_valid = true;
 }
 
+void inode_pages_used(struct inode *inode)
+{
+	pthread_mutex_lock(&inode->lock);
+	inode->pages_used = PAGES_PASSED_MAX;
+	pthread_mutex_unlock(&inode->lock);
+}
+
+void inode_pages_passed(struct inode *inode, uint64_t offset, uint64_t size)
+{
+	const struct fs_config *config = &inode->fs->config;
+	bool used, last;
+
+	pthread_mutex_lock(&inode->lock);
+	used = inode->pages_used > 0;
+	if (used)
+		inode->pages_used--;
+	last = inode->pages_used == 0;
+	pthread_mutex_unlock(&inode->lock);
+	if (used && config->drop_pages != NULL)
+		config->drop_pages(config->owner, inode->ino, last ? 0 : offset, last ? 0 : size);
+}
+
 void inode_note_own_change(struct inode *inode, uint64_t data_before, const struct attr *now, uint64_t asked_ns)
 {
 	if (inode->pages_valid && data_before != 0 && data_before == inode->pages_data_version)

@@ -55,6 +55,7 @@ struct inode {
 	uint64_t pages_gen, pages_cut, pages_size, pages_data_version;
 	bool pages_valid;
 	bool mapped;              /* the kernel has brought out mapped dirty pages of it */
+	unsigned char pages_used; /* inode_pages_used() */
 	uint64_t pages_opened_ns; /* the kernel was last told to drop its pages by the answer to an open */
 
 	/* What the kernel was shown of these attributes, and until when it may believe that. */
@@ -161,5 +162,17 @@ bool inode_keep_pages(struct inode *inode, const struct attr *attr);
  */
 bool inode_pages_are(const struct inode *inode, const struct attr *attr);
 void inode_pages_become(struct inode *inode, const struct attr *attr);
+
+/*
+ * Direct I/O beside the kernel's pages. Who writes past them has the kernel drop those in his way before he begins; but
+ * until his bytes are here others may fill them again, with what was there before, and for writes that it does not wait
+ * for (AIO) Linux before 7 does not look again. So what was passed is dropped once more before such a write is answered:
+ * after a READ or WRITE of pages, and so long that PAGES_PASSED_MAX writes have come since; the last of them takes all
+ * pages with it. Where nobody uses pages direct I/O costs nothing more.
+ */
+#define PAGES_PASSED_MAX 64
+void inode_pages_used(struct inode *inode);
+/* The bytes can be read here by now. In a fiber. */
+void inode_pages_passed(struct inode *inode, uint64_t offset, uint64_t size);
 
 #endif

@@ -151,7 +151,7 @@ static void drop_pages(struct inode *inode)
 	const struct fs_config *config = &inode->fs->config;
 
 	if (config->drop_pages != NULL)
-		config->drop_pages(config->owner, inode->ino);
+		config->drop_pages(config->owner, inode->ino, 0, 0);
 }
 
 static void launder(struct lock_op *op)

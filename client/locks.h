@@ -10,7 +10,8 @@
  *   - Turns: of an inode's operations one at a time is between its question and the note of the answer, in the order in
  *     which they came. So what comes after a close comes after what the close gives back; and what is sent again to the
  *     MDT is never older than something that was done since. Nothing but an operation waits for a turn, and nothing but an
- *     operation waits for the kernel to drop pages: requests that hold pages or a directory in the kernel never do.
+ *     operation or a done write by direct I/O waits for the kernel to drop pages: requests that hold pages or a directory
+ *     in the kernel never do.
  *   - Barriers. Before any LOCK leaves: what was written here is on the OSTs, and the MDT knows the size. With it, where a
  *     write lock is given up: the kernel's mapped dirty pages are brought out (once for each writable open of the file, and
  *     each time as soon as such pages were seen of it). After one was granted: attributes as of the grant; where the

@@ -199,6 +199,8 @@ int fs_read(struct file *file, struct fs_ctx *ctx, uint64_t offset, size_t size,
 		return 0;
 	if (size > LAYOUT_FILE_SIZE_MAX - offset)
 		size = (size_t)(LAYOUT_FILE_SIZE_MAX - offset);
+	if (ctx->paged)
+		inode_pages_used(file->inode); /* before it is known what they will hold */
 	err = read_once(file, ctx, offset, size, buffer, ret_result);
 	/* Somebody has replaced the content since we last asked for the attributes. */
 	for (unsigned int tries = 0; err == -ESTALE && tries < DATA_STALE_RETRIES; tries++) {

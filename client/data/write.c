@@ -255,6 +255,8 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 		return err;
 	}
 	inode->mapped |= ctx->mapped;
+	if (ctx->paged)
+		inode->pages_used = PAGES_PASSED_MAX;
 	was_clean = path->dirty.count == 0 && !path->report;
 	if (path->dirty.count + path->flight.count + path->uncommitted.count == 0) {
 		path->shared = false;
@@ -278,6 +280,8 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 		locks_append_end(inode);
 	if (was_clean)
 		data_account(path);
+	if (!ctx->paged)
+		inode_pages_passed(inode, offset, size);
 	if (err == 0 && (file->flags & (O_SYNC | O_DSYNC)))
 		err = fs_fsync(file, ctx, true);
 	return err;

@@ -140,6 +140,7 @@ void fuse_read(struct fuse_request *request)
 		fuse_answer_error(request, -ENOMEM);
 		return;
 	}
+	request->ctx.paged = (in->read_flags & FUSE_READ_LOCKOWNER) == 0; /* only direct I/O says whose it is */
 	err = in->size > bulk->size
 		      ? -EINVAL
 		      : fs_read(fuse_file(in->fh), &request->ctx, in->offset, in->size, bulk->data, &result);
@@ -176,6 +177,7 @@ void fuse_write(struct fuse_request *request)
 	if ((in->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0)
 		fuse_kill_suid(request, fuse_file(in->fh));
 	request->ctx.mapped = (in->write_flags & FUSE_WRITE_CACHE) != 0;
+	request->ctx.paged = (in->write_flags & FUSE_WRITE_LOCKOWNER) == 0;
 	/* As it is open now (fcntl(2)); but who became an appender later writes through pages that have their place. */
 	request->ctx.append = (in->flags & O_APPEND) != 0 && !request->ctx.mapped && fs_file_appends(fuse_file(in->fh));
 	fh = in->fh;

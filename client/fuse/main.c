@@ -208,12 +208,12 @@ static int attach(struct mount_daemon *d, char *error, size_t error_size)
 }
 
 /* Files only: the root's node id, which is another than its inode number, does not come here. */
-static void drop_pages(void *owner, uint64_t ino)
+static void drop_pages(void *owner, uint64_t ino, uint64_t offset, uint64_t size)
 {
 	const struct mount_daemon *d = owner;
 
 	if (d->server.notifier != NULL)
-		fuse_notifier_drop_pages(d->server.notifier, ino);
+		fuse_notifier_drop_pages(d->server.notifier, ino, offset, size);
 }
 
 static void drop_attr(void *owner, uint64_t ino)

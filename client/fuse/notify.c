@@ -12,6 +12,7 @@
 struct wish {
 	struct wish *next;
 	uint64_t nodeid;
+	int64_t off, len;
 	bool done;
 	struct fiber_queue waiter;
 };
@@ -26,15 +27,15 @@ struct fuse_notifier {
 	pthread_t threads[NOTIFY_THREADS_MAX];
 };
 
-/* off < 0: the attributes only. */
-static void invalidate(int fd, uint64_t nodeid, int64_t off)
+/* off < 0: the attributes only; len 0: all from there on. */
+static void invalidate(int fd, uint64_t nodeid, int64_t off, int64_t len)
 {
 	struct {
 		struct fuse_out_header header;
 		struct fuse_notify_inval_inode_out inode;
 	} out = {
 		.header = { .len = sizeof(out), .error = FUSE_NOTIFY_INVAL_INODE },
-		.inode = { .ino = nodeid, .off = off },
+		.inode = { .ino = nodeid, .off = off, .len = len },
 	};
 
 	/* An error means that the kernel does not know it, so has nothing to drop. */
@@ -59,7 +60,7 @@ static void *notify(void *arg)
 		if (notifier->first == NULL)
 			notifier->last = &notifier->first;
 		pthread_mutex_unlock(&notifier->lock);
-		invalidate(notifier->fd, wish->nodeid, 0);
+		invalidate(notifier->fd, wish->nodeid, wish->off, wish->len);
 		pthread_mutex_lock(&notifier->lock);
 		wish->done = true;
 		fiber_wake_all(&wish->waiter);
@@ -112,9 +113,9 @@ struct fuse_notifier *fuse_notifier_free(struct fuse_notifier *notifier)
 	return NULL;
 }
 
-void fuse_notifier_drop_pages(struct fuse_notifier *notifier, uint64_t nodeid)
+void fuse_notifier_drop_pages(struct fuse_notifier *notifier, uint64_t nodeid, uint64_t offset, uint64_t size)
 {
-	struct wish wish = { .nodeid = nodeid };
+	struct wish wish = { .nodeid = nodeid, .off = (int64_t)offset, .len = (int64_t)size };
 
 	pthread_mutex_lock(&notifier->lock);
 	*notifier->last = &wish;
@@ -137,5 +138,5 @@ void fuse_notifier_expire_names(struct fuse_notifier *notifier)
 
 void fuse_notifier_drop_attr(struct fuse_notifier *notifier, uint64_t nodeid)
 {
-	invalidate(notifier->fd, nodeid, -1);
+	invalidate(notifier->fd, nodeid, -1, 0);
 }

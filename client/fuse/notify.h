@@ -18,8 +18,8 @@ int fuse_notifier_new(int fd, struct fuse_notifier **ret_notifier);
 /* Nobody waits any more, and the connection has ended or nothing holds pages. */
 struct fuse_notifier *fuse_notifier_free(struct fuse_notifier *notifier);
 
-/* In a fiber: returns when the kernel has no page of it. */
-void fuse_notifier_drop_pages(struct fuse_notifier *notifier, uint64_t nodeid);
+/* In a fiber: returns when the kernel has no page of these bytes of it; size 0: of all from offset on. */
+void fuse_notifier_drop_pages(struct fuse_notifier *notifier, uint64_t nodeid, uint64_t offset, uint64_t size);
 /* All names are asked for anew, once each. Any thread, at once. A kernel older than 7.44 goes by them for their timeout. */
 void fuse_notifier_expire_names(struct fuse_notifier *notifier);
 /* Its attributes only: any thread, at once. */
