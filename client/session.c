@@ -17,8 +17,8 @@
 
 #define SESSION_ATTEMPT_MS 3000
 #define SESSION_PAUSE_MS   200
-#define RECLAIM_MAX        80000 /* inodes that surely fit into one request; the others are told one by one */
-#define RECLAIM_LOCKS      256   /* in one request */
+#define RECLAIM_OPENS      1024 /* in one request, so that the MDT has time for others between two */
+#define RECLAIM_LOCKS      256  /* likewise */
 #define LEASE_MIN_MS       300
 
 struct fs_session {
@@ -327,8 +327,7 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 			locks = locks_collect(inode, &reclaim.locks);
 		if (reclaim.modes != NULL && reclaim.inos != NULL) {
 			modes = tell_modes(inode);
-			inode->told_modes =
-				reclaim.count < RECLAIM_MAX ? inode->told_modes | modes : inode->told_modes & ~modes;
+			inode->told_modes |= modes;
 		}
 		pthread_mutex_unlock(&inode->lock);
 		if (modes == 0) {
@@ -347,25 +346,7 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 	return 0;
 }
 
-/* One of those for whom RECLAIM had no room. */
-static void tell_again(struct worker *worker, void *arg)
-{
-	struct fs_ctx ctx = { .trusted = true };
-	struct inode *inode = arg;
-	struct attr attr;
-	unsigned int modes;
-
-	(void)worker;
-	pthread_mutex_lock(&inode->lock);
-	modes = tell_modes(inode);
-	pthread_mutex_unlock(&inode->lock);
-	if (modes != 0)
-		tell_open(inode, &ctx, modes, true,
-			  &attr); /* where it fails, the first use of the handle will say so */
-	inode_put(inode);
-}
-
-/* A part of the locks; the open files come last, and with them the MDT takes all as told. */
+/* A part of the locks; the open files come after them, and with the last of those the MDT takes all as told. */
 static int reclaim_locks(struct fs_session *session, uint64_t number, uint64_t instance, const struct held_lock *held,
 			 size_t count)
 {
@@ -385,24 +366,44 @@ static int reclaim_locks(struct fs_session *session, uint64_t number, uint64_t i
 	request.lock = pointers;
 	request.n_lock = count;
 	request.has_more = request.more = true;
-	request.has_instance = instance != 0;
+	request.has_instance = true;
 	request.instance = instance;
 	err = ask(session, &call, UINT64_MAX);
 	call_release(&call);
 	return err;
 }
 
-/* Tell the MDT all that is open here, and all locks, in this session. */
-static int reclaim(struct fs_session *session, uint64_t number, uint64_t instance)
+static int reclaim_opens(struct fs_session *session, uint64_t number, uint64_t instance, const struct reclaim *open)
 {
-	Strake__ReclaimRequest request = STRAKE__RECLAIM_REQUEST__INIT;
-	struct call call = { .opcode = OP_RECLAIM, .request = &request.base, .session = number };
-	struct reclaim open = { 0 };
 	size_t told = 0;
 	int err;
 
+	do {
+		Strake__ReclaimRequest request = STRAKE__RECLAIM_REQUEST__INIT;
+		struct call call = { .opcode = OP_RECLAIM, .request = &request.base, .session = number };
+		size_t rest = open->count - told, part = rest < RECLAIM_OPENS ? rest : RECLAIM_OPENS;
+
+		request.ino = open->inos + told;
+		request.modes = open->modes + told;
+		request.n_ino = request.n_modes = part;
+		told += part;
+		request.has_more = request.more = told < open->count;
+		request.has_instance = true;
+		request.instance = instance;
+		err = ask(session, &call, UINT64_MAX);
+		call_release(&call);
+	} while (err == 0 && told < open->count);
+	return err;
+}
+
+/* Tell that instance of the MDT all that is open here, and all locks, in this session. joined: it is a new one. */
+static int reclaim(struct fs_session *session, uint64_t number, uint64_t instance, bool joined)
+{
+	struct reclaim open = { 0 };
+	int err;
+
 	reclaims_step(session);
-	if (instance == 0)
+	if (joined)
 		locks_lost(session->fs); /* they were another session's */
 	err = reclaim_collect(session, &open);
 	for (size_t i = 0; i < open.locks.count && err == 0; i += RECLAIM_LOCKS) {
@@ -411,20 +412,9 @@ static int reclaim(struct fs_session *session, uint64_t number, uint64_t instanc
 		err = reclaim_locks(session, number, instance, &open.locks.items[i],
 				    rest < RECLAIM_LOCKS ? rest : RECLAIM_LOCKS);
 	}
-	if (err == 0) {
-		request.has_instance = instance != 0;
-		request.instance = instance;
-		told = open.count < RECLAIM_MAX ? open.count : RECLAIM_MAX;
-		request.ino = open.inos;
-		request.modes = open.modes;
-		request.n_ino = request.n_modes = told;
-		err = ask(session, &call, UINT64_MAX);
-		call_release(&call);
-	}
+	if (err == 0)
+		err = reclaim_opens(session, number, instance, &open);
 	reclaims_step(session);
-	for (size_t i = told; i < open.count && err == 0; i++)
-		if (worker_spawn(session->fs->control, tell_again, inode_ref(open.inodes[i])) < 0)
-			inode_put(open.inodes[i]);
 	reclaim_clear(&open);
 	return err;
 }
@@ -446,16 +436,41 @@ static int give_up_data(struct fs_session *session)
 	return 0;
 }
 
+/* SESSION_RENEW. *ret_reclaim: it wants to be told what is open here; known_instance 0: none. */
+static int ask_renewal(struct fs_session *session, uint64_t number, uint64_t known_instance, uint64_t *ret_instance,
+		       bool *ret_reclaim)
+{
+	Strake__SessionRenewRequest request = STRAKE__SESSION_RENEW_REQUEST__INIT;
+	const Strake__SessionRenewReply *reply;
+	struct call call = { .opcode = OP_SESSION_RENEW, .request = &request.base, .session = number };
+	int err;
+
+	request.has_instance = known_instance != 0;
+	request.instance = known_instance;
+	err = ask(session, &call, UINT64_MAX);
+	if (err == 0) {
+		reply = (const Strake__SessionRenewReply *)call.reply;
+		atomic_store(&session->root_squash, reply->root_squash);
+		*ret_instance = reply->instance;
+		*ret_reclaim = reply->reclaim;
+	}
+	call_release(&call);
+	return err;
+}
+
 static void rejoin(struct fs_session *session)
 {
-	uint64_t number, root;
+	uint64_t number, root, instance;
+	bool wanted;
 	int err;
 
 	err = give_up_data(session);
 	if (err == 0)
 		err = join(session, UINT64_MAX, &number, &root);
 	if (err == 0)
-		err = reclaim(session, number, 0);
+		err = ask_renewal(session, number, 0, &instance, &wanted);
+	if (err == 0)
+		err = reclaim(session, number, instance, true);
 	if (err == 0) {
 		log_info("joined again as session %llu", (unsigned long long)number);
 		publish(session, number);
@@ -467,25 +482,17 @@ static void rejoin(struct fs_session *session)
 
 static void renew(struct fs_session *session, uint64_t number)
 {
-	Strake__SessionRenewRequest request = STRAKE__SESSION_RENEW_REQUEST__INIT;
-	const Strake__SessionRenewReply *reply;
-	struct call call = { .opcode = OP_SESSION_RENEW, .request = &request.base, .session = number };
+	uint64_t instance;
 	bool restarted = false;
-	int err;
+	int err = ask_renewal(session, number, session->instance, &instance, &restarted);
 
-	request.has_instance = session->instance != 0;
-	request.instance = session->instance;
-	err = ask(session, &call, UINT64_MAX);
 	if (err == 0) {
-		reply = (const Strake__SessionRenewReply *)call.reply;
-		atomic_store(&session->root_squash, reply->root_squash);
-		restarted = reply->reclaim || (session->instance != 0 && session->instance != reply->instance);
+		restarted |= session->instance != 0 && session->instance != instance;
 		if (restarted)
-			err = reclaim(session, number, reply->instance);
+			err = reclaim(session, number, instance, false);
 		if (err == 0)
-			session->instance = reply->instance;
+			session->instance = instance;
 	}
-	call_release(&call);
 	if (err == -ENOSESSION)
 		fs_session_lost(session, number);
 

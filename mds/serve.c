@@ -375,13 +375,13 @@ static void serve_reclaim(struct mdt *mdt, struct request *request, struct lease
 	/* One that comes late, when locks were taken and given back since, tells nothing of locks any more. */
 	if (!lease->reclaimed)
 		mdt_reclaim_locks(mdt, request);
-	if (reclaim->more) {
-		reply_message(mdt, request, 0, NULL, 0);
-		return;
-	}
 	for (size_t i = 0; i < reclaim->n_ino; i++) {
 		if (inode_load(mdt->state.view, reclaim->ino[i], &inode) == 0)
 			opens_add(mdt->opens, lease->session, inode.ino, reclaim->modes[i]);
+	}
+	if (reclaim->more) {
+		reply_message(mdt, request, 0, NULL, 0);
+		return;
 	}
 	leases_reclaim(mdt->leases, lease);
 	if (mdt->state.meta.orphans > 0)
