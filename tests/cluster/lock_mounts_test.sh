@@ -18,6 +18,29 @@ run append "$T/m" "$T/m2"
 run count "$T/m" "$T/m2" $seconds
 run token "$T/m" "$T/m2" $((2 * ${SCALE:-100}))
 
+# --- who asks for a lock behind a close that the MDS does not answer: he can be killed -----------------------------------------
+
+python3 "$lockers" hold "$T/m/line" posix >"$T/in_line" &
+holder=$!
+python3 "$lockers" ask "$T/m/line" >"$T/asks" &
+asker=$!
+PIDS="$PIDS $holder $asker"
+await "a lock is held" grep -q held "$T/in_line"
+await "a file is open" grep -q open "$T/asks"
+mds=$(field "$T/c" mds 0 pid)
+kill -STOP "$mds"
+kill -9 $holder
+sleep 0.5 # its end has closed the file
+kill -USR1 $asker
+await "it asks" grep -q asks "$T/asks"
+sleep 0.2 # it stands in line
+kill -9 $asker
+(PATIENCE=10 await "who asked for a lock is gone" ! alive $asker)
+gone=$?
+kill -CONT "$mds"
+[ $gone = 0 ] || exit 1
+expect "what it was told" "open asks" "$(xargs <"$T/asks")"
+
 # --- an MDS that is killed while locks are held and waited for -----------------------------------------------------------
 
 python3 "$lockers" hold "$T/m/kept" posix >"$T/held1" &

@@ -8,6 +8,7 @@
     lockers.py local M1 M2              the second one has its locks for itself (-o local_locks)
     lockers.py hold FILE KIND           takes it, says so, and sleeps; at SIGUSR1 it writes, and says what comes of it
     lockers.py wait FILE KIND           waits for it, and says how long that took
+    lockers.py ask FILE                 opens it, says so, and at SIGUSR1 asks for a lock by F_GETLK
     lockers.py sqlite M1 M2 SECONDS     many processes change one database
 """
 import errno, fcntl, mmap, os, random, signal, sqlite3, struct, subprocess, sys, time
@@ -356,6 +357,14 @@ def wait(path, kind):
     began = time.monotonic()
     lock(os.open(path, os.O_RDWR), kind)
     print(f"{time.monotonic() - began:.1f}", flush=True)
+
+def ask(path):
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    print("open", flush=True)
+    signal.sigwait({signal.SIGUSR1})
+    print("asks", flush=True)
+    print(getlk(fd, EX), flush=True)
 
 # --- sqlite ---------------------------------------------------------------------------------------------------------------
 
