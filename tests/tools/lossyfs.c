@@ -10,6 +10,8 @@
  *     freeze N before|after [NAME] at the N-th event (of those) from now, before or after it takes effect, answer nobody any
  *                                  more; the command is answered then. N 0: at once. Whoever lives on it can be killed now.
  *     settle MS                    answered when nobody has changed or synced anything for so long
+ *     quota [BYTES]                prints how many bytes its files take. From now on they may have BYTES more: what would take
+ *                                  more than that does nothing and gets EDQUOT, whatever statfs says. Without: as many as they like
  *     cut POLICY SEED              the power goes: whoever still waits gets an error, what survives is mounted anew. POLICY:
  *                                  nothing (of what was not synced), everything, or some, drawn from SEED; or names: what
  *                                  was done in directories and nothing else, as where a journal has only that. Or kept:
@@ -114,6 +116,7 @@ static struct {
 	int waiter; /* asked for the freeze */
 	int settler;
 	uint64_t settle_ms, changed_ms;
+	uint64_t quota_pages;
 	enum policy policy;
 	uint64_t random;
 } lossy = { .waiter = -1, .settler = -1 };
@@ -300,6 +303,30 @@ static blkcnt_t file_blocks(const struct node *node)
 	for (size_t i = 0; i < node->page_count; i++)
 		count += node->pages[i] == &hole ? 0 : PAGE / 512;
 	return count;
+}
+
+static bool is_taken(const struct page *page)
+{
+	return !page->zero || page == &reserved;
+}
+
+/* All pages of files that have a name; of node, these count whether it has them or not. */
+static uint64_t pages_taken(const struct node *node, size_t from, size_t to)
+{
+	uint64_t taken = 0;
+
+	for (size_t n = FUSE_ROOT_ID; n < lossy.node_count; n++)
+		for (size_t i = 0; lossy.nodes[n]->stat.st_nlink > 0 && i < lossy.nodes[n]->page_count; i++)
+			taken += is_taken(lossy.nodes[n]->pages[i]);
+	for (size_t i = from; i < to; i++)
+		taken += i >= node->page_count || !is_taken(node->pages[i]);
+	return taken;
+}
+
+static bool is_over_quota(const struct node *node, size_t offset, size_t size)
+{
+	return lossy.quota_pages > 0 &&
+	       pages_taken(node, offset / PAGE, (offset + size + PAGE - 1) / PAGE) > lossy.quota_pages;
 }
 
 /* --- directories ------------------------------------------------------------------------------------------------------ */
@@ -727,6 +754,10 @@ static void do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
 	struct node *node = node_of(ino);
 
 	(void)file; /* with O_DSYNC an fsync follows from the kernel */
+	if (is_over_quota(node, (size_t)offset, size)) {
+		fuse_reply_err(req, EDQUOT);
+		return;
+	}
 	file_write(node, data, size, (size_t)offset);
 	if (offset + (off_t)size > node->size)
 		file_resize(node, offset + (off_t)size);
@@ -742,6 +773,10 @@ static void do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 	(void)file;
 	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) {
 		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	if (!(mode & FALLOC_FL_PUNCH_HOLE) && is_over_quota(node, from, (size_t)length)) {
+		fuse_reply_err(req, EDQUOT);
 		return;
 	}
 	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
@@ -885,11 +920,18 @@ static void command(int fd)
 	static const char *const policies[] = { "nothing", "everything", "some", "names", "kept" };
 	char line[256], word[16] = "", argument[32] = "", last[32] = "", name[32] = "";
 	ssize_t n = read(fd, line, sizeof(line) - 1);
+	uint64_t used;
 
 	line[n > 0 ? n : 0] = '\0';
 	sscanf(line, "%15s %31s %31s %31s", word, argument, last, name);
 	if (strcmp(word, "count") == 0) {
 		answer(fd, "%" PRIu64 "\n", events_of(owner_of(argument)));
+		return;
+	}
+	if (strcmp(word, "quota") == 0) {
+		used = pages_taken(NULL, 0, 0);
+		lossy.quota_pages = *argument == '\0' ? 0 : used + strtoull(argument, NULL, 10) / PAGE;
+		answer(fd, "%" PRIu64 "\n", used * PAGE);
 		return;
 	}
 	if (strcmp(word, "settle") == 0 && lossy.settler < 0) {
