@@ -113,7 +113,8 @@ static struct {
 	struct owner *owners, *freeze_owner; /* NULL: whoever's event comes */
 	uint64_t freeze_at;
 	bool freeze_after, frozen;
-	int waiter; /* asked for the freeze */
+	const char *path; /* of the event under way, which a rename changes */
+	int waiter;       /* asked for the freeze */
 	int settler;
 	uint64_t settle_ms, changed_ms;
 	uint64_t quota_pages;
@@ -578,6 +579,7 @@ static bool event_begins(const char *what, const struct node *node)
 	struct owner *owner = owner_of(node->path + (node->path[0] == '/'));
 
 	lossy.changed_ms = now_ms();
+	lossy.path = node->path;
 	lossy.events++;
 	if (owner)
 		owner->events++;
@@ -591,7 +593,7 @@ static bool event_begins(const char *what, const struct node *node)
 static bool event_ends(const char *what, const struct node *node)
 {
 	if (is_the_one(owner_of(node->path + (node->path[0] == '/'))) && lossy.freeze_after)
-		freeze(what, node->path);
+		freeze(what, lossy.path);
 	return lossy.frozen;
 }
 
