@@ -7,7 +7,9 @@
 start --osts 2
 work_begins
 unharmed "its start"
-cp -a "$T/c/mds0" "$T/copy-mds0" || fail "cp" # as it runs
+# As it runs; of one moment, or files would come and go under cp.
+pid=$(field "$T/c" mds 0 pid)
+kill -STOP "$pid" && cp -a "$T/c/mds0" "$T/copy-mds0" && kill -CONT "$pid" || fail "cp"
 end_of() { strake-mds --check -d "$1" 2>&1 | sed -n 's/.*state up to record \([0-9]*\):.*/\1/p'; }
 end=$(end_of "$T/copy-mds0")
 is_told() { [ "$(field "$T/c" mds 0 log_index)" -gt $((end + ${1:-0})) ]; }
