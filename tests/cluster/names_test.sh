@@ -13,7 +13,9 @@ kill -9 "$pid"
 while [ -e /proc/$pid ] && ! grep -q '^State:.*[ZX]' /proc/$pid/status; do sleep 0.05; done
 strake cluster start "$1" >/dev/null
 END
-python3 "$(dirname "$0")/../tools/names.py" "$T/m/here" "$T/m2/here" "bash $T/restart $T/c" || fail "names"
+crowd=$((20 * ${SCALE:-100}))
+python3 "$(dirname "$0")/../tools/names.py" "$T/m/here" "$T/m2/here" "bash $T/restart $T/c" $((crowd < 1000000 ? crowd : 1000000)) ||
+	fail "names"
 
 # The root of a mounted subdirectory has nothing above it.
 mkdir "$T/s"

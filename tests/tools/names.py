@@ -1,12 +1,13 @@
 """
 Names at their limits, and directories as those see them who have them open while others move, fill, empty and remove them:
 
-    names.py HERE THERE RESTART
+    names.py HERE THERE RESTART CROWD
 
-HERE and THERE are one empty directory of a filesystem by two mounts; RESTART is a command that restarts its MDS. Each case is
-a function. Ends with exit status 1 and what was wrong at the first thing that is. Standard library only.
+HERE and THERE are one empty directory of a filesystem by two mounts; RESTART is a command that restarts its MDS; a directory
+of CROWD entries is listed. Each case is a function. Ends with exit status 1 and what was wrong at the first thing that is.
+Standard library only.
 """
-import contextlib, ctypes, errno, os, random, resource, stat, subprocess, sys, time
+import collections, contextlib, ctypes, errno, os, random, resource, signal, stat, subprocess, sys, time
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.opendir.restype = libc.fdopendir.restype = libc.readdir.restype = ctypes.c_void_p
@@ -189,6 +190,68 @@ def positions(here, there, restart):
             expect("the first", b".", listing.read()[0])
     subprocess.run(["rm", "-r", "many"], check=True)
 
+def comes_and_goes(bases, part):
+    """Makes and removes names of its own, the same again and again, until SIGTERM."""
+    rng = random.Random(part)
+    there, ended = set(), []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(True)) # the call that it is in is done first
+    while not ended:
+        name = f"crowd/comes-{part}-{rng.randrange(1000)}"
+        path = os.path.join(rng.choice(bases), name)
+        if name not in there: touch(path)
+        elif rng.randrange(4): os.unlink(path)
+        else:
+            # A listing may have shown a moment ago what is no longer so: then both are the same to the kernel.
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path, path + "-moved")
+                os.rename(path + "-moved", path)
+            continue
+        there ^= {name}
+
+def listed(path, rng):
+    """All names of a directory, with steps back to positions that telldir() has told."""
+    seen, told = [], []
+    with Dir(path) as listing:
+        while True:
+            if not rng.randrange(1000): told.append((listing.tell(), len(seen)))
+            if told and not rng.randrange(3000):
+                del told[rng.randrange(max(0, len(told) - 8), len(told)) + 1:] # what is behind it is told anew
+                at, before = told[-1]
+                listing.seek(at)
+                del seen[before:]
+            entry = listing.read()
+            if entry is None: return seen
+            seen.append(entry[0])
+
+def crowd(here, there, restart):
+    """Whoever lists a large directory is told each name once that is there all the time, and none twice."""
+    count = int(sys.argv[4])
+    stays = {b"stays-%d" % i for i in range(count)}
+    os.mkdir("crowd")
+    for name in stays: touch(b"crowd/" + name)
+    churn = []
+    for part in range(2):
+        churn.append(os.fork())
+        if churn[-1] == 0:
+            try: comes_and_goes((here, there), part)
+            except BaseException as error: os._exit(print(f"names: what comes and goes: {error!r}", file=sys.stderr, flush=True) or 1)
+            os._exit(0)
+    try: lists_the_crowd((here, there), stays, restart)
+    finally:
+        for pid in churn: os.kill(pid, signal.SIGTERM)
+        expect("who comes and goes was at work until the end", [0, 0], [os.waitpid(pid, 0)[1] for pid in churn])
+    subprocess.run(["rm", "-r", "crowd"], check=True)
+
+def lists_the_crowd(bases, stays, restart):
+    rng = random.Random(3)
+    for round in range(4):
+        restarting = subprocess.Popen(restart, shell=True, cwd="/") if round == 2 else None
+        names = collections.Counter(listed(f"{bases[round % 2]}/crowd", rng))
+        expect(f"told twice, round {round}", [], [name for name, times in names.items() if times > 1])
+        expect(f"missing, round {round}", set(), (stays | {b".", b".."}) - set(names))
+        expect(f"nobody's, round {round}", [], [name for name in set(names) - stays if name.strip(b".") and name[:6] != b"comes-"])
+        if restarting: expect("the restart", 0, restarting.wait())
+
 def numbers(here, there, restart):
     """What a listing says of an entry is what stat says."""
     os.mkdir("sub")
@@ -293,8 +356,8 @@ def deep(here, there, restart):
     expect("what is left", [], os.listdir(here))
 
 def main():
-    here, there, restart = sys.argv[1:]
-    for case in removed_and_open, stood_in, above, links, positions, numbers, bytes_of_names, long_links, deep:
+    here, there, restart = sys.argv[1:4]
+    for case in removed_and_open, stood_in, above, links, positions, crowd, numbers, bytes_of_names, long_links, deep:
         os.chdir(here)
         try: case(here, there, restart)
         except (AssertionError, OSError) as error: sys.exit(f"names: {case.__name__}: {error!r} (line {error.__traceback__.tb_next.tb_lineno})")
