@@ -123,7 +123,7 @@ static void tcp_free(struct transport *base)
 		tcp->resumed_first = conn->resumed_next;
 		tcp_conn_drop(conn);
 	}
-	tcp_item_pool_release(&tcp->items);
+	transport_item_pool_release(&tcp->items);
 	free(tcp);
 }
 

@@ -52,7 +52,7 @@ void tcp_conn_end(struct tcp_conn *conn)
 	free(conn->stash);
 	conn->stash = NULL;
 	conn->bulk = NULL;
-	tcp_queue_clear(&conn->queue);
+	transport_queue_clear(&conn->queue);
 	tcp_conn_drop(conn);
 }
 
@@ -233,7 +233,7 @@ static void tcp_resume(struct transport_conn *base)
 static int tcp_forget(struct transport_conn *base, const void *arg, const void *bulk_in)
 {
 	struct tcp_conn *conn = tcp_conn_of(base);
-	int err = arg != NULL ? tcp_queue_forget(&conn->queue, arg) : 0;
+	int err = arg != NULL ? transport_queue_forget(&conn->queue, arg) : 0;
 
 	if (err == 0 && conn->bulk_left > 0 && bulk_in != NULL && conn->bulk_base == bulk_in)
 		conn->bulk = NULL;

@@ -6,7 +6,7 @@
  *   transport_tcp_listen.c   listening sockets, and who comes by them
  *   transport_tcp_receive.c  from the socket to the owner's events
  *   transport_tcp_send.c     from the owner's calls to the socket
- *   transport_tcp_queue.c    what waits to be sent
+ *   transport_queue.c        what waits to be sent (any fabric's)
  *
  * Who frees a connection: it is counted. Being alive counts, so does standing in a list of the transport's, so does
  * running code that calls up; tcp_conn_end() ends the life, the last tcp_conn_drop() the memory.
@@ -15,8 +15,8 @@
 #define STRAKE_COMMON_TRANSPORT_TCP_INTERNAL_H
 
 #include "common/loop.h"
+#include "common/transport_queue.h"
 #include "common/transport_tcp.h"
-#include "common/transport_tcp_queue.h"
 
 struct tcp_conn {
 	struct transport_conn base; /* first */
@@ -48,7 +48,7 @@ struct tcp_conn {
 	uint64_t received_ns;      /* when something came last */
 
 	/* sending */
-	struct tcp_queue queue;
+	struct transport_queue queue;
 	uint64_t progress_ns;
 };
 
@@ -65,7 +65,7 @@ struct transport_tcp {
 	struct tcp_conn *all;
 	struct tcp_conn *dirty;
 	struct tcp_conn *resumed_first, *resumed_last; /* in the order in which they were resumed */
-	struct tcp_item_pool items;
+	struct transport_item_pool items;
 	struct tcp_listener *listeners;
 };
 

@@ -13,13 +13,13 @@ static ssize_t send_once(struct tcp_conn *conn, size_t *ret_asked)
 {
 	struct iovec iov[SEND_IOV];
 	struct msghdr message = { .msg_iov = iov };
-	const struct tcp_item *item = conn->queue.first;
+	const struct transport_item *item = conn->queue.first;
 	int count;
 	bool more;
 	ssize_t sent;
 
 	conn->tcp->stats.sends++;
-	*ret_asked = tcp_queue_gather(&conn->queue, iov, SEND_IOV, &count, &more);
+	*ret_asked = transport_queue_gather(&conn->queue, iov, SEND_IOV, &count, &more);
 	if (*ret_asked > 0) {
 		message.msg_iovlen = (size_t)count;
 		sent = sendmsg(conn->watch.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0));
@@ -51,7 +51,7 @@ static bool flush_some(struct tcp_conn *conn)
 	if (sent > 0) {
 		conn->tcp->stats.bytes_out += (uint64_t)sent;
 		conn->progress_ns = loop_now_ns(conn->tcp->loop);
-		tcp_queue_sent(&conn->queue, (size_t)sent);
+		transport_queue_sent(&conn->queue, (size_t)sent);
 	}
 	if (sent == (ssize_t)asked)
 		return true;
@@ -65,7 +65,7 @@ static bool flush_some(struct tcp_conn *conn)
 static void flushed(struct tcp_conn *conn)
 {
 	conn->blocked = false;
-	tcp_queue_trim(&conn->queue);
+	transport_queue_trim(&conn->queue);
 	if (conn->finishing && !conn->shut) {
 		conn->shut = true;
 		shutdown(conn->watch.fd, SHUT_WR);
@@ -105,7 +105,7 @@ int tcp_send_bytes(struct transport_conn *base, const void *data, size_t size)
 
 	if (conn->dead || conn->finishing)
 		return -ECONNRESET;
-	return added(conn, tcp_queue_add_bytes(&conn->queue, data, size));
+	return added(conn, transport_queue_add_bytes(&conn->queue, data, size));
 }
 
 int tcp_send(struct transport_conn *base, const struct transport_message *message)
@@ -114,5 +114,5 @@ int tcp_send(struct transport_conn *base, const struct transport_message *messag
 
 	if (conn->dead || conn->finishing)
 		return -ECONNRESET;
-	return added(conn, tcp_queue_add(&conn->queue, message));
+	return added(conn, transport_queue_add(&conn->queue, message));
 }

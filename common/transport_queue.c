@@ -1,4 +1,4 @@
-#include "common/transport_tcp_queue.h"
+#include "common/transport_queue.h"
 
 #include "common/bulk.h"
 #include "common/transport_frame.h"
@@ -13,9 +13,9 @@
 
 /* --- items -------------------------------------------------------------------------------------------------------- */
 
-static struct tcp_item *item_new(struct tcp_item_pool *pool)
+static struct transport_item *item_new(struct transport_item_pool *pool)
 {
-	struct tcp_item *item = pool->first;
+	struct transport_item *item = pool->first;
 
 	if (item == NULL)
 		return calloc(1, sizeof(*item));
@@ -25,7 +25,7 @@ static struct tcp_item *item_new(struct tcp_item_pool *pool)
 	return item;
 }
 
-static void item_free(struct tcp_item_pool *pool, struct tcp_item *item)
+static void item_free(struct transport_item_pool *pool, struct transport_item *item)
 {
 	if (item->iov != item->inline_iov)
 		free(item->iov);
@@ -38,10 +38,10 @@ static void item_free(struct tcp_item_pool *pool, struct tcp_item *item)
 	}
 }
 
-void tcp_item_pool_release(struct tcp_item_pool *pool)
+void transport_item_pool_release(struct transport_item_pool *pool)
 {
 	while (pool->first != NULL) {
-		struct tcp_item *item = pool->first;
+		struct transport_item *item = pool->first;
 
 		pool->first = item->next;
 		free(item);
@@ -50,9 +50,9 @@ void tcp_item_pool_release(struct tcp_item_pool *pool)
 }
 
 /* The first item's bytes have all gone, or never will: out of the queue, and its memory back to whose it is. */
-static void item_pop(struct tcp_queue *queue)
+static void item_pop(struct transport_queue *queue)
 {
-	struct tcp_item *item = queue->first;
+	struct transport_item *item = queue->first;
 	void (*done)(void *arg) = item->done;
 	void *arg = item->arg;
 
@@ -65,9 +65,9 @@ static void item_pop(struct tcp_queue *queue)
 }
 
 /* The item that takes the next bytes: the last one, unless bulk comes after its own. */
-static struct tcp_item *item_for_bytes(struct tcp_queue *queue)
+static struct transport_item *item_for_bytes(struct transport_queue *queue)
 {
-	struct tcp_item *item = queue->last;
+	struct transport_item *item = queue->last;
 
 	if (item != NULL && item->iov_count == 0 && item->pipe_left == 0 && item->done == NULL)
 		return item;
@@ -86,7 +86,7 @@ static struct tcp_item *item_for_bytes(struct tcp_queue *queue)
 /* --- adding ------------------------------------------------------------------------------------------------------- */
 
 /* Room for size bytes at the pack buffer's end. */
-static int pack_reserve(struct tcp_queue *queue, size_t size)
+static int pack_reserve(struct transport_queue *queue, size_t size)
 {
 	size_t bigger = queue->pack_size == 0 ? PACK_SIZE : queue->pack_size;
 	uint8_t *pack;
@@ -112,9 +112,9 @@ static int pack_reserve(struct tcp_queue *queue, size_t size)
 }
 
 /* Room for size bytes, and the item they will belong to: *ret_out is where they go. NULL: no memory. */
-static struct tcp_item *bytes_reserve(struct tcp_queue *queue, size_t size, uint8_t **ret_out)
+static struct transport_item *bytes_reserve(struct transport_queue *queue, size_t size, uint8_t **ret_out)
 {
-	struct tcp_item *item = pack_reserve(queue, size) < 0 ? NULL : item_for_bytes(queue);
+	struct transport_item *item = pack_reserve(queue, size) < 0 ? NULL : item_for_bytes(queue);
 
 	if (item == NULL)
 		return NULL;
@@ -125,7 +125,7 @@ static struct tcp_item *bytes_reserve(struct tcp_queue *queue, size_t size, uint
 	return item;
 }
 
-int tcp_queue_add_bytes(struct tcp_queue *queue, const void *data, size_t size)
+int transport_queue_add_bytes(struct transport_queue *queue, const void *data, size_t size)
 {
 	uint8_t *out;
 
@@ -135,11 +135,11 @@ int tcp_queue_add_bytes(struct tcp_queue *queue, const void *data, size_t size)
 	return 0;
 }
 
-int tcp_queue_add(struct tcp_queue *queue, const struct transport_message *message)
+int transport_queue_add(struct transport_queue *queue, const struct transport_message *message)
 {
 	size_t iov_size = (size_t)message->bulk_count * sizeof(*message->bulk), body_len, bulk_len;
 	struct iovec *iov = NULL;
-	struct tcp_item *item;
+	struct transport_item *item;
 	uint8_t *out;
 	int err = transport_frame_measure(message, &body_len, &bulk_len);
 
@@ -147,7 +147,7 @@ int tcp_queue_add(struct tcp_queue *queue, const struct transport_message *messa
 		return err;
 	assert(bulk_len > 0 || message->done == NULL);
 	assert(message->pipe_len == 0 || message->bulk_count == 0);
-	if (bulk_len > 0 && message->bulk_count > TCP_ITEM_IOV) {
+	if (bulk_len > 0 && message->bulk_count > TRANSPORT_ITEM_IOV) {
 		iov = malloc(iov_size);
 		if (iov == NULL)
 			return -ENOMEM;
@@ -178,13 +178,14 @@ int tcp_queue_add(struct tcp_queue *queue, const struct transport_message *messa
 
 /* --- sending ------------------------------------------------------------------------------------------------------ */
 
-size_t tcp_queue_gather(const struct tcp_queue *queue, struct iovec *iov, int iov_max, int *ret_count, bool *ret_more)
+size_t transport_queue_gather(const struct transport_queue *queue, struct iovec *iov, int iov_max, int *ret_count,
+			      bool *ret_more)
 {
 	size_t pack_at = queue->pack_sent, total = 0;
 	int count = 0;
 	bool more = false;
 
-	for (const struct tcp_item *item = queue->first; item != NULL && !more; item = item->next) {
+	for (const struct transport_item *item = queue->first; item != NULL && !more; item = item->next) {
 		if (item->packed > 0 && count < iov_max) {
 			iov[count++] = (struct iovec){ queue->pack + pack_at, item->packed };
 			total += item->packed;
@@ -207,7 +208,7 @@ size_t tcp_queue_gather(const struct tcp_queue *queue, struct iovec *iov, int io
 }
 
 /* Up to size bytes of an item have gone. Returns how many were its own. */
-static size_t item_sent(struct tcp_queue *queue, struct tcp_item *item, size_t size)
+static size_t item_sent(struct transport_queue *queue, struct transport_item *item, size_t size)
 {
 	size_t left = size, step = left < item->packed ? left : item->packed;
 
@@ -230,12 +231,12 @@ static size_t item_sent(struct tcp_queue *queue, struct tcp_item *item, size_t s
 	return size - left + step;
 }
 
-static bool item_is_over(const struct tcp_item *item)
+static bool item_is_over(const struct transport_item *item)
 {
 	return item->packed == 0 && item->iov_first == item->iov_count && item->pipe_left == 0;
 }
 
-void tcp_queue_sent(struct tcp_queue *queue, size_t size)
+void transport_queue_sent(struct transport_queue *queue, size_t size)
 {
 	assert(size <= queue->bytes);
 	queue->bytes -= size;
@@ -248,7 +249,7 @@ void tcp_queue_sent(struct tcp_queue *queue, size_t size)
 }
 
 /* Put a copy in the place of what an item still has to send of somebody's memory. */
-static int item_copy_bulk(struct tcp_item *item)
+static int item_copy_bulk(struct transport_item *item)
 {
 	size_t total = bulk_iov_size(item->iov + item->iov_first, item->iov_count - item->iov_first), at = 0;
 	uint8_t *copy = malloc(total);
@@ -267,9 +268,9 @@ static int item_copy_bulk(struct tcp_item *item)
 	return 0;
 }
 
-int tcp_queue_forget(struct tcp_queue *queue, const void *arg)
+int transport_queue_forget(struct transport_queue *queue, const void *arg)
 {
-	for (struct tcp_item *item = queue->first; item != NULL; item = item->next) {
+	for (struct transport_item *item = queue->first; item != NULL; item = item->next) {
 		void (*done)(void *arg) = item->done;
 		void *done_arg = item->arg;
 		int err;
@@ -285,15 +286,15 @@ int tcp_queue_forget(struct tcp_queue *queue, const void *arg)
 	return 0;
 }
 
-void tcp_queue_clear(struct tcp_queue *queue)
+void transport_queue_clear(struct transport_queue *queue)
 {
 	while (queue->first != NULL)
 		item_pop(queue);
 	queue->bytes = 0;
-	tcp_queue_trim(queue);
+	transport_queue_trim(queue);
 }
 
-void tcp_queue_trim(struct tcp_queue *queue)
+void transport_queue_trim(struct transport_queue *queue)
 {
 	assert(queue->first == NULL);
 	free(queue->pack);
