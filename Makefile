@@ -20,8 +20,9 @@ DESTDIR ?=
 
 # What is missing for building is installed first: whatever is made from nothing asks for $(NEED_DEPS), which is mostly empty.
 PKGS    := liburing lmdb libprotobuf-c libcrypto libsystemd libisal inih
+PKGS_RDMA := libibverbs librdmacm
 ifneq ($(filter-out deps help clean stop format lint check-fresh,$(or $(MAKECMDGOALS),all)),)
-ifneq ($(shell pkg-config --exists $(PKGS) fuse3 check 2>/dev/null && command -v protoc-c >/dev/null && \
+ifneq ($(shell pkg-config --exists $(PKGS) $(PKGS_RDMA) fuse3 check 2>/dev/null && command -v protoc-c >/dev/null && \
                command -v $(firstword $(CC)) >/dev/null && echo yes),yes)
 NEED_DEPS := deps
 endif
@@ -39,6 +40,7 @@ ARFLAGS := rcs
 
 # Asked when they are needed, not when the file is read: `make deps` may only just have installed them.
 LIBS_COMMON = $(shell pkg-config --libs $(PKGS)) -lpthread
+LIBS_RDMA   = $(shell pkg-config --libs $(PKGS_RDMA))
 LIBS_FUSE   = $(shell pkg-config --libs fuse3)
 LIBS_CHECK  = $(shell pkg-config --libs check)
 CF_FUSE     = $(shell pkg-config --cflags fuse3)
@@ -64,6 +66,7 @@ LIB_OSS    := $(B)/lib/libstrake-oss.a
 LIB_CLIENT := $(B)/lib/libstrake.a
 LIB_FUSE   := $(B)/lib/libstrake-fuse.a
 LIB_CLI    := $(B)/lib/libstrake-cli.a
+LIB_RDMA   := $(B)/lib/libstrake-rdma.a
 BASE       := $(LIB_COMMON) $(LIB_PROTO)
 
 $(LIB_COMMON): $(call obj,$(call src,common proto))
@@ -73,6 +76,9 @@ $(LIB_OSS):    $(call obj,$(call src,oss))
 $(LIB_CLIENT): $(call obj,$(call src,client client/data))
 $(LIB_FUSE):   $(call obj,$(call src,client/fuse))
 $(LIB_CLI):    $(call obj,$(call src,client/cli client/fsck))
+# Tests link the RDMA transport, with a fabric of their own; programs load it.
+$(LIB_RDMA):   $(call obj,$(call src,common/rdma))
+PLUGIN     := $(B)/lib/strake-rdma.so
 
 PROGRAMS   := $(patsubst %,$(B)/bin/%,$(if $(wildcard mgs/main.c),strake-mgs) $(if $(wildcard mds/main.c),strake-mds) \
               $(if $(wildcard oss/main.c),strake-oss) $(if $(wildcard client/fuse/main.c),mount.strake) \
@@ -89,7 +95,7 @@ TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c
 .DELETE_ON_ERROR:
 
 all: build
-build: $(PROGRAMS)
+build: $(PROGRAMS) $(PLUGIN)
 tests-build: build $(UNIT_TESTS) $(TEST_TOOLS)
 
 # --- rules --------------------------------------------------------------------------------------------------------
@@ -126,11 +132,24 @@ $(B)/lib/%.a:
 	@rm -f $@
 	$(Q)$(AR) $(ARFLAGS) $@ $^
 
+# What the plug-in uses of the program that loads it.
+EXPORT := -Wl,--dynamic-list=common/rdma/host.list
+
+$(B)/pic/%.o: %.c $(B)/flags | $(GEN_H)
+	$(call say,CC,$< (PIC))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+
+$(PLUGIN): $(patsubst %.c,$(B)/pic/%.o,$(call src,common/rdma))
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -shared -o $@ $^ $(LIBS_RDMA)
+
 define program # name, main object, libraries, extra link flags
 $(B)/bin/$(1): $(B)/obj/$(2).o $(3) $(BASE)
 	$$(call say,LD,$$@)
 	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $(4) $$(LIBS_COMMON)
+	$$(Q)$$(CC) $$(LDFLAGS) $$(EXPORT) -o $$@ $$^ $(4) $$(LIBS_COMMON)
 endef
 $(eval $(call program,strake-mgs,mgs/main,$(LIB_MGS)))
 $(eval $(call program,strake-mds,mds/main,$(LIB_MDS)))
@@ -140,7 +159,7 @@ $(eval $(call program,strake,client/cli/main,$(LIB_CLI) $(LIB_CLIENT)))
 
 ALL_LIBS := $(foreach d,mgs mds oss client/fuse client/cli client,$(if $(call src,$(d)),$(patsubst %,$(B)/lib/%,\
             $(subst client/fuse,libstrake-fuse.a,$(subst client/cli,libstrake-cli.a,$(if $(filter client,$(d)),libstrake.a,\
-            $(if $(filter client/%,$(d)),$(d),libstrake-$(d).a))))))) $(BASE)
+            $(if $(filter client/%,$(d)),$(d),libstrake-$(d).a))))))) $(LIB_RDMA) $(BASE)
 
 FUZZ_LIBS := $(LIB_MGS) $(LIB_MDS) $(LIB_OSS) $(LIB_CLIENT) $(BASE)
 
@@ -148,7 +167,7 @@ FUZZ_LIBS := $(LIB_MGS) $(LIB_MDS) $(LIB_OSS) $(LIB_CLIENT) $(BASE)
 $(B)/tests/%: tests/unit/%.c $(ALL_LIBS) | $(GEN_H)
 	$(call say,TEST,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group \
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) $(EXPORT) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group \
 		$(LIBS_CHECK) $(LIBS_FUSE) $(LIBS_COMMON)
 $(B)/tests/%: tests/tools/%.c $(ALL_LIBS) | $(GEN_H)
 	$(call say,TOOL,$@)
@@ -236,4 +255,4 @@ help:
 	@echo '  make fuzz       look for bytes that break a decoder, SECONDS=60 each'
 	@echo '  make install    DESTDIR= PREFIX=$(PREFIX)'
 
--include $(shell find $(B)/obj $(B)/tests $(B)/fuzz -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/obj $(B)/pic $(B)/tests $(B)/fuzz -name '*.d' 2>/dev/null)

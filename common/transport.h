@@ -1,7 +1,7 @@
 /*
  * A transport moves frames between two programs: one queue of messages each way per connection. There is one struct
  * transport for the connections of one peer or service on one loop. Who stands on it (peer, service, dial) does not
- * know which fabric it is; only who makes it does (TCP: transport_tcp.h).
+ * know which fabric it is; only who makes it does (TCP: transport_tcp.h; RDMA: transport_rdma.h).
  *
  * The life of a connection:
  *   1. Opening, from transport_connect() or transport_accept() on. Bytes are moved as they are:

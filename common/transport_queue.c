@@ -135,7 +135,8 @@ int transport_queue_add_bytes(struct transport_queue *queue, const void *data, s
 	return 0;
 }
 
-int transport_queue_add(struct transport_queue *queue, const struct transport_message *message)
+int transport_queue_add(struct transport_queue *queue, const void *before, size_t before_size,
+			const struct transport_message *message, bool apart)
 {
 	size_t iov_size = (size_t)message->bulk_count * sizeof(*message->bulk), body_len, bulk_len;
 	struct iovec *iov = NULL;
@@ -147,21 +148,23 @@ int transport_queue_add(struct transport_queue *queue, const struct transport_me
 		return err;
 	assert(bulk_len > 0 || message->done == NULL);
 	assert(message->pipe_len == 0 || message->bulk_count == 0);
-	if (bulk_len > 0 && message->bulk_count > TRANSPORT_ITEM_IOV) {
+	if (bulk_len > 0 && !apart && message->bulk_count > TRANSPORT_ITEM_IOV) {
 		iov = malloc(iov_size);
 		if (iov == NULL)
 			return -ENOMEM;
 	}
-	item = bytes_reserve(queue, FRAME_HEADER_SIZE + body_len, &out);
+	item = bytes_reserve(queue, before_size + FRAME_HEADER_SIZE + body_len, &out);
 	if (item == NULL) {
 		free(iov);
 		return -ENOMEM;
 	}
 
-	transport_frame_pack(message, body_len, bulk_len, out);
+	if (before_size > 0)
+		memcpy(out, before, before_size);
+	transport_frame_pack(message, body_len, bulk_len, out + before_size);
 	if (iov != NULL)
 		item->iov = iov;
-	if (bulk_len == 0)
+	if (bulk_len == 0 || apart)
 		return 0;
 	queue->bytes += bulk_len;
 	item->done = message->done;

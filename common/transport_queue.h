@@ -45,9 +45,13 @@ struct transport_queue {
 
 void transport_item_pool_release(struct transport_item_pool *pool);
 
-/* Both take all or nothing. -ENOMEM; -EMSGSIZE: transport_send(). */
+/*
+ * Both take all or nothing. -ENOMEM; -EMSGSIZE: transport_send(). before: bytes of the fabric's own that go before the frame;
+ * apart: its bulk is not of the queue's business, nor is its `done`.
+ */
 int transport_queue_add_bytes(struct transport_queue *queue, const void *data, size_t size);
-int transport_queue_add(struct transport_queue *queue, const struct transport_message *message);
+int transport_queue_add(struct transport_queue *queue, const void *before, size_t before_size,
+			const struct transport_message *message, bool apart);
 
 /*
  * What is to be sent next, by one sendmsg() say: up to iov_max pieces, up to the first pipe. Returns their bytes, 0 when the first

@@ -114,5 +114,5 @@ int tcp_send(struct transport_conn *base, const struct transport_message *messag
 
 	if (conn->dead || conn->finishing)
 		return -ECONNRESET;
-	return added(conn, transport_queue_add(&conn->queue, message));
+	return added(conn, transport_queue_add(&conn->queue, NULL, 0, message, false));
 }

@@ -4,7 +4,7 @@
 set -eu
 
 set -- build-essential pkg-config protobuf-c-compiler libprotobuf-c-dev libfuse3-dev fuse3 liburing-dev liblmdb-dev \
-	libssl-dev libsystemd-dev libisal-dev libinih-dev check clang libclang-rt-14-dev clang-format \
+	libssl-dev libsystemd-dev libisal-dev libinih-dev libibverbs-dev librdmacm-dev check clang libclang-rt-14-dev clang-format \
 	iproute2 procps util-linux attr acl e2fsprogs python3 git rsync xz-utils "$@"
 
 if ! command -v apt-get >/dev/null; then

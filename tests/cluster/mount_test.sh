@@ -5,8 +5,8 @@
 
 # --- make install -------------------------------------------------------------------------------------------------------
 
-for file in bin/strake bin/mount.strake bin/strake-mgs bin/strake-mds bin/strake-oss share/man/man8/strake.8 \
-	share/man/man8/mount.strake.8 share/man/man8/strake-mgs.8 share/man/man8/strake-mds.8 share/man/man8/strake-oss.8 \
+for file in bin/strake bin/mount.strake bin/strake-mgs bin/strake-mds bin/strake-oss lib/strake/strake-rdma.so \
+	share/man/man8/strake.8 share/man/man8/mount.strake.8 share/man/man8/strake-mgs.8 share/man/man8/strake-mds.8 share/man/man8/strake-oss.8 \
 	share/man/man7/strake-posix.7; do
 	[ -s "$T/root/usr/local/$file" ] || fail "make install left out $file"
 done
@@ -19,7 +19,7 @@ for helper in mount.strake mount.fuse.strake umount.strake umount.fuse.strake; d
 done
 # Nowhere else: unpacked over a system, a folder would take the place of its link.
 for folder in $(cd "$T/root" && find . ! -type d -printf '%h\n' | sort -u); do
-	case ${folder#.} in "$SBIN" | /usr/local/bin | /usr/local/share/man/man[78]) ;; *) fail "make install uses $folder" ;; esac
+	case ${folder#.} in "$SBIN" | /usr/local/bin | /usr/local/lib/strake | /usr/local/share/man/man[78]) ;; *) fail "make install uses $folder" ;; esac
 done
 
 lay_over

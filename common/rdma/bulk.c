@@ -1,0 +1,345 @@
+#include "common/rdma/bulk.h"
+
+#include "common/bulk.h"
+#include "common/rdma/rdma_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct ibv_mr *region_new(struct rdma_conn *conn, void *memory, size_t size, unsigned int access)
+{
+	return ibv_reg_mr(conn->id->qp->pd, memory, size, access);
+}
+
+static void regions_free(struct ibv_mr **regions, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		if (regions[i] != NULL)
+			ibv_dereg_mr(regions[i]);
+		regions[i] = NULL;
+	}
+}
+
+/* Registers the pieces of a bulk that are not empty. False: not possible, and nothing is registered. */
+static bool pieces_register(struct rdma_conn *conn, const struct transport_message *message, unsigned int access,
+			    struct ibv_mr *regions[PREFACE_PIECES], unsigned int *ret_count)
+{
+	unsigned int count = 0;
+
+	for (int i = 0; i < message->bulk_count; i++) {
+		const struct iovec *iov = &message->bulk[i];
+
+		if (iov->iov_len == 0)
+			continue;
+		if (count < PREFACE_PIECES)
+			regions[count] = region_new(conn, iov->iov_base, iov->iov_len, access);
+		if (count == PREFACE_PIECES || regions[count] == NULL) {
+			regions_free(regions, count);
+			return false;
+		}
+		count++;
+	}
+	*ret_count = count;
+	return true;
+}
+
+static struct remote_piece piece_of(const struct ibv_mr *region)
+{
+	return (struct remote_piece){ (uintptr_t)region->addr, region->rkey, (uint32_t)region->length };
+}
+
+/* --- offers ------------------------------------------------------------------------------------------------------- */
+
+void bulk_offer_new(struct rdma_conn *conn, const struct transport_message *message, size_t bulk_len,
+		    struct preface *ret_preface, struct bulk_offer **ret_offer)
+{
+	const bool out = bulk_len > BULK_INLINE && message->pipe_len == 0;
+	const bool in = message->bulk_in != NULL && message->bulk_in_size > BULK_INLINE &&
+			message->bulk_in_size <= FRAME_BULK_MAX;
+	struct bulk_offer *offer = conn->state == CONN_OPEN && (out || in) ? calloc(1, sizeof(*offer)) : NULL;
+
+	*ret_preface = (struct preface){ 0 };
+	*ret_offer = NULL;
+	if (offer == NULL)
+		return;
+	offer->xid = message->header.xid;
+	if (out && pieces_register(conn, message, IBV_ACCESS_REMOTE_READ, offer->regions, &ret_preface->piece_count)) {
+		ret_preface->apart = true;
+		for (unsigned int i = 0; i < ret_preface->piece_count; i++)
+			ret_preface->pieces[i] = piece_of(offer->regions[i]);
+		offer->done = message->done;
+		offer->arg = message->arg;
+	}
+	if (in) {
+		struct ibv_mr *region = region_new(conn, message->bulk_in, message->bulk_in_size,
+						   IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+
+		if (region != NULL) {
+			ret_preface->place = piece_of(region);
+			offer->bulk_in = message->bulk_in;
+			offer->bulk_in_size = message->bulk_in_size;
+		}
+		offer->regions[PREFACE_PIECES] = region;
+	}
+	if (ret_preface->apart || offer->bulk_in != NULL)
+		*ret_offer = offer;
+	else
+		free(offer);
+}
+
+void bulk_offer_add(struct rdma_conn *conn, struct bulk_offer *offer)
+{
+	offer->next = conn->moving.offers;
+	conn->moving.offers = offer;
+}
+
+void bulk_offer_free(struct bulk_offer *offer)
+{
+	regions_free(offer->regions, PREFACE_PIECES + 1);
+	free(offer);
+}
+
+/* Nobody can reach its memory any more, and then it is given back. */
+static void offer_over(struct bulk_offer *offer)
+{
+	void (*done)(void *arg) = offer->done;
+	void *arg = offer->arg;
+
+	bulk_offer_free(offer);
+	if (done != NULL)
+		done(arg);
+}
+
+void bulk_answered(struct rdma_conn *conn, uint64_t xid)
+{
+	struct bulk_offer **at = &conn->moving.offers, *offer;
+
+	if (conn->moving.placed && conn->moving.placed_xid == xid)
+		return; /* this frame is told again */
+	conn->moving.placed = false;
+	while (*at != NULL && (*at)->xid != xid)
+		at = &(*at)->next;
+	offer = *at;
+	if (offer == NULL)
+		return;
+	*at = offer->next;
+	if (offer->bulk_in != NULL) {
+		conn->moving.placed = true;
+		conn->moving.placed_xid = xid;
+		conn->moving.placed_in = offer->bulk_in;
+		conn->moving.placed_size = offer->bulk_in_size;
+	}
+	offer_over(offer);
+}
+
+int bulk_placed(const struct rdma_conn *conn, const struct frame_header *header, void **ret_bulk_in)
+{
+	const struct bulk_state *moving = &conn->moving;
+
+	if (header->kind != FRAME_REPLY || !moving->placed || moving->placed_xid != header->xid ||
+	    header->bulk_len > moving->placed_size)
+		return -EPROTO;
+	*ret_bulk_in = moving->placed_in;
+	return 0;
+}
+
+/* --- places ------------------------------------------------------------------------------------------------------- */
+
+int bulk_place_add(struct rdma_conn *conn, uint64_t xid, const struct remote_piece *piece)
+{
+	struct bulk_place *place;
+
+	if (conn->moving.place_count == PLACES_MAX)
+		return -EPROTO;
+	place = malloc(sizeof(*place));
+	if (place == NULL)
+		return -ENOMEM;
+	*place = (struct bulk_place){ conn->moving.places, xid, *piece };
+	conn->moving.places = place;
+	conn->moving.place_count++;
+	return 0;
+}
+
+bool bulk_place_take(struct rdma_conn *conn, uint64_t xid, struct remote_piece *ret_piece)
+{
+	struct bulk_place **at = &conn->moving.places, *place;
+
+	while (*at != NULL && (*at)->xid != xid)
+		at = &(*at)->next;
+	place = *at;
+	if (place == NULL)
+		return false;
+	*at = place->next;
+	*ret_piece = place->piece;
+	free(place);
+	conn->moving.place_count--;
+	return true;
+}
+
+/* --- pushes ------------------------------------------------------------------------------------------------------- */
+
+struct bulk_push *bulk_push_new(struct rdma_conn *conn, const struct transport_message *message, size_t bulk_len,
+				const struct remote_piece *place)
+{
+	struct bulk_push *push = conn->moving.pushes;
+	unsigned int count;
+
+	if (bulk_len <= BULK_INLINE || message->pipe_len > 0 || bulk_len > place->size ||
+	    conn->moving.pushes_out == PUSHES)
+		return NULL;
+	while (push->used)
+		push++;
+	if (!pieces_register(conn, message, 0, push->regions, &count))
+		return NULL;
+	push->used = true;
+	push->done = message->done;
+	push->arg = message->arg;
+	conn->moving.pushes_out++;
+	return push;
+}
+
+void bulk_push_free(struct rdma_conn *conn, struct bulk_push *push)
+{
+	regions_free(push->regions, PREFACE_PIECES);
+	*push = (struct bulk_push){ 0 };
+	conn->moving.pushes_out--;
+}
+
+static void push_over(struct rdma_conn *conn, struct bulk_push *push)
+{
+	void (*done)(void *arg) = push->done;
+	void *arg = push->arg;
+
+	bulk_push_free(conn, push);
+	if (done != NULL)
+		done(arg);
+}
+
+int bulk_push_post(struct rdma_conn *conn, struct bulk_push *push, const struct transport_message *message,
+		   const struct remote_piece *place)
+{
+	struct ibv_sge sge[PREFACE_PIECES];
+	struct ibv_send_wr wr = {
+		.wr_id = WR_PUSH + (uint64_t)(push - conn->moving.pushes),
+		.sg_list = sge,
+		.opcode = IBV_WR_RDMA_WRITE,
+		.wr.rdma = { .remote_addr = place->address, .rkey = place->key },
+	}, *bad;
+
+	for (int i = 0; i < message->bulk_count; i++) {
+		const struct iovec *iov = &message->bulk[i];
+
+		if (iov->iov_len == 0)
+			continue;
+		sge[wr.num_sge] = (struct ibv_sge){ (uintptr_t)iov->iov_base, (uint32_t)iov->iov_len,
+						    push->regions[wr.num_sge]->lkey };
+		wr.num_sge++;
+	}
+	return -ibv_post_send(conn->id->qp, &wr, &bad);
+}
+
+/* --- pulls -------------------------------------------------------------------------------------------------------- */
+
+int bulk_pull(struct rdma_conn *conn, const struct preface *preface, void *to, size_t size)
+{
+	/*
+	 * iWARP places what was read as if the other end wrote it. So while it is read the place has a key that a
+	 * misbehaving client of the same service could guess; elsewhere it has none.
+	 */
+	const bool iwarp = conn->id->verbs->device->transport_type == IBV_TRANSPORT_IWARP;
+	struct ibv_send_wr wr[PULL_READS], *bad;
+	struct ibv_sge sge[PULL_READS];
+	uint64_t at = 0;
+
+	for (unsigned int i = 0; i < preface->piece_count; i++)
+		at += preface->pieces[i].size;
+	if (at != size || preface->piece_count == 0)
+		return -EPROTO;
+	assert(conn->moving.pull_region == NULL);
+	conn->moving.pull_region =
+		region_new(conn, to, size, IBV_ACCESS_LOCAL_WRITE | (iwarp ? IBV_ACCESS_REMOTE_WRITE : 0u));
+	if (conn->moving.pull_region == NULL)
+		return -ENOMEM;
+
+	at = (uintptr_t)to;
+	for (unsigned int i = 0; i < preface->piece_count; i++) {
+		const struct remote_piece *piece = &preface->pieces[i];
+
+		sge[i] = (struct ibv_sge){ at, piece->size, conn->moving.pull_region->lkey };
+		wr[i] = (struct ibv_send_wr){
+			.wr_id = WR_PULL,
+			.next = i + 1 < preface->piece_count ? &wr[i + 1] : NULL,
+			.sg_list = &sge[i],
+			.num_sge = 1,
+			.opcode = IBV_WR_RDMA_READ,
+			.wr.rdma = { .remote_addr = piece->address, .rkey = piece->key },
+		};
+		at += piece->size;
+	}
+	conn->moving.pull_reads = preface->piece_count;
+	return -ibv_post_send(conn->id->qp, wr, &bad);
+}
+
+static void read_over(struct rdma_conn *conn)
+{
+	if (--conn->moving.pull_reads > 0)
+		return;
+	ibv_dereg_mr(conn->moving.pull_region);
+	conn->moving.pull_region = NULL;
+	conn->moving.pulled = true;
+	rdma_resume_later(conn);
+}
+
+/* --- both --------------------------------------------------------------------------------------------------------- */
+
+/* One that failed leaves its memory to the connection's end, which the receives will tell of. */
+void bulk_work_over(struct rdma_conn *conn, const struct ibv_wc *wc)
+{
+	if (wc->status != IBV_WC_SUCCESS)
+		return;
+	if (wc->wr_id == WR_PULL)
+		read_over(conn);
+	else
+		push_over(conn, &conn->moving.pushes[wc->wr_id - WR_PUSH]);
+}
+
+bool bulk_is_out(const struct rdma_conn *conn)
+{
+	return conn->moving.offers != NULL || conn->moving.pushes_out > 0 || conn->moving.pull_region != NULL;
+}
+
+bool bulk_touches(const struct rdma_conn *conn, const void *arg, const void *bulk_in)
+{
+	for (const struct bulk_offer *offer = conn->moving.offers; offer != NULL; offer = offer->next) {
+		if ((arg != NULL && offer->arg == arg) || (bulk_in != NULL && offer->bulk_in == bulk_in))
+			return true;
+	}
+	for (unsigned int i = 0; i < PUSHES; i++) {
+		if (arg != NULL && conn->moving.pushes[i].used && conn->moving.pushes[i].arg == arg)
+			return true;
+	}
+	return conn->moving.pull_region != NULL && bulk_in != NULL && conn->bulk_base == bulk_in;
+}
+
+void bulk_end(struct rdma_conn *conn)
+{
+	struct remote_piece piece;
+
+	if (conn->moving.pull_region != NULL)
+		ibv_dereg_mr(conn->moving.pull_region);
+	conn->moving.pull_region = NULL;
+	while (conn->moving.places != NULL)
+		bulk_place_take(conn, conn->moving.places->xid, &piece);
+	while (conn->moving.offers != NULL) {
+		struct bulk_offer *offer = conn->moving.offers;
+
+		conn->moving.offers = offer->next;
+		offer_over(offer);
+	}
+	for (unsigned int i = 0; i < PUSHES; i++) {
+		if (conn->moving.pushes[i].used)
+			push_over(conn, &conn->moving.pushes[i]);
+	}
+}

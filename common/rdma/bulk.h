@@ -1,0 +1,116 @@
+/*
+ * Bulk that moves from memory to memory, driven by the one who answers: he reads what a request offers, and writes what his
+ * answer brings to the place that the request has told. Used above BULK_INLINE bytes; below it, and whenever something is
+ * in the way (no memory to register, too many pieces, a pipe), bulk travels in the stream.
+ *
+ *   - Memory is registered for the one call, exactly as long as it is, and the key is void before anybody is told that the
+ *     call is over: by the answer, or by the connection's end, whose queue pair is gone by then. So whatever comes late is
+ *     refused by the device, and finds nobody's new data.
+ *   - An offer (the asker's) lives from transport_send() to the answer's frame. transport_forget() of one is not possible
+ *     without ending the connection.
+ *   - A pull (the answerer's RDMA READ): one at a time; what comes behind the frame waits until it is done.
+ *   - A push (his RDMA WRITE): posted before the answer's SEND, hence placed before it is seen.
+ */
+#ifndef STRAKE_COMMON_RDMA_BULK_H
+#define STRAKE_COMMON_RDMA_BULK_H
+
+#include "common/rdma/preface.h"
+#include "common/transport.h"
+
+#include <infiniband/verbs.h>
+
+#define BULK_INLINE 16384 /* bytes: two segments cost less than to register and to ask */
+#define PUSHES      16    /* under way, of a connection */
+#define PULL_READS  PREFACE_PIECES
+#define PLACES_MAX  4096 /* requests not yet answered; more than any service takes */
+
+/* Of a completion: the numbers below are segments. */
+#define WR_PUSH (UINT64_C(1) << 32)
+#define WR_PULL (UINT64_C(2) << 32)
+
+struct rdma_conn;
+
+/* What a request of ours shows to the other end. */
+struct bulk_offer {
+	struct bulk_offer *next;
+	uint64_t xid;
+	struct ibv_mr *regions[PREFACE_PIECES + 1]; /* NULL: none */
+	void *bulk_in;                              /* only if its region is there */
+	size_t bulk_in_size;
+	void (*done)(void *arg); /* of the request's bulk, if that is offered */
+	void *arg;
+};
+
+/* Where the answer to a request of the other end may be written. */
+struct bulk_place {
+	struct bulk_place *next;
+	uint64_t xid;
+	struct remote_piece piece;
+};
+
+struct bulk_push {
+	bool used;
+	struct ibv_mr *regions[PREFACE_PIECES];
+	void (*done)(void *arg);
+	void *arg;
+};
+
+struct bulk_state {
+	struct bulk_offer *offers;
+	struct bulk_place *places;
+	unsigned int place_count;
+	struct bulk_push pushes[PUSHES];
+	unsigned int pushes_out;
+
+	struct ibv_mr *pull_region; /* NULL: no pull is under way */
+	unsigned int pull_reads;    /* not over yet */
+	bool pulled;                /* it is done, and its frame not yet told of */
+
+	/* The answer that has come last: its offer is over, but the frame may have to be told again. */
+	bool placed;
+	uint64_t placed_xid;
+	void *placed_in;
+	size_t placed_size;
+};
+
+/* A request's memory, as far as it can be offered: what its preface says. *ret_offer is NULL where nothing is. */
+void bulk_offer_new(struct rdma_conn *conn, const struct transport_message *message, size_t bulk_len,
+		    struct preface *ret_preface, struct bulk_offer **ret_offer);
+void bulk_offer_add(struct rdma_conn *conn, struct bulk_offer *offer);
+void bulk_offer_free(struct bulk_offer *offer);
+
+/* The answer to a request has come: its memory is its owner's again. `done` may call anything. */
+void bulk_answered(struct rdma_conn *conn, uint64_t xid);
+
+/* Has this answer's bulk been placed rightly? -EPROTO. *ret_bulk_in: where. */
+int bulk_placed(const struct rdma_conn *conn, const struct frame_header *header, void **ret_bulk_in);
+
+/* A request of the other end is taken, and tells a place. -EPROTO, -ENOMEM. */
+int bulk_place_add(struct rdma_conn *conn, uint64_t xid, const struct remote_piece *piece);
+/* It is answered. Returns false if there was none. */
+bool bulk_place_take(struct rdma_conn *conn, uint64_t xid, struct remote_piece *ret_piece);
+
+/* Can the answer be written there just now? A push that bulk_push_post() needs. NULL: send it along. */
+struct bulk_push *bulk_push_new(struct rdma_conn *conn, const struct transport_message *message, size_t bulk_len,
+				const struct remote_piece *place);
+void bulk_push_free(struct rdma_conn *conn, struct bulk_push *push);
+/* -errno of ibv_post_send(). The push then goes with the connection. */
+int bulk_push_post(struct rdma_conn *conn, struct bulk_push *push, const struct transport_message *message,
+		   const struct remote_piece *place);
+
+/* Read a request's bulk to where its owner wants it. -EPROTO: the pieces are not as long as the bulk. */
+int bulk_pull(struct rdma_conn *conn, const struct preface *preface, void *to, size_t size);
+
+/* A push or a read is over. `done` may call anything. */
+void bulk_work_over(struct rdma_conn *conn, const struct ibv_wc *wc);
+
+/* Does the fabric still know memory that is not the connection's own? */
+bool bulk_is_out(const struct rdma_conn *conn);
+
+/* May the memory of a message with this arg, or this place of an answer, be touched? */
+bool bulk_touches(const struct rdma_conn *conn, const void *arg, const void *bulk_in);
+
+/* The queue pair is gone: everything back to whose it is. */
+void bulk_end(struct rdma_conn *conn);
+
+#endif

@@ -1,0 +1,301 @@
+/*
+ * Who connects, and what else the connection manager has to tell. Events are copied and acknowledged at once: to destroy
+ * what has one outstanding would wait for it.
+ */
+#include "common/address.h"
+#include "common/container_of.h"
+#include "common/rdma/rdma_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BACKLOG    1024
+#define ROUTE_MS   2000
+#define RETRIES    7 /* of what is not acknowledged; the most there are */
+#define READS_EACH 4 /* RDMA READs under way */
+
+struct rdma_listener {
+	struct transport_rdma *rdma;
+	struct rdma_listener *next;
+	const struct transport_listener_events *events;
+	void *owner;
+	struct rdma_cm_id *id;
+};
+
+/* While `incoming` runs. */
+struct rdma_incoming {
+	struct transport_incoming base; /* first */
+	struct rdma_cm_id *id;          /* NULL: accepted */
+	struct greeting greeting;
+};
+
+/* What an event has told. */
+struct told {
+	enum rdma_cm_event_type type;
+	int status;
+	int greeting_err;
+	struct greeting greeting;
+};
+
+static const struct greeting own_greeting = { .receives = CREDITS_OURS, .segment_size = SEGMENT_SIZE };
+
+static void greeted(struct rdma_conn *conn, const struct greeting *greeting)
+{
+	conn->credits = credits_begin(greeting->receives);
+	conn->segment_max = greeting->segment_size < SEGMENT_SIZE ? greeting->segment_size : SEGMENT_SIZE;
+}
+
+/* No receive is ever missing (credits.h): what is refused for want of one is not sent again, but ends the connection. */
+static struct rdma_conn_param connection(const uint8_t *greeting)
+{
+	return (struct rdma_conn_param){
+		.private_data = greeting,
+		.private_data_len = GREETING_SIZE,
+		.responder_resources = READS_EACH,
+		.initiator_depth = READS_EACH,
+		.retry_count = RETRIES,
+		.rnr_retry_count = 0,
+	};
+}
+
+/* --- who comes ---------------------------------------------------------------------------------------------------- */
+
+static void name_format(struct rdma_cm_id *id, char out[ADDRESS_SIZE])
+{
+	const struct sockaddr *address = rdma_get_peer_addr(id);
+	socklen_t len = address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+
+	if (getnameinfo(address, len, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+		snprintf(out, ADDRESS_SIZE, "?");
+		return;
+	}
+	host[255] = 0;
+	address_join(host, (uint16_t)strtoul(port, NULL, 10), out);
+}
+
+int rdma_transport_accept(struct transport_incoming *base, const struct transport_events *events, void *owner,
+			  struct transport_conn **ret_conn)
+{
+	struct rdma_incoming *incoming = (struct rdma_incoming *)base;
+	struct rdma_cm_id *id = incoming->id;
+	uint8_t greeting[GREETING_SIZE];
+	struct rdma_conn_param param = connection(greeting);
+	struct rdma_conn *conn;
+	int err;
+
+	assert(id != NULL);
+	incoming->id = NULL;
+	err = rdma_conn_new(rdma_of(base->transport), id, events, owner, &conn);
+	if (err < 0)
+		return err;
+	greeted(conn, &incoming->greeting);
+	greeting_encode(&own_greeting, greeting);
+	err = rdma_conn_set_up(conn);
+	if (err == 0 && rdma_accept(id, &param) < 0)
+		err = -errno;
+	if (err < 0) {
+		rdma_conn_end(conn);
+		return err;
+	}
+	conn->state = CONN_CONNECTING;
+	*ret_conn = &conn->base;
+	return 0;
+}
+
+static void somebody_came(struct rdma_listener *listener, struct rdma_cm_id *id, const struct told *told)
+{
+	struct rdma_incoming incoming = {
+		.base.transport = &listener->rdma->base,
+		.id = id,
+		.greeting = told->greeting,
+	};
+	char name[ADDRESS_SIZE];
+
+	if (told->greeting_err == 0) {
+		name_format(id, name);
+		listener->events->incoming(listener->owner, &incoming.base, name);
+	}
+	if (incoming.id != NULL) {
+		rdma_reject(id, NULL, 0);
+		rdma_destroy_id(id);
+	}
+}
+
+/* --- what becomes of a connection --------------------------------------------------------------------------------- */
+
+static void resolved(struct rdma_conn *conn)
+{
+	if (rdma_resolve_route(conn->id, ROUTE_MS) < 0)
+		rdma_conn_fail(conn, -errno, "no route by this fabric");
+}
+
+static void routed(struct rdma_conn *conn)
+{
+	uint8_t greeting[GREETING_SIZE];
+	struct rdma_conn_param param = connection(greeting);
+	int err = rdma_conn_set_up(conn);
+
+	greeting_encode(&own_greeting, greeting);
+	if (err == 0 && rdma_connect(conn->id, &param) < 0)
+		err = -errno;
+	if (err < 0)
+		rdma_conn_fail(conn, err, strerror(-err));
+	else
+		conn->state = CONN_CONNECTING;
+}
+
+static void established(struct rdma_conn *conn, const struct told *told)
+{
+	if (conn->credits.peer_receives == 0) { /* we have connected */
+		if (told->greeting_err < 0) {
+			rdma_conn_fail(conn, told->greeting_err, "it does not speak our protocol over this fabric");
+			return;
+		}
+		greeted(conn, &told->greeting);
+	}
+	rdma_conn_opened(conn);
+}
+
+static void conn_told(struct rdma_conn *conn, const struct told *told)
+{
+	rdma_conn_hold(conn);
+	switch (told->type) {
+	case RDMA_CM_EVENT_ADDR_RESOLVED:
+		resolved(conn);
+		break;
+	case RDMA_CM_EVENT_ROUTE_RESOLVED:
+		routed(conn);
+		break;
+	case RDMA_CM_EVENT_ESTABLISHED:
+		established(conn, told);
+		break;
+	case RDMA_CM_EVENT_ADDR_ERROR:
+	case RDMA_CM_EVENT_ROUTE_ERROR:
+		rdma_conn_fail(conn, -EHOSTUNREACH, "no way to it by this fabric");
+		break;
+	case RDMA_CM_EVENT_REJECTED:
+		rdma_conn_fail(conn, -ECONNREFUSED, strerror(ECONNREFUSED));
+		break;
+	case RDMA_CM_EVENT_CONNECT_ERROR:
+	case RDMA_CM_EVENT_UNREACHABLE:
+		rdma_conn_fail(conn, -EHOSTUNREACH, strerror(EHOSTUNREACH));
+		break;
+	case RDMA_CM_EVENT_DISCONNECTED:
+		if (conn->receive_cq != NULL)
+			rdma_receive(conn); /* what came before */
+		rdma_conn_fail(conn, -ECONNRESET, "closed by the other end");
+		break;
+	case RDMA_CM_EVENT_DEVICE_REMOVAL:
+		rdma_conn_fail(conn, -ENODEV, "the device is gone");
+		break;
+	default: /* of no consequence here */
+		break;
+	}
+	rdma_conn_drop(conn);
+}
+
+void rdma_cm_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct transport_rdma *rdma = container_of(watch, struct transport_rdma, watch);
+	struct rdma_cm_event *event;
+
+	(void)events;
+	while (rdma_get_cm_event(rdma->channel, &event) == 0) {
+		const struct rdma_conn_param *param = &event->param.conn;
+		struct rdma_cm_id *id = event->id, *listen_id = event->listen_id;
+		struct told told = { .type = event->event, .status = event->status, .greeting_err = -EPROTO };
+
+		if (told.type == RDMA_CM_EVENT_CONNECT_REQUEST || told.type == RDMA_CM_EVENT_ESTABLISHED)
+			told.greeting_err =
+				greeting_decode(param->private_data, param->private_data_len, &told.greeting);
+		rdma_ack_cm_event(event);
+		if (told.type == RDMA_CM_EVENT_CONNECT_REQUEST)
+			somebody_came(listen_id->context, id, &told);
+		else if (listen_id == NULL && told.type != RDMA_CM_EVENT_TIMEWAIT_EXIT)
+			conn_told(id->context, &told);
+	}
+}
+
+/* --- listening ---------------------------------------------------------------------------------------------------- */
+
+static int listen_on(struct rdma_listener *listener, struct sockaddr *address)
+{
+	struct rdma_cm_id *id;
+	int err = 0;
+
+	if (rdma_create_id(listener->rdma->channel, &id, listener, RDMA_PS_TCP) < 0)
+		return -errno;
+	if (rdma_bind_addr(id, address) < 0 || rdma_listen(id, BACKLOG) < 0)
+		err = -errno;
+	if (err < 0)
+		rdma_destroy_id(id);
+	else
+		listener->id = id;
+	return err;
+}
+
+/* At the first of the host's addresses that can be had. */
+static int listen_at(struct rdma_listener *listener, const char *host, uint16_t port)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
+	struct addrinfo *list = NULL;
+	char service[8];
+	int err = -EADDRNOTAVAIL;
+
+	snprintf(service, sizeof(service), "%u", port);
+	if (getaddrinfo(host, service, &hints, &list) != 0)
+		return -ENOENT;
+	for (const struct addrinfo *info = list; info != NULL && err < 0; info = info->ai_next)
+		err = listen_on(listener, info->ai_addr);
+	freeaddrinfo(list);
+	return err;
+}
+
+int rdma_transport_listen(struct transport *base, const char *address, const struct transport_listener_events *events,
+			  void *owner, uint16_t *ret_port)
+{
+	struct transport_rdma *rdma = rdma_of(base);
+	struct rdma_listener *listener;
+	char host[256];
+	uint16_t port;
+	int err;
+
+	err = address_split(address, host, &port);
+	if (err < 0)
+		return err;
+	listener = calloc(1, sizeof(*listener));
+	if (listener == NULL)
+		return -ENOMEM;
+	*listener = (struct rdma_listener){ .rdma = rdma, .events = events, .owner = owner };
+	if (address_host_is_wildcard(host)) {
+		err = listen_at(listener, "::", port);
+		if (err < 0 && err != -EADDRINUSE) /* a machine without IPv6 */
+			err = listen_at(listener, "0.0.0.0", port);
+	} else {
+		err = listen_at(listener, host, port);
+	}
+	if (err < 0) {
+		free(listener);
+		return err;
+	}
+	listener->next = rdma->listeners;
+	rdma->listeners = listener;
+	*ret_port = ntohs(rdma_get_src_port(listener->id));
+	return 0;
+}
+
+void rdma_listeners_free(struct transport_rdma *rdma)
+{
+	while (rdma->listeners != NULL) {
+		struct rdma_listener *listener = rdma->listeners;
+
+		rdma->listeners = listener->next;
+		rdma_destroy_id(listener->id);
+		free(listener);
+	}
+}

@@ -1,0 +1,253 @@
+#include "common/container_of.h"
+#include "common/rdma/rdma_internal.h"
+#include "common/transport_rdma.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+/* --- whose turn it is --------------------------------------------------------------------------------------------- */
+
+void rdma_send_later(struct rdma_conn *conn)
+{
+	struct transport_rdma *rdma = conn->rdma;
+
+	if (conn->dirty || conn->state != CONN_OPEN || !conn->may_begin)
+		return;
+	conn->dirty = true;
+	rdma_conn_hold(conn);
+	conn->dirty_next = rdma->dirty;
+	rdma->dirty = conn;
+	if (!rdma->hooked) {
+		rdma->hooked = true;
+		loop_hook_add(rdma->loop, LOOP_STAGE_SEND, &rdma->hook);
+	}
+}
+
+static void send_hook(struct loop_hook *hook)
+{
+	struct transport_rdma *rdma = container_of(hook, struct transport_rdma, hook);
+
+	rdma->hooked = false;
+	loop_hook_remove(rdma->loop, LOOP_STAGE_SEND, hook);
+	while (rdma->dirty != NULL) {
+		struct rdma_conn *conn = rdma->dirty;
+
+		rdma->dirty = conn->dirty_next;
+		conn->dirty = false;
+		rdma_flush(conn);
+		rdma_conn_drop(conn);
+	}
+}
+
+void rdma_resume_later(struct rdma_conn *conn)
+{
+	struct transport_rdma *rdma = conn->rdma;
+
+	if (conn->resumed)
+		return;
+	conn->resumed = true;
+	rdma_conn_hold(conn);
+	conn->resumed_next = NULL;
+	if (rdma->resumed_last != NULL)
+		rdma->resumed_last->resumed_next = conn;
+	else
+		rdma->resumed_first = conn;
+	rdma->resumed_last = conn;
+	loop_timer_set(rdma->loop, &rdma->resume_timer, loop_now_ns(rdma->loop));
+}
+
+static void resume_timer(struct loop_timer *timer)
+{
+	struct transport_rdma *rdma = container_of(timer, struct transport_rdma, resume_timer);
+	struct rdma_conn *resumed = rdma->resumed_first;
+
+	/* Those who are told "not now" again, and want to be resumed again, get into a new list. */
+	rdma->resumed_first = rdma->resumed_last = NULL;
+	while (resumed != NULL) {
+		struct rdma_conn *conn = resumed;
+
+		resumed = conn->resumed_next;
+		conn->resumed = false;
+		conn->paused = conn->choked = false;
+		rdma_receive_kept(conn);
+		rdma_conn_drop(conn);
+	}
+}
+
+/* --- devices ------------------------------------------------------------------------------------------------------ */
+
+/* A connection may end in here, but not without somebody who holds it: an event of its queues comes before they go. */
+static void device_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct rdma_device *device = container_of(watch, struct rdma_device, watch);
+	struct ibv_cq *cq;
+	void *context;
+
+	(void)events;
+	while (ibv_get_cq_event(device->channel, &cq, &context) == 0) {
+		struct rdma_conn *conn = context;
+
+		ibv_ack_cq_events(cq, 1);
+		rdma_conn_hold(conn);
+		if (cq == conn->receive_cq)
+			rdma_receive(conn);
+		else if (conn->state == CONN_OPEN)
+			rdma_flush(conn);
+		rdma_conn_drop(conn);
+	}
+}
+
+static struct rdma_device *device_free(struct rdma_device *device)
+{
+	loop_watch_remove(&device->watch);
+	if (device->channel != NULL)
+		ibv_destroy_comp_channel(device->channel);
+	if (device->pd != NULL)
+		ibv_dealloc_pd(device->pd);
+	free(device);
+	return NULL;
+}
+
+static int nonblocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+int rdma_device_get(struct transport_rdma *rdma, struct ibv_context *context, struct rdma_device **ret_device)
+{
+	struct rdma_device *device;
+	int err;
+
+	for (device = rdma->devices; device != NULL; device = device->next) {
+		if (device->context == context) {
+			*ret_device = device;
+			return 0;
+		}
+	}
+	device = calloc(1, sizeof(*device));
+	if (device == NULL)
+		return -ENOMEM;
+	device->rdma = rdma;
+	device->context = context;
+	device->watch.ready = device_ready;
+	device->pd = ibv_alloc_pd(context);
+	if (device->pd != NULL)
+		device->channel = ibv_create_comp_channel(context);
+	if (device->channel == NULL) {
+		err = errno != 0 ? -errno : -ENOMEM;
+		device_free(device);
+		return err;
+	}
+	device->watch.fd = device->channel->fd;
+	err = nonblocking(device->channel->fd);
+	if (err == 0)
+		err = loop_watch_add(rdma->loop, &device->watch, EPOLLIN);
+	if (err < 0) {
+		device_free(device);
+		return err;
+	}
+	device->next = rdma->devices;
+	rdma->devices = device;
+	*ret_device = device;
+	return 0;
+}
+
+/* --- the transport ------------------------------------------------------------------------------------------------ */
+
+static void rdma_transport_stats(const struct transport *base, struct transport_stats *ret_stats)
+{
+	*ret_stats = ((const struct transport_rdma *)base)->stats;
+}
+
+static void rdma_transport_free(struct transport *base)
+{
+	struct transport_rdma *rdma = rdma_of(base);
+
+	rdma_listeners_free(rdma);
+	while (rdma->all != NULL)
+		rdma_conn_end(rdma->all);
+	loop_timer_cancel(&rdma->resume_timer);
+	if (rdma->hooked)
+		loop_hook_remove(rdma->loop, LOOP_STAGE_SEND, &rdma->hook);
+	while (rdma->dirty != NULL) {
+		struct rdma_conn *conn = rdma->dirty;
+
+		rdma->dirty = conn->dirty_next;
+		rdma_conn_drop(conn);
+	}
+	while (rdma->resumed_first != NULL) {
+		struct rdma_conn *conn = rdma->resumed_first;
+
+		rdma->resumed_first = conn->resumed_next;
+		rdma_conn_drop(conn);
+	}
+	while (rdma->devices != NULL) {
+		struct rdma_device *device = rdma->devices;
+
+		rdma->devices = device->next;
+		device_free(device);
+	}
+	transport_item_pool_release(&rdma->items);
+	loop_watch_remove(&rdma->watch);
+	rdma_destroy_event_channel(rdma->channel);
+	free(rdma);
+}
+
+static const struct transport_ops rdma_ops = {
+	.listen = rdma_transport_listen,
+	.accept = rdma_transport_accept,
+	.connect = rdma_transport_connect,
+	.stats = rdma_transport_stats,
+	.reclaim = rdma_transport_reclaim,
+	.free = rdma_transport_free,
+};
+
+static bool any_device(void)
+{
+	int count = 0;
+	struct ibv_device **list = ibv_get_device_list(&count);
+
+	if (list != NULL)
+		ibv_free_device_list(list);
+	return count > 0;
+}
+
+__attribute__((visibility("default"))) int strake_transport_rdma_new(struct loop *loop,
+								     const struct transport_limits *limits,
+								     struct transport **ret_transport)
+{
+	struct transport_rdma *rdma;
+	int err;
+
+	if (!any_device())
+		return -ENODEV;
+	rdma = calloc(1, sizeof(*rdma));
+	if (rdma == NULL)
+		return -ENOMEM;
+	rdma->base.ops = &rdma_ops;
+	rdma->loop = loop;
+	rdma->limits = *limits;
+	rdma->hook.run = send_hook;
+	rdma->resume_timer.expired = resume_timer;
+	rdma->channel = rdma_create_event_channel();
+	if (rdma->channel == NULL) {
+		err = -errno;
+		free(rdma);
+		return err;
+	}
+	rdma->watch = (struct loop_watch){ .fd = rdma->channel->fd, .ready = rdma_cm_ready };
+	err = nonblocking(rdma->channel->fd);
+	if (err == 0)
+		err = loop_watch_add(loop, &rdma->watch, EPOLLIN);
+	if (err < 0) {
+		rdma_destroy_event_channel(rdma->channel);
+		free(rdma);
+		return err;
+	}
+	*ret_transport = &rdma->base;
+	return 0;
+}

@@ -1,0 +1,227 @@
+/*
+ * What the files of the RDMA transport know of each other; nobody else includes it.
+ *
+ *   plugin.c        the transport: making it, its connections' turns, devices
+ *   conn.c          a connection's life: setting up, deadlines, its end
+ *   listen.c        listeners, and what the connection manager tells
+ *   receive.c       from receives to the owner's events
+ *   send.c          from the owner's calls to sends
+ *   bulk.[ch]       bulk from memory to memory, and whose the memory is
+ *   segment.[ch]    what a SEND carries
+ *   preface.[ch]    what stands before a frame
+ *   credits.h       when it may be sent
+ *
+ * A connection is a reliable queue pair with two completion queues. That of the receives wakes the loop, by the device's
+ * channel; that of the sends is looked at when room is needed, and wakes the loop only when there is none, when bulk moves, or
+ * when the connection waits for its end. What goes by SENDs is copied once at each end, between its owner and segments that
+ * are registered for the connection's life: CONN_MEMORY bytes. Larger bulk moves from memory to memory (bulk.h).
+ *
+ * Life: RESOLVING (address, then route; the queue pair is made) -> CONNECTING -> OPEN -> dead. One that is accepted begins
+ * as CONNECTING. What can go wrong on the way:
+ *   - The fabric says so (refused, unreachable, disconnected), or a deadline passes: tcp's words, the same ends.
+ *   - What came before a disconnection counts: the receives' queue is emptied before `closed` is told.
+ *   - The owner closes: what was posted is sent (LINGER_MS), nothing else; then the queue pair goes. Where bulk moves it goes
+ *     at once, since its memory is given back now.
+ *   - The owner finishes: all is sent, then BYE, upon which the other end disconnects; or FINISH_MS pass.
+ *   - The other end breaks the protocol (no credit, a wrong length, a foreign greeting): cut off, and said so.
+ *
+ * Who frees a connection: it is counted, like TCP's. Verbs objects go with the last count, and before the memory that they
+ * know: when the queue pair is destroyed nothing is written to any.
+ */
+#ifndef STRAKE_COMMON_RDMA_INTERNAL_H
+#define STRAKE_COMMON_RDMA_INTERNAL_H
+
+#include "common/loop.h"
+#include "common/rdma/bulk.h"
+#include "common/rdma/credits.h"
+#include "common/rdma/segment.h"
+#include "common/transport_queue.h"
+
+#include <rdma/rdma_cma.h>
+
+#define RECEIVES    (CREDITS_OURS + CREDITS_CONTROL)
+#define SENDS       32 /* segments that are being sent; CREDITS_CONTROL of them not for data */
+#define SEND_WORK   (SENDS + PUSHES + PULL_READS)
+#define CONN_MEMORY ((size_t)(RECEIVES + SENDS) * SEGMENT_SIZE)
+
+enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN, CONN_DEAD };
+
+struct rdma_device {
+	struct rdma_device *next;
+	struct transport_rdma *rdma;
+	struct ibv_context *context; /* the connection manager's, for the process's life */
+	struct ibv_pd *pd;
+	struct ibv_comp_channel *channel;
+	struct loop_watch watch;
+};
+
+struct rdma_conn {
+	struct transport_conn base; /* first */
+	struct transport_rdma *rdma;
+	const struct transport_events *events; /* NULL: the owner has let it go */
+	void *owner;
+	unsigned int refs;
+	struct loop_timer timer;           /* set no later than the next deadline; often earlier */
+	struct rdma_conn *next, *previous; /* all that live */
+	struct rdma_conn *dirty_next;      /* have something new to send */
+	struct rdma_conn *resumed_next;    /* may take on */
+	uint64_t opening_until_ns;         /* also: of finishing and lingering */
+	enum conn_state state;
+	bool framed, dirty, resumed;
+	bool finishing; /* its owner has finished it */
+	bool lingering; /* its owner has closed it: waits for what is posted */
+	bool may_begin; /* on iWARP who was accepted sends after he has heard something */
+	bool bye_sent, bye_came;
+	bool paused;  /* the owner said "not now" */
+	bool choked;  /* too much to send */
+	bool blocked; /* no credits, or no segments, for what is to be sent */
+	bool broken;  /* the device has refused something */
+
+	struct rdma_cm_id *id;
+	struct ibv_cq *receive_cq, *send_cq;
+	struct ibv_mr *region;
+	uint8_t *memory; /* RECEIVES segments, then SENDS */
+	struct credits credits;
+	uint32_t segment_max; /* of those we send */
+
+	/* receiving */
+	uint8_t *stash; /* the begin of what is not complete, or may not be taken yet */
+	size_t stash_len, stash_size;
+	size_t need; /* length of the stash's first frame, header and body; 0: not known */
+	struct frame_header header;
+	uint8_t *bulk; /* where the rest of it goes; NULL: skip it */
+	void *bulk_base;
+	size_t bulk_left;
+	uint64_t partial_since_ns, received_ns;
+	struct bulk_state moving;
+
+	/* sending */
+	struct transport_queue queue;
+	uint64_t progress_ns;
+	unsigned int sends_out;     /* posted and not known to be over */
+	unsigned int free_count;    /* SENDS less those */
+	uint16_t free_sends[SENDS]; /* their numbers */
+};
+
+struct rdma_listener;
+
+struct transport_rdma {
+	struct transport base; /* first */
+	struct loop *loop;
+	struct transport_limits limits;
+	struct transport_stats stats;
+	struct rdma_event_channel *channel; /* the connection manager's */
+	struct loop_watch watch;
+	struct loop_hook hook;
+	bool hooked;
+	struct loop_timer resume_timer;
+	struct rdma_conn *all, *dirty;
+	struct rdma_conn *resumed_first, *resumed_last;
+	struct transport_item_pool items;
+	struct rdma_device *devices;
+	struct rdma_listener *listeners;
+};
+
+static inline struct transport_rdma *rdma_of(struct transport *base)
+{
+	return (struct transport_rdma *)base;
+}
+
+static inline struct rdma_conn *rdma_conn_of(struct transport_conn *base)
+{
+	return (struct rdma_conn *)base;
+}
+
+static inline uint8_t *receive_segment(const struct rdma_conn *conn, uint64_t i)
+{
+	return conn->memory + i * SEGMENT_SIZE;
+}
+
+static inline uint8_t *send_segment(const struct rdma_conn *conn, uint64_t i)
+{
+	return conn->memory + (RECEIVES + i) * SEGMENT_SIZE;
+}
+
+/* A request's bulk is being read: what comes behind it waits. */
+static inline bool conn_is_pulling(const struct rdma_conn *conn)
+{
+	return conn->moving.pull_region != NULL || conn->moving.pulled;
+}
+
+/* --- plugin.c ----------------------------------------------------------------------------------------------------- */
+
+/* It has something new to send: in LOOP_STAGE_SEND. */
+void rdma_send_later(struct rdma_conn *conn);
+
+/* It may take on: from the loop, not from within this call. */
+void rdma_resume_later(struct rdma_conn *conn);
+
+/* The transport's of this context, made when it is first asked for. -ENOMEM and verbs' errors. */
+int rdma_device_get(struct transport_rdma *rdma, struct ibv_context *context, struct rdma_device **ret_device);
+
+/* --- conn.c ------------------------------------------------------------------------------------------------------- */
+
+/* id NULL: one is made, to connect to somebody. Else it is taken over, also on failure. */
+int rdma_conn_new(struct transport_rdma *rdma, struct rdma_cm_id *id, const struct transport_events *events,
+		  void *owner, struct rdma_conn **ret_conn);
+
+/* Its queue pair and what belongs to it, on the device that the connection manager has found. */
+int rdma_conn_set_up(struct rdma_conn *conn);
+
+void rdma_conn_hold(struct rdma_conn *conn);
+void rdma_conn_drop(struct rdma_conn *conn);
+
+/* End its life: nothing comes up from it any more, and no memory of others is touched. Fine when it has ended. */
+void rdma_conn_end(struct rdma_conn *conn);
+
+/* It ends, and not by its owner's will, who is told. The caller holds it, or touches it no more. */
+void rdma_conn_fail(struct rdma_conn *conn, int err, const char *text);
+
+/* A deadline may have come nearer. */
+void rdma_conn_arm(struct rdma_conn *conn);
+
+/* It stands. */
+void rdma_conn_opened(struct rdma_conn *conn);
+
+/* Of struct transport_ops. */
+int rdma_transport_connect(struct transport *base, const struct sockaddr *address, socklen_t address_len,
+			   const struct transport_events *events, void *owner, struct transport_conn **ret_conn);
+void rdma_transport_reclaim(struct transport *base, unsigned int idle_ms);
+
+/* --- listen.c ----------------------------------------------------------------------------------------------------- */
+
+/* What the connection manager has to tell: of the transport's watch. */
+void rdma_cm_ready(struct loop_watch *watch, uint32_t events);
+
+void rdma_listeners_free(struct transport_rdma *rdma);
+
+/* Of struct transport_ops. */
+int rdma_transport_listen(struct transport *base, const char *address, const struct transport_listener_events *events,
+			  void *owner, uint16_t *ret_port);
+int rdma_transport_accept(struct transport_incoming *base, const struct transport_events *events, void *owner,
+			  struct transport_conn **ret_conn);
+
+/* --- receive.c ---------------------------------------------------------------------------------------------------- */
+
+/* -errno: of ibv_post_recv(). */
+int rdma_post_receive(struct rdma_conn *conn, uint64_t segment);
+
+/* Take what has come, and have the loop woken for more. */
+void rdma_receive(struct rdma_conn *conn);
+
+/* Take what is kept: it may have become acceptable. */
+void rdma_receive_kept(struct rdma_conn *conn);
+
+/* --- send.c ------------------------------------------------------------------------------------------------------- */
+
+/* Send what is queued, as far as credits and segments go, and what is owed. */
+void rdma_flush(struct rdma_conn *conn);
+
+/* Look which sends are over. arm: have the loop woken when the next one is. */
+void rdma_reap(struct rdma_conn *conn, bool arm);
+
+/* Of struct transport_conn_ops. */
+int rdma_conn_send_bytes(struct transport_conn *base, const void *data, size_t size);
+int rdma_conn_send(struct transport_conn *base, const struct transport_message *message);
+
+#endif

@@ -1,0 +1,267 @@
+/*
+ * Bytes go from the queue into segments, as many of them as there are credits and segments for, and all of these are handed
+ * to the fabric by one call; only then those whose bytes they were are told, so that they may do whatever they like.
+ */
+#include "common/rdma/rdma_internal.h"
+#include "common/transport_frame.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GATHER_IOV 64
+
+/* What one call hands over. */
+struct batch {
+	struct ibv_send_wr wr[SENDS];
+	struct ibv_sge sge[SENDS];
+	unsigned int count;
+};
+
+static unsigned int data_room(const struct rdma_conn *conn)
+{
+	unsigned int segments = conn->free_count > CREDITS_CONTROL ? conn->free_count - CREDITS_CONTROL : 0;
+
+	return segments < conn->credits.may_send ? segments : conn->credits.may_send;
+}
+
+/* A segment whose bytes are in its place already; it takes all that is owed along. */
+static void batch_add(struct rdma_conn *conn, struct batch *batch, enum segment_kind kind, size_t length)
+{
+	uint16_t number = conn->free_sends[--conn->free_count];
+	uint8_t *segment = send_segment(conn, number);
+	struct ibv_sge *sge = &batch->sge[batch->count];
+	struct ibv_send_wr *wr = &batch->wr[batch->count];
+
+	segment_encode(&(struct segment_header){ kind, credits_return(&conn->credits), (uint32_t)length }, segment);
+	*sge = (struct ibv_sge){ (uintptr_t)segment, (uint32_t)(SEGMENT_HEADER_SIZE + length), conn->region->lkey };
+	*wr = (struct ibv_send_wr){ .wr_id = number, .sg_list = sge, .num_sge = 1, .opcode = IBV_WR_SEND };
+	if (batch->count > 0)
+		batch->wr[batch->count - 1].next = wr;
+	batch->count++;
+	conn->sends_out++;
+	if (kind == SEGMENT_DATA)
+		conn->credits.may_send--;
+}
+
+/* -errno: the connection has ended. */
+static int batch_post(struct rdma_conn *conn, struct batch *batch)
+{
+	struct ibv_send_wr *bad;
+	int err;
+
+	if (batch->count == 0)
+		return 0;
+	conn->rdma->stats.sends++;
+	err = ibv_post_send(conn->id->qp, batch->wr, &bad);
+	if (err != 0)
+		rdma_conn_fail(conn, -err, "the device takes no more");
+	return -err;
+}
+
+/* Where the bytes of the next segment go. */
+static uint8_t *next_bytes(const struct rdma_conn *conn)
+{
+	return send_segment(conn, conn->free_sends[conn->free_count - 1]) + SEGMENT_HEADER_SIZE;
+}
+
+/* Cut so many pieces into segments. Returns the bytes that found room. */
+static size_t fill_from_memory(struct rdma_conn *conn, struct batch *batch, const struct iovec *iov, int count)
+{
+	const size_t max = conn->segment_max - SEGMENT_HEADER_SIZE;
+	size_t filled = 0, total = 0, step;
+
+	for (int i = 0; i < count; i++) {
+		const uint8_t *from = iov[i].iov_base;
+		size_t left = iov[i].iov_len;
+
+		while (left > 0 && data_room(conn) > 0) {
+			step = left < max - filled ? left : max - filled;
+			memcpy(next_bytes(conn) + filled, from, step);
+			from += step;
+			left -= step;
+			filled += step;
+			total += step;
+			if (filled == max) {
+				batch_add(conn, batch, SEGMENT_DATA, filled);
+				filled = 0;
+			}
+		}
+	}
+	if (filled > 0)
+		batch_add(conn, batch, SEGMENT_DATA, filled);
+	return total;
+}
+
+/* One segment of what waits in a pipe. -errno: there is less than was promised. */
+static ssize_t fill_from_pipe(struct rdma_conn *conn, struct batch *batch, const struct transport_item *item)
+{
+	size_t max = conn->segment_max - SEGMENT_HEADER_SIZE;
+	ssize_t size = read(item->pipe, next_bytes(conn), item->pipe_left < max ? item->pipe_left : max);
+
+	if (size <= 0)
+		return -EIO;
+	batch_add(conn, batch, SEGMENT_DATA, (size_t)size);
+	return size;
+}
+
+/* One call to the fabric, and what follows from it. Returns whether to go on. */
+static bool flush_some(struct rdma_conn *conn)
+{
+	struct iovec iov[GATHER_IOV];
+	struct batch batch;
+	int count;
+	bool more;
+	ssize_t size;
+
+	batch.count = 0;
+	if (data_room(conn) == 0)
+		return false;
+	size = (ssize_t)transport_queue_gather(&conn->queue, iov, GATHER_IOV, &count, &more);
+	if (size > 0)
+		size = (ssize_t)fill_from_memory(conn, &batch, iov, count);
+	else
+		size = fill_from_pipe(conn, &batch, conn->queue.first);
+	if (size < 0) {
+		rdma_conn_fail(conn, (int)size, "there is less to send than was promised");
+		return false;
+	}
+	if (batch_post(conn, &batch) < 0)
+		return false;
+	conn->rdma->stats.bytes_out += (uint64_t)size;
+	conn->progress_ns = loop_now_ns(conn->rdma->loop);
+	transport_queue_sent(&conn->queue, (size_t)size);
+	return conn->state == CONN_OPEN;
+}
+
+/* What goes without data: all is sent, and there will be no more; or only credits are owed. */
+static void flush_control(struct rdma_conn *conn)
+{
+	struct batch batch;
+
+	batch.count = 0;
+	if (conn->finishing && !conn->bye_sent && conn->queue.first == NULL && conn->free_count > 0) {
+		conn->bye_sent = true;
+		batch_add(conn, &batch, SEGMENT_BYE, 0);
+	} else if (credits_due(&conn->credits) && conn->free_count > 0) {
+		batch_add(conn, &batch, SEGMENT_CREDIT, 0);
+	}
+	batch_post(conn, &batch);
+}
+
+/* Sends that are over. Those that failed leave the end to the receives, which all fail then too, behind what has come. */
+static void reap_once(struct rdma_conn *conn)
+{
+	struct ibv_wc wc[SEND_WORK];
+	int count = ibv_poll_cq(conn->send_cq, SEND_WORK, wc);
+
+	for (int i = 0; i < count && conn->state != CONN_DEAD; i++) {
+		if (wc[i].wr_id < SENDS) {
+			conn->free_sends[conn->free_count++] = (uint16_t)wc[i].wr_id;
+			conn->sends_out--;
+		} else {
+			bulk_work_over(conn, &wc[i]);
+		}
+	}
+}
+
+void rdma_reap(struct rdma_conn *conn, bool arm)
+{
+	reap_once(conn);
+	if (arm && conn->state != CONN_DEAD && ibv_req_notify_cq(conn->send_cq, 0) == 0)
+		reap_once(conn); /* what came before it was armed */
+}
+
+/* By this end: it must hear when that is over. */
+static bool bulk_is_moved(const struct rdma_conn *conn)
+{
+	return conn->moving.pushes_out > 0 || conn->moving.pull_region != NULL;
+}
+
+void rdma_flush(struct rdma_conn *conn)
+{
+	if (conn->state != CONN_OPEN)
+		return;
+	rdma_conn_hold(conn);
+	rdma_reap(conn, conn->lingering || conn->free_count <= CREDITS_CONTROL || bulk_is_moved(conn));
+	if (conn->lingering && conn->sends_out == 0)
+		rdma_conn_end(conn);
+	if (conn->broken)
+		rdma_conn_fail(conn, -EIO, "the device takes no more");
+	while (conn->state == CONN_OPEN && conn->queue.first != NULL && flush_some(conn))
+		;
+	if (conn->state == CONN_OPEN && conn->queue.first == NULL)
+		transport_queue_trim(&conn->queue);
+	if (conn->state == CONN_OPEN && !conn->lingering)
+		flush_control(conn);
+
+	if (conn->state == CONN_OPEN) {
+		bool was_blocked = conn->blocked;
+
+		conn->blocked = conn->queue.first != NULL;
+		if (conn->blocked && !was_blocked)
+			conn->progress_ns = loop_now_ns(conn->rdma->loop);
+		if (conn->blocked && conn->free_count <= CREDITS_CONTROL)
+			rdma_reap(conn, true);
+		rdma_conn_arm(conn);
+		if (conn->blocked && data_room(conn) > 0)
+			rdma_send_later(conn);
+		if (conn->choked && conn->queue.bytes <= conn->rdma->limits.queue_max / 2)
+			rdma_resume_later(conn);
+	}
+	rdma_conn_drop(conn);
+}
+
+int rdma_conn_send_bytes(struct transport_conn *base, const void *data, size_t size)
+{
+	struct rdma_conn *conn = rdma_conn_of(base);
+	int err;
+
+	if (conn->state == CONN_DEAD || conn->finishing || conn->lingering)
+		return -ECONNRESET;
+	err = transport_queue_add_bytes(&conn->queue, data, size);
+	if (err == 0)
+		rdma_send_later(conn);
+	return err;
+}
+
+int rdma_conn_send(struct transport_conn *base, const struct transport_message *message)
+{
+	struct rdma_conn *conn = rdma_conn_of(base);
+
+	struct preface preface = { 0 };
+	struct remote_piece place = { 0 };
+	struct bulk_offer *offer = NULL;
+	struct bulk_push *push = NULL;
+	uint8_t before[PREFACE_SIZE_MAX];
+	size_t body_len, bulk_len;
+	int err;
+
+	if (conn->state == CONN_DEAD || conn->finishing || conn->lingering)
+		return -ECONNRESET;
+	err = transport_frame_measure(message, &body_len, &bulk_len);
+	if (err < 0)
+		return err;
+	if (message->header.kind == FRAME_REQUEST)
+		bulk_offer_new(conn, message, bulk_len, &preface, &offer);
+	else if (message->header.kind == FRAME_REPLY && bulk_place_take(conn, message->header.xid, &place))
+		push = bulk_push_new(conn, message, bulk_len, &place);
+	preface.apart = preface.apart || push != NULL;
+
+	err = transport_queue_add(&conn->queue, before, preface_encode(&preface, before), message, preface.apart);
+	if (err < 0) {
+		if (offer != NULL)
+			bulk_offer_free(offer);
+		if (push != NULL)
+			bulk_push_free(conn, push);
+		return err;
+	}
+	if (offer != NULL)
+		bulk_offer_add(conn, offer);
+	if (push != NULL) {
+		conn->rdma->stats.bytes_out += bulk_len;
+		conn->broken = bulk_push_post(conn, push, message, &place) < 0 || conn->broken;
+	}
+	rdma_send_later(conn);
+	return 0;
+}

@@ -1,0 +1,27 @@
+/*
+ * Frames over RDMA: the transport of transport.h for whatever libibverbs knows. It is a plug-in, strake-rdma.so (its source
+ * is common/rdma), that is loaded when it is first wanted, so that programs run where there are no verbs libraries. It is
+ * looked for where it is built and installed: in ../lib, then in ../lib/strake, from the program's folder.
+ */
+#ifndef STRAKE_COMMON_TRANSPORT_RDMA_H
+#define STRAKE_COMMON_TRANSPORT_RDMA_H
+
+#include "common/loop.h"
+#include "common/transport.h"
+
+/*
+ * -ENOENT   there is no plug-in
+ * -ELIBBAD  it cannot be loaded: transport_rdma_reason() says why
+ * -ENODEV   there is no RDMA device
+ * -ENOMEM, and errors of the connection manager
+ */
+int transport_rdma_new(struct loop *loop, const struct transport_limits *limits, struct transport **ret_transport);
+
+/* Why there is no plug-in, in words; "" if it is loaded or was not wanted yet. Any thread. */
+const char *transport_rdma_reason(void);
+
+/* What the plug-in has. */
+int strake_transport_rdma_new(struct loop *loop, const struct transport_limits *limits,
+			      struct transport **ret_transport);
+
+#endif

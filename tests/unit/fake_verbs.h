@@ -1,0 +1,1013 @@
+/*
+ * A fabric in memory, under the verbs and the connection manager's calls that common/rdma makes: what a program that includes
+ * this and links the transport statically has in the place of libibverbs and librdmacm. One process, one thread, one loop.
+ *
+ *   - Everything takes a time drawn from a seed, and what two connections do is interleaved by it; what one does keeps its
+ *     order. Memory is read when a send is delivered, not when it is posted; a send may be known to be over long after its
+ *     answer has come.
+ *   - It is strict: a send that meets no receive (RNR), memory that is not registered, what is posted or destroyed out of
+ *     order end the program.
+ *   - Faults, by fabric.*: what is posted goes nowhere (silent); connections break by themselves (break_in); RDMA WRITEs
+ *     come when they are let go, also after the end of the queue pair that they are from (writes_are_late), as from a card
+ *     that does not keep to what it should.
+ *   - It refuses and counts what asks for memory by a key that is void, or that is not of that memory.
+ */
+#ifndef STRAKE_TESTS_FAKE_VERBS_H
+#define STRAKE_TESTS_FAKE_VERBS_H
+
+#include "common/container_of.h"
+#include "common/loop.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <rdma/rdma_cma.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define REGIONS 1000
+
+struct fake_cq {
+	struct ibv_cq base; /* first */
+	struct ibv_wc *wc;  /* [first, count) */
+	int first, count, size;
+	bool armed;
+	int told; /* events that wait in the channel */
+	int unacknowledged;
+};
+
+struct fake_channel {                 /* of completions */
+	struct ibv_comp_channel base; /* first */
+	struct fake_cq *cqs[64];      /* that have something to tell */
+	int count;
+};
+
+struct fake_work {
+	struct fake_work *next;
+	uint64_t wr_id;
+	enum ibv_wr_opcode opcode;
+	struct ibv_sge sge[4];
+	int sge_count;
+	uint64_t remote_address;
+	uint32_t remote_key;
+};
+
+struct fake_qp {
+	struct ibv_qp base; /* first */
+	struct fake_id *id;
+	struct fake_qp *peer; /* NULL: not connected, or the other is gone */
+	struct fake_work *receives, *receives_last, *sends, *sends_last;
+	unsigned int max_receives, max_sends, receive_count, send_count;
+	uint64_t last_due_ns; /* of what was posted last */
+	bool failed;          /* only flushes */
+};
+
+struct fake_id {
+	struct rdma_cm_id base; /* first */
+	struct fake_id *next;   /* of all */
+	struct fake_id *peer;
+	struct fake_qp *qp;
+	bool listens, heard_first, initiator, disconnect_told;
+	int unacknowledged;
+	uint8_t private_data[64];
+	size_t private_len;
+};
+
+struct fake_told {
+	struct rdma_cm_event event; /* first */
+	struct fake_told *next;
+	uint8_t private_data[64];
+};
+
+struct fake_events {
+	struct rdma_event_channel base; /* first */
+	struct fake_told *first, *last;
+};
+
+enum fake_step { STEP_WORK, STEP_OVER, STEP_TELL, STEP_CONNECT, STEP_BREAK, STEP_NOTICE };
+
+/* What will happen. */
+struct fake_later {
+	struct fake_later *next;
+	uint64_t due_ns;
+	enum fake_step step;
+	struct fake_qp *qp; /* NULL in the place of one that is gone */
+	struct fake_cq *cq; /* likewise */
+	struct fake_id *id;
+	struct fake_work *work;
+	enum ibv_wc_status status;
+	enum rdma_cm_event_type type;
+	uint8_t private_data[64];
+	size_t private_len;
+	struct fake_work *late; /* a WRITE and behind it its bytes, when the queue pair is gone */
+	struct ibv_pd *late_pd;
+};
+
+static struct fabric {
+	struct loop *loop;
+	uint64_t random;
+	unsigned int notice_us;              /* so much later, every other time, is told of completions */
+	unsigned int delay_us;               /* the most that anything takes */
+	bool iwarp;                          /* who has connected must be heard first */
+	bool silent;                         /* what is posted from now on goes nowhere */
+	unsigned int break_in;               /* after so many sends the connection breaks; 0: never */
+	unsigned int delivered;              /* sends */
+	bool writes_are_late;                /* RDMA WRITEs come when they are let go */
+	unsigned int reads, writes, refused; /* RDMA */
+	struct loop_timer timer;
+	struct fake_later *later;
+	struct fake_id *ids;
+	uint16_t next_port;
+	unsigned int objects; /* that live: contexts' users leave none */
+	struct ibv_device device;
+	struct ibv_context context;
+	struct ibv_mr *regions[REGIONS];
+	int access[REGIONS];
+	uint32_t keys; /* given out */
+} fabric;
+
+static uint64_t fake_draw(uint64_t below)
+{
+	fabric.random ^= fabric.random << 13;
+	fabric.random ^= fabric.random >> 7;
+	fabric.random ^= fabric.random << 17;
+	return below == 0 ? 0 : fabric.random % below;
+}
+
+static void *fake_new(size_t size)
+{
+	void *memory = calloc(1, size);
+
+	assert(memory != NULL);
+	fabric.objects++;
+	return memory;
+}
+
+static void fake_free(void *memory)
+{
+	assert(fabric.objects > 0);
+	fabric.objects--;
+	free(memory);
+}
+
+/* --- time --------------------------------------------------------------------------------------------------------- */
+
+static uint64_t fake_due(uint64_t not_before_ns)
+{
+	uint64_t due_ns = clock_ns() + fake_draw(fabric.delay_us + 1) * 1000;
+
+	return due_ns > not_before_ns ? due_ns : not_before_ns;
+}
+
+static struct fake_later *fake_later_at(uint64_t due_ns, enum fake_step step)
+{
+	struct fake_later *later = fake_new(sizeof(*later)), **at = &fabric.later;
+
+	later->due_ns = due_ns;
+	later->step = step;
+	while (*at != NULL && (*at)->due_ns <= due_ns)
+		at = &(*at)->next;
+	later->next = *at;
+	*at = later;
+	loop_timer_set(fabric.loop, &fabric.timer, fabric.later->due_ns);
+	return later;
+}
+
+/* --- completions -------------------------------------------------------------------------------------------------- */
+
+static void fake_fd_signal(int fd)
+{
+	const uint64_t one = 1;
+
+	assert(write(fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
+}
+
+static void fake_cq_tell(struct fake_cq *cq)
+{
+	struct fake_channel *channel = (struct fake_channel *)cq->base.channel;
+
+	assert(channel->count < 64);
+	channel->cqs[channel->count++] = cq;
+	cq->told++;
+	fake_fd_signal(channel->base.fd);
+}
+
+static void fake_complete(struct ibv_cq *base, const struct ibv_wc *wc)
+{
+	struct fake_cq *cq = (struct fake_cq *)base;
+
+	assert(cq->count - cq->first < cq->base.cqe); /* an overrun loses completions */
+	if (cq->count == cq->size) {
+		cq->size = 2 * cq->size + 16;
+		cq->wc = realloc(cq->wc, (size_t)cq->size * sizeof(*cq->wc));
+		assert(cq->wc != NULL);
+	}
+	cq->wc[cq->count++] = *wc;
+	if (cq->armed) { /* who waits hears of it when he hears of it, and more may have come by then */
+		cq->armed = false;
+		fake_later_at(fake_due(0) + fake_draw(2) * fabric.notice_us * 1000, STEP_NOTICE)->cq = cq;
+	}
+}
+
+static int fake_poll_cq(struct ibv_cq *base, int max, struct ibv_wc *wc)
+{
+	struct fake_cq *cq = (struct fake_cq *)base;
+	int count = 0;
+
+	while (count < max && cq->first < cq->count)
+		wc[count++] = cq->wc[cq->first++];
+	if (cq->first == cq->count)
+		cq->first = cq->count = 0;
+	return count;
+}
+
+static int fake_req_notify_cq(struct ibv_cq *base, int solicited_only)
+{
+	struct fake_cq *cq = (struct fake_cq *)base;
+
+	assert(!solicited_only);
+	cq->armed = true; /* only for what comes from now on */
+	return 0;
+}
+
+struct ibv_cq *ibv_create_cq(struct ibv_context *context, int cqe, void *cq_context, struct ibv_comp_channel *channel,
+			     int vector)
+{
+	struct fake_cq *cq = fake_new(sizeof(*cq));
+
+	(void)vector;
+	cq->base.context = context;
+	cq->base.cq_context = cq_context;
+	cq->base.channel = channel;
+	cq->base.cqe = cqe;
+	return &cq->base;
+}
+
+int ibv_destroy_cq(struct ibv_cq *base)
+{
+	struct fake_cq *cq = (struct fake_cq *)base;
+	struct fake_channel *channel = (struct fake_channel *)base->channel;
+	int kept = 0;
+
+	assert(cq->unacknowledged == 0); /* it would wait for ever */
+	for (int i = 0; i < channel->count; i++) {
+		if (channel->cqs[i] != cq)
+			channel->cqs[kept++] = channel->cqs[i];
+	}
+	channel->count = kept;
+	for (struct fake_later *later = fabric.later; later != NULL; later = later->next) {
+		if (later->cq == cq)
+			later->cq = NULL;
+	}
+	free(cq->wc);
+	fake_free(cq);
+	return 0;
+}
+
+struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *context)
+{
+	struct fake_channel *channel = fake_new(sizeof(*channel));
+
+	channel->base.context = context;
+	channel->base.fd = eventfd(0, EFD_CLOEXEC);
+	return &channel->base;
+}
+
+int ibv_destroy_comp_channel(struct ibv_comp_channel *channel)
+{
+	close(channel->fd);
+	fake_free(channel);
+	return 0;
+}
+
+int ibv_get_cq_event(struct ibv_comp_channel *base, struct ibv_cq **cq, void **cq_context)
+{
+	struct fake_channel *channel = (struct fake_channel *)base;
+	struct fake_cq *first;
+	uint64_t count;
+
+	assert(fcntl(base->fd, F_GETFL) & O_NONBLOCK);
+	if (channel->count == 0) {
+		(void)!read(base->fd, &count, sizeof(count));
+		errno = EAGAIN;
+		return -1;
+	}
+	first = channel->cqs[0];
+	memmove(channel->cqs, channel->cqs + 1, (size_t)--channel->count * sizeof(*channel->cqs));
+	first->unacknowledged++;
+	*cq = &first->base;
+	*cq_context = first->base.cq_context;
+	return 0;
+}
+
+void ibv_ack_cq_events(struct ibv_cq *cq, unsigned int count)
+{
+	((struct fake_cq *)cq)->unacknowledged -= (int)count;
+}
+
+/* --- memory ------------------------------------------------------------------------------------------------------- */
+
+struct ibv_pd *ibv_alloc_pd(struct ibv_context *context)
+{
+	struct ibv_pd *pd = fake_new(sizeof(*pd));
+
+	pd->context = context;
+	return pd;
+}
+
+int ibv_dealloc_pd(struct ibv_pd *pd)
+{
+	for (int i = 0; i < REGIONS; i++)
+		assert(fabric.regions[i] == NULL || fabric.regions[i]->pd != pd);
+	fake_free(pd);
+	return 0;
+}
+
+#undef ibv_reg_mr
+struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *address, size_t size, int access)
+{
+	struct ibv_mr *region = fake_new(sizeof(*region));
+	uint32_t i = (uint32_t)fake_draw(REGIONS / 2); /* a key is not soon another's */
+
+	while (fabric.regions[i] != NULL)
+		assert(++i < REGIONS);
+	*region = (struct ibv_mr){ .pd = pd,
+				   .addr = address,
+				   .length = size,
+				   .lkey = 1000 + i,
+				   .rkey = 100000 + 1000 * (++fabric.keys % 1000000) + i };
+	fabric.access[i] = access;
+	fabric.regions[i] = region;
+	return region;
+}
+
+struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *address, size_t size, uint64_t iova, unsigned int access)
+{
+	assert(iova == (uintptr_t)address);
+	return ibv_reg_mr(pd, address, size, (int)access);
+}
+
+int ibv_dereg_mr(struct ibv_mr *region)
+{
+	assert(fabric.regions[region->lkey - 1000] == region);
+	fabric.regions[region->lkey - 1000] = NULL;
+	fake_free(region);
+	return 0;
+}
+
+/* Memory that a queue pair may use by that key. */
+static void *fake_memory(const struct fake_qp *qp, const struct ibv_sge *sge)
+{
+	const struct ibv_mr *region;
+
+	assert(sge->lkey >= 1000 && sge->lkey < 1000 + REGIONS);
+	region = fabric.regions[sge->lkey - 1000];
+	assert(region != NULL && region->pd == qp->base.pd);
+	assert(sge->addr >= (uintptr_t)region->addr);
+	assert(sge->addr + sge->length <= (uintptr_t)region->addr + region->length);
+	return (void *)(uintptr_t)sge->addr;
+}
+
+/* Memory of the other end; NULL: refused. */
+static void *fake_remote(const struct fake_qp *peer, uint64_t address, uint32_t key, size_t size, int access)
+{
+	const struct ibv_mr *region = fabric.regions[key % 1000];
+
+	if (region == NULL || region->rkey != key || region->pd != peer->base.pd ||
+	    !(fabric.access[key % 1000] & access) || address < (uintptr_t)region->addr ||
+	    address + size > (uintptr_t)region->addr + region->length) {
+		fabric.refused++;
+		return NULL;
+	}
+	return (void *)(uintptr_t)address;
+}
+
+/* --- queue pairs -------------------------------------------------------------------------------------------------- */
+
+static struct fake_work *fake_work_new(const struct fake_qp *qp, uint64_t wr_id, const struct ibv_sge *sge, int count)
+{
+	struct fake_work *work = fake_new(sizeof(*work));
+
+	assert(count >= 1 && count <= 4);
+	work->wr_id = wr_id;
+	work->sge_count = count;
+	for (int i = 0; i < count; i++) {
+		fake_memory(qp, &sge[i]);
+		work->sge[i] = sge[i];
+	}
+	return work;
+}
+
+static uint32_t fake_work_size(const struct fake_work *work)
+{
+	uint32_t size = 0;
+
+	for (int i = 0; i < work->sge_count; i++)
+		size += work->sge[i].length;
+	return size;
+}
+
+static void fake_append(struct fake_work **first, struct fake_work **last, struct fake_work *work)
+{
+	if (*first == NULL)
+		*first = work;
+	else
+		(*last)->next = work;
+	*last = work;
+}
+
+static struct fake_work *fake_take(struct fake_work **first)
+{
+	struct fake_work *work = *first;
+
+	*first = work->next;
+	return work;
+}
+
+static void fake_receive_over(struct fake_qp *qp, enum ibv_wc_status status, uint32_t size)
+{
+	struct fake_work *work = fake_take(&qp->receives);
+	struct ibv_wc wc = {
+		.wr_id = work->wr_id,
+		.status = status,
+		.opcode = IBV_WC_RECV,
+		.byte_len = size,
+	};
+
+	qp->receive_count--;
+	fake_free(work);
+	fake_complete(qp->base.recv_cq, &wc);
+}
+
+static void fake_send_over(struct fake_qp *qp, enum ibv_wc_status status)
+{
+	struct fake_work *work = fake_take(&qp->sends);
+	struct ibv_wc wc = { .wr_id = work->wr_id, .status = status, .opcode = IBV_WC_SEND };
+
+	qp->send_count--;
+	fake_free(work);
+	fake_complete(qp->base.send_cq, &wc);
+}
+
+/* Into the error state: what is under way goes nowhere, everything that was posted comes back. */
+static void fake_qp_fail(struct fake_qp *qp)
+{
+	if (qp->failed)
+		return;
+	qp->failed = true;
+	for (struct fake_later *later = fabric.later; later != NULL; later = later->next) {
+		if (later->qp == qp)
+			later->qp = NULL;
+	}
+	while (qp->sends != NULL)
+		fake_send_over(qp, IBV_WC_WR_FLUSH_ERR);
+	while (qp->receives != NULL)
+		fake_receive_over(qp, IBV_WC_WR_FLUSH_ERR, 0);
+}
+
+static int fake_post_recv(struct ibv_qp *base, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
+{
+	struct fake_qp *qp = (struct fake_qp *)base;
+
+	(void)bad;
+	for (; wr != NULL; wr = wr->next) {
+		assert(wr->num_sge == 1);
+		assert(qp->receive_count < qp->max_receives);
+		qp->receive_count++;
+		fake_append(&qp->receives, &qp->receives_last, fake_work_new(qp, wr->wr_id, wr->sg_list, 1));
+		if (qp->failed)
+			fake_receive_over(qp, IBV_WC_WR_FLUSH_ERR, 0);
+	}
+	return 0;
+}
+
+static int fake_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
+{
+	struct fake_qp *qp = (struct fake_qp *)base;
+	struct fake_later *later;
+
+	(void)bad;
+	for (; wr != NULL; wr = wr->next) {
+		struct fake_work *work = fake_work_new(qp, wr->wr_id, wr->sg_list, wr->num_sge);
+
+		assert(qp->send_count < qp->max_sends);
+		assert(!fabric.iwarp || qp->id->initiator || qp->id->heard_first);
+		work->opcode = wr->opcode;
+		work->remote_address = wr->wr.rdma.remote_addr;
+		work->remote_key = wr->wr.rdma.rkey;
+		qp->send_count++;
+		fake_append(&qp->sends, &qp->sends_last, work);
+		if (qp->failed) {
+			fake_send_over(qp, IBV_WC_WR_FLUSH_ERR);
+			continue;
+		}
+		if (fabric.silent)
+			continue;
+		qp->last_due_ns = fake_due(qp->last_due_ns);
+		if (wr->opcode == IBV_WR_RDMA_WRITE && fabric.writes_are_late)
+			qp->last_due_ns = UINT64_MAX / 2;
+		later = fake_later_at(qp->last_due_ns, STEP_WORK);
+		later->qp = qp;
+		later->work = work;
+		if (wr->opcode == IBV_WR_RDMA_WRITE && fabric.writes_are_late && qp->peer != NULL) {
+			/* What has left a card comes, whatever becomes of the card. */
+			later->late = malloc(sizeof(*later->late) + fake_work_size(work));
+			assert(later->late != NULL && wr->num_sge == 1);
+			*later->late = *work;
+			memcpy(later->late + 1, fake_memory(qp, work->sge), work->sge[0].length);
+			later->late_pd = qp->peer->base.pd;
+		}
+	}
+	return 0;
+}
+
+static void fake_refused(struct fake_qp *qp)
+{
+	struct fake_qp *peer = qp->peer;
+
+	fake_qp_fail(qp);
+	fake_qp_fail(peer);
+}
+
+static void fake_send(struct fake_qp *qp, const struct fake_work *send)
+{
+	struct fake_work *receive = qp->peer->receives;
+
+	assert(receive != NULL && "a receiver is not ready (RNR)");
+	assert(send->sge_count == 1 && send->sge[0].length <= receive->sge[0].length);
+	memcpy(fake_memory(qp->peer, receive->sge), fake_memory(qp, send->sge), send->sge[0].length);
+	qp->peer->id->heard_first = true;
+	fake_receive_over(qp->peer, IBV_WC_SUCCESS, send->sge[0].length);
+	fabric.delivered++;
+}
+
+/* RDMA READ and WRITE. Returns false when it was refused: both ends have failed. */
+static bool fake_move(struct fake_qp *qp, const struct fake_work *work)
+{
+	bool reads = work->opcode == IBV_WR_RDMA_READ;
+	uint8_t *remote = fake_remote(qp->peer, work->remote_address, work->remote_key, fake_work_size(work),
+				      reads ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE);
+
+	assert(reads || work->opcode == IBV_WR_RDMA_WRITE);
+	if (remote == NULL) {
+		fake_refused(qp);
+		return false;
+	}
+	for (int i = 0; i < work->sge_count; i++) {
+		void *local = fake_memory(qp, &work->sge[i]);
+
+		memcpy(reads ? local : remote, reads ? remote : local, work->sge[i].length);
+		remote += work->sge[i].length;
+	}
+	if (reads)
+		fabric.reads++;
+	else
+		fabric.writes++;
+	return true;
+}
+
+/* It reaches the other end. */
+static void fake_deliver(struct fake_qp *qp, struct fake_work *work)
+{
+	struct fake_later *over;
+
+	if (qp->peer == NULL || qp->peer->failed) {
+		fake_qp_fail(qp);
+		return;
+	}
+	if (work->opcode == IBV_WR_SEND)
+		fake_send(qp, work);
+	else if (!fake_move(qp, work))
+		return;
+	over = fake_later_at(fake_due(qp->last_due_ns), STEP_OVER);
+	over->qp = qp;
+	qp->last_due_ns = over->due_ns;
+	if (fabric.break_in > 0 && --fabric.break_in == 0)
+		fake_later_at(fake_due(0), STEP_BREAK)->qp = qp;
+}
+
+/* Its queue pair is gone, and it comes all the same. */
+static void fake_deliver_late(const struct fake_work *work, struct ibv_pd *pd)
+{
+	const struct fake_qp peer = { .base.pd = pd };
+	void *remote = fake_remote(&peer, work->remote_address, work->remote_key, work->sge[0].length,
+				   IBV_ACCESS_REMOTE_WRITE);
+
+	if (remote != NULL)
+		memcpy(remote, work + 1, work->sge[0].length);
+}
+
+int rdma_create_qp(struct rdma_cm_id *base, struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
+{
+	struct fake_id *id = (struct fake_id *)base;
+	struct fake_qp *qp = fake_new(sizeof(*qp));
+
+	assert(id->qp == NULL && attr->qp_type == IBV_QPT_RC && attr->sq_sig_all);
+	assert(attr->send_cq->cqe >= (int)attr->cap.max_send_wr && attr->recv_cq->cqe >= (int)attr->cap.max_recv_wr);
+	qp->base.context = &fabric.context;
+	qp->base.pd = pd;
+	qp->base.send_cq = attr->send_cq;
+	qp->base.recv_cq = attr->recv_cq;
+	qp->max_receives = attr->cap.max_recv_wr;
+	qp->max_sends = attr->cap.max_send_wr;
+	qp->id = id;
+	id->qp = qp;
+	base->qp = &qp->base;
+	return 0;
+}
+
+void rdma_destroy_qp(struct rdma_cm_id *base)
+{
+	struct fake_id *id = (struct fake_id *)base;
+	struct fake_qp *qp = id->qp;
+
+	fake_qp_fail(qp);
+	if (qp->peer != NULL)
+		qp->peer->peer = NULL;
+	id->qp = NULL;
+	base->qp = NULL;
+	fake_free(qp);
+}
+
+/* --- the connection manager --------------------------------------------------------------------------------------- */
+
+struct rdma_event_channel *rdma_create_event_channel(void)
+{
+	struct fake_events *events = fake_new(sizeof(*events));
+
+	events->base.fd = eventfd(0, EFD_CLOEXEC);
+	return &events->base;
+}
+
+void rdma_destroy_event_channel(struct rdma_event_channel *channel)
+{
+	assert(((struct fake_events *)channel)->first == NULL);
+	close(channel->fd);
+	fake_free(channel);
+}
+
+static void fake_tell_now(struct fake_id *id, struct fake_id *listener, enum rdma_cm_event_type type, const void *data,
+			  size_t size)
+{
+	struct fake_events *events = (struct fake_events *)id->base.channel;
+	struct fake_told *told = fake_new(sizeof(*told));
+
+	told->event.id = &id->base;
+	told->event.listen_id = listener != NULL ? &listener->base : NULL;
+	told->event.event = type;
+	memcpy(told->private_data, data, size);
+	told->event.param.conn.private_data = size > 0 ? told->private_data : NULL;
+	told->event.param.conn.private_data_len = (uint8_t)size;
+	if (events->first == NULL)
+		events->first = told;
+	else
+		events->last->next = told;
+	events->last = told;
+	fake_fd_signal(events->base.fd);
+}
+
+static struct fake_later *fake_tell(struct fake_id *id, enum rdma_cm_event_type type)
+{
+	struct fake_later *later = fake_later_at(fake_due(0), STEP_TELL);
+
+	later->id = id;
+	later->type = type;
+	return later;
+}
+
+int rdma_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **ret_id, void *context,
+		   enum rdma_port_space ps)
+{
+	struct fake_id *id = fake_new(sizeof(*id));
+
+	id->base.channel = channel;
+	id->base.context = context;
+	id->base.ps = ps;
+	id->next = fabric.ids;
+	fabric.ids = id;
+	*ret_id = &id->base;
+	return 0;
+}
+
+int rdma_disconnect(struct rdma_cm_id *base)
+{
+	struct fake_id *id = (struct fake_id *)base;
+
+	if (id->peer == NULL) {
+		errno = ENOTCONN;
+		return -1;
+	}
+	if (id->qp != NULL)
+		fake_qp_fail(id->qp);
+	if (!fabric.silent && !id->peer->disconnect_told) {
+		id->peer->disconnect_told = true;
+		fake_tell(id->peer, RDMA_CM_EVENT_DISCONNECTED);
+	}
+	id->peer->peer = NULL;
+	id->peer = NULL;
+	return 0;
+}
+
+int rdma_destroy_id(struct rdma_cm_id *base)
+{
+	struct fake_id *id = (struct fake_id *)base, **at = &fabric.ids;
+	struct fake_events *events = (struct fake_events *)base->channel;
+	struct fake_told **told = &events->first;
+
+	assert(id->qp == NULL && id->unacknowledged == 0);
+	rdma_disconnect(base);
+	while (*at != id)
+		at = &(*at)->next;
+	*at = id->next;
+	for (struct fake_later *later = fabric.later; later != NULL; later = later->next) {
+		if (later->id == id)
+			later->id = NULL;
+	}
+	events->last = NULL;
+	while (*told != NULL) {
+		struct fake_told *one = *told;
+
+		if (one->event.id == base) {
+			*told = one->next;
+			fake_free(one);
+		} else {
+			events->last = one;
+			told = &one->next;
+		}
+	}
+	fake_free(id);
+	return 0;
+}
+
+int rdma_bind_addr(struct rdma_cm_id *base, struct sockaddr *address)
+{
+	if (address->sa_family != AF_INET) {
+		errno = EADDRNOTAVAIL;
+		return -1;
+	}
+	base->route.addr.src_sin = *(struct sockaddr_in *)(void *)address;
+	if (base->route.addr.src_sin.sin_port == 0)
+		base->route.addr.src_sin.sin_port = htons(++fabric.next_port);
+	return 0;
+}
+
+int rdma_listen(struct rdma_cm_id *base, int backlog)
+{
+	(void)backlog;
+	((struct fake_id *)base)->listens = true;
+	return 0;
+}
+
+__be16 rdma_get_src_port(struct rdma_cm_id *base)
+{
+	return base->route.addr.src_sin.sin_port;
+}
+
+int rdma_resolve_addr(struct rdma_cm_id *base, struct sockaddr *from, struct sockaddr *to, int timeout_ms)
+{
+	const struct sockaddr_in any = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	(void)timeout_ms;
+	assert(from == NULL && to->sa_family == AF_INET);
+	base->route.addr.dst_sin = *(struct sockaddr_in *)(void *)to;
+	base->route.addr.src_sin = any;
+	base->route.addr.src_sin.sin_port = htons(++fabric.next_port);
+	base->verbs = &fabric.context;
+	fake_tell((struct fake_id *)base, RDMA_CM_EVENT_ADDR_RESOLVED);
+	return 0;
+}
+
+int rdma_resolve_route(struct rdma_cm_id *base, int timeout_ms)
+{
+	(void)timeout_ms;
+	fake_tell((struct fake_id *)base, RDMA_CM_EVENT_ROUTE_RESOLVED);
+	return 0;
+}
+
+int rdma_connect(struct rdma_cm_id *base, struct rdma_conn_param *param)
+{
+	struct fake_later *later;
+
+	assert(base->qp != NULL && param->rnr_retry_count == 0);
+	((struct fake_id *)base)->initiator = true;
+	if (fabric.silent)
+		return 0;
+	later = fake_later_at(fake_due(0), STEP_CONNECT);
+	later->id = (struct fake_id *)base;
+	memcpy(later->private_data, param->private_data, param->private_data_len);
+	later->private_len = param->private_data_len;
+	return 0;
+}
+
+static void fake_connect(const struct fake_later *later)
+{
+	struct fake_id *asker = later->id, *listener, *id;
+	struct rdma_cm_id *base;
+
+	for (listener = fabric.ids; listener != NULL; listener = listener->next) {
+		if (listener->listens &&
+		    listener->base.route.addr.src_sin.sin_port == asker->base.route.addr.dst_sin.sin_port)
+			break;
+	}
+	if (listener == NULL) {
+		fake_tell(asker, RDMA_CM_EVENT_REJECTED);
+		return;
+	}
+	assert(rdma_create_id(listener->base.channel, &base, NULL, listener->base.ps) == 0);
+	id = (struct fake_id *)base;
+	base->verbs = &fabric.context;
+	base->route.addr.src_sin = asker->base.route.addr.dst_sin;
+	base->route.addr.dst_sin = asker->base.route.addr.src_sin;
+	id->peer = asker;
+	asker->peer = id;
+	fake_tell_now(id, listener, RDMA_CM_EVENT_CONNECT_REQUEST, later->private_data, later->private_len);
+}
+
+int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *param)
+{
+	struct fake_id *id = (struct fake_id *)base;
+	struct fake_later *later;
+
+	assert(id->qp != NULL && param->rnr_retry_count == 0);
+	if (id->peer == NULL)
+		return 0; /* it will hear of nothing more */
+	id->qp->peer = id->peer->qp;
+	id->peer->qp->peer = id->qp;
+	later = fake_tell(id->peer, RDMA_CM_EVENT_ESTABLISHED);
+	memcpy(later->private_data, param->private_data, param->private_data_len);
+	later->private_len = param->private_data_len;
+	/* The one who accepts hears of it after the other has. */
+	later = fake_later_at(fake_due(later->due_ns), STEP_TELL);
+	later->id = id;
+	later->type = RDMA_CM_EVENT_ESTABLISHED;
+	return 0;
+}
+
+int rdma_reject(struct rdma_cm_id *base, const void *data, uint8_t size)
+{
+	struct fake_id *id = (struct fake_id *)base;
+
+	(void)data, (void)size;
+	if (id->peer != NULL) {
+		fake_tell(id->peer, RDMA_CM_EVENT_REJECTED);
+		id->peer->peer = NULL;
+		id->peer = NULL;
+	}
+	return 0;
+}
+
+int rdma_get_cm_event(struct rdma_event_channel *channel, struct rdma_cm_event **ret_event)
+{
+	struct fake_events *events = (struct fake_events *)channel;
+	struct fake_told *told = events->first;
+	uint64_t count;
+
+	assert(fcntl(channel->fd, F_GETFL) & O_NONBLOCK);
+	if (told == NULL) {
+		(void)!read(channel->fd, &count, sizeof(count));
+		errno = EAGAIN;
+		return -1;
+	}
+	events->first = told->next;
+	((struct fake_id *)told->event.id)->unacknowledged++;
+	*ret_event = &told->event;
+	return 0;
+}
+
+int rdma_ack_cm_event(struct rdma_cm_event *event)
+{
+	((struct fake_id *)event->id)->unacknowledged--;
+	fake_free(event);
+	return 0;
+}
+
+/* --- what happens ------------------------------------------------------------------------------------------------- */
+
+/* Nobody's fault, and nobody is told but by what was posted; or by both. */
+static void fake_break(struct fake_qp *qp)
+{
+	struct fake_qp *peer = qp->peer;
+
+	fake_qp_fail(qp);
+	if (peer == NULL)
+		return;
+	fake_qp_fail(peer);
+	if (fake_draw(2) == 0 && peer->id->peer != NULL && !peer->id->disconnect_told) {
+		peer->id->disconnect_told = true;
+		fake_tell(peer->id, RDMA_CM_EVENT_DISCONNECTED);
+	}
+}
+
+static void fake_step_run(struct fake_later *later)
+{
+	switch (later->step) {
+	case STEP_WORK:
+		if (later->qp != NULL)
+			fake_deliver(later->qp, later->work);
+		else if (later->late != NULL)
+			fake_deliver_late(later->late, later->late_pd);
+		break;
+	case STEP_OVER:
+		if (later->qp != NULL)
+			fake_send_over(later->qp, IBV_WC_SUCCESS);
+		break;
+	case STEP_TELL:
+		if (later->id != NULL)
+			fake_tell_now(later->id, NULL, later->type, later->private_data, later->private_len);
+		break;
+	case STEP_CONNECT:
+		if (later->id != NULL)
+			fake_connect(later);
+		break;
+	case STEP_BREAK:
+		if (later->qp != NULL)
+			fake_break(later->qp);
+		break;
+	case STEP_NOTICE:
+		if (later->cq != NULL)
+			fake_cq_tell(later->cq);
+		break;
+	}
+}
+
+static void fake_timer(struct loop_timer *timer)
+{
+	(void)timer;
+	while (fabric.later != NULL && fabric.later->due_ns <= clock_ns()) {
+		struct fake_later *later = fabric.later;
+
+		fabric.later = later->next;
+		fake_step_run(later);
+		free(later->late);
+		fake_free(later);
+	}
+	if (fabric.later != NULL)
+		loop_timer_set(fabric.loop, &fabric.timer, fabric.later->due_ns);
+}
+
+struct ibv_device **ibv_get_device_list(int *count)
+{
+	struct ibv_device **list = fake_new(2 * sizeof(*list));
+
+	list[0] = &fabric.device;
+	*count = 1;
+	return list;
+}
+
+void ibv_free_device_list(struct ibv_device **list)
+{
+	fake_free(list);
+}
+
+const char *ibv_wc_status_str(enum ibv_wc_status status)
+{
+	return status == IBV_WC_SUCCESS ? "success" : "error";
+}
+
+static void fabric_let_late_writes_go(void)
+{
+	for (struct fake_later *later = fabric.later; later != NULL; later = later->next) {
+		if (later->late != NULL)
+			fake_step_run(later);
+	}
+}
+
+/* --- its life ----------------------------------------------------------------------------------------------------- */
+
+static void fabric_begin(struct loop *loop, uint64_t seed, unsigned int delay_us)
+{
+	fabric = (struct fabric){
+		.loop = loop,
+		.random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1,
+		.delay_us = delay_us,
+		.notice_us = 3 * delay_us,
+		.timer.expired = fake_timer,
+		.next_port = 1000,
+		.device.transport_type = IBV_TRANSPORT_IB,
+		.context = { .ops = { .poll_cq = fake_poll_cq,
+				      .req_notify_cq = fake_req_notify_cq,
+				      .post_send = fake_post_send,
+				      .post_recv = fake_post_recv } },
+	};
+	fabric.context.device = &fabric.device;
+}
+
+/* All transports are gone: nothing may be left of them. */
+static void fabric_end(void)
+{
+	loop_timer_cancel(&fabric.timer);
+	while (fabric.later != NULL) {
+		struct fake_later *later = fabric.later;
+
+		fabric.later = later->next;
+		free(later->late);
+		fake_free(later);
+	}
+	assert(fabric.objects == 0 && fabric.ids == NULL);
+}
+
+#endif
