@@ -136,7 +136,7 @@ $(B)/lib/%.a:
 EXPORT := -Wl,--dynamic-list=common/rdma/host.list
 
 $(B)/pic/%.o: %.c $(B)/flags | $(GEN_H)
-	$(call say,CC,$< (PIC))
+	$(call say,PIC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
 
