@@ -77,6 +77,20 @@ void locks_free(struct inode *inode)
 	inode->locks = NULL;
 }
 
+bool locks_are_used(const struct inode *inode)
+{
+	const struct inode_locks *locks = inode->locks;
+
+	if (locks == NULL)
+		return false;
+	if (locks->operations > 0)
+		return true;
+	for (size_t i = 0; i < locks->held.count; i++)
+		if (locks->held.items[i].kind != LOCK_APPEND)
+			return true;
+	return false;
+}
+
 /* --- turns ------------------------------------------------------------------------------------------------------- */
 
 /* inode->lock is held. */
@@ -191,14 +205,14 @@ static int look_anew(struct lock_op *op, struct attr *attr, uint64_t asked_ns, u
 	struct inode *inode = op->inode;
 	const struct fs_config *config = &inode->fs->config;
 	uint64_t opened_ns, dir;
-	bool keep, outdated, shared = attr->size_unsure;
+	bool keep, believed, shared = attr->size_unsure;
 	int err = inode_settle_size(inode, &op->ctx, asked_ns, attr);
 
 	if (err < 0)
 		return err;
 	pthread_mutex_lock(&inode->lock);
 	keep = inode_pages_are(inode, attr);
-	outdated = shown_is_old(inode);
+	believed = shown_is_believed(inode);
 	shared |= inode->pages_valid && inode->pages_data_version != attr->data_version;
 	dir = inode->dir;
 	if (!keep)
@@ -209,7 +223,7 @@ static int look_anew(struct lock_op *op, struct attr *attr, uint64_t asked_ns, u
 		shown_share_dir(inode->fs, dir);
 	/* An append goes past the kernel's pages, which it drops itself when it hears of the new size. */
 	if (op->lock.kind == LOCK_APPEND || keep) {
-		if (outdated && config->drop_attr != NULL)
+		if (believed && config->drop_attr != NULL)
 			config->drop_attr(config->owner, inode->ino);
 		return 0;
 	}

@@ -3,6 +3,7 @@
 #include "client/data/data.h"
 #include "client/file.h"
 #include "client/fs_state.h"
+#include "client/locks.h"
 
 #define SENT_BACK_MS 2000 /* within which he comes again */
 
@@ -23,6 +24,12 @@ uint64_t fs_attr_shown(struct fs *fs, const struct attr *attr)
 	if (inode == NULL)
 		return 0;
 	pthread_mutex_lock(&inode->lock);
+	/* Nothing is to be dropped while somebody who has a lock asks: see shown_is_believed(). */
+	if (locks_are_used(inode)) {
+		pthread_mutex_unlock(&inode->lock);
+		inode_put(inode);
+		return 0;
+	}
 	/* What is written here and not reported yet will change the times. */
 	if (inode->attr.version == attr->version && inode->attr_expires_ns > now && !data_unreported(inode))
 		valid_ns = inode->attr_expires_ns - now;
@@ -48,6 +55,14 @@ bool shown_is_old(struct inode *inode)
 	if (old)
 		shown->until_ns = 0;
 	return old;
+}
+
+bool shown_is_believed(struct inode *inode)
+{
+	bool believed = inode->shown.until_ns > clock_ns();
+
+	inode->shown.until_ns = 0;
+	return believed;
 }
 
 void shown_attr_is_old(struct inode *inode)

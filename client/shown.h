@@ -21,6 +21,14 @@ bool shown_name_is_old(struct inode *inode, const struct fs_ctx *ctx, const stru
 /* May the kernel believe other attributes than inode->attr? Once: it is about to be told. inode->lock is held. */
 bool shown_is_old(struct inode *inode);
 
+/*
+ * For a lock that is granted: may the kernel believe any attributes? Once: it is about to be told. While locks are used none
+ * is shown that it may believe, so that nobody's open has the kernel drop some: whose question is under way at that moment
+ * goes on with the size that the kernel had before (fuse_change_attributes() passes over an answer that it takes for older),
+ * and who asks for the end of a file under a lock (lseek(2), SEEK_END) would write over what is there. inode->lock is held.
+ */
+bool shown_is_believed(struct inode *inode);
+
 #define SHARED_MS 10000
 
 /*

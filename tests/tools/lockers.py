@@ -313,11 +313,19 @@ def check_records(path, writers, count):
         at += 16 + size
     assert seen == [count] * writers, f"records are missing: {seen}"
 
+def open_again(path, enough):
+    """Each open may show that the kernel's attributes are old."""
+    while not os.path.exists(enough): os.close(os.open(path, os.O_RDWR))
+
 def append(m1, m2):
     for kind in KINDS:
-        with open(f"{m1}/records.{kind}", "w"): pass
-        pids = [child(add_records, f"{(m1, m2)[i % 2]}/records.{kind}", kind, i, 60) for i in range(6)]
+        path, enough = f"records.{kind}", f"{m1}/enough.{kind}"
+        with open(f"{m1}/{path}", "w"): pass
+        openers = [child(open_again, f"{m}/{path}", enough) for m in (m1, m2)]
+        pids = [child(add_records, f"{(m1, m2)[i % 2]}/{path}", kind, i, 60) for i in range(6)]
         for pid in pids: ends(pid)
+        with open(enough, "w"): pass
+        for pid in openers: ends(pid)
         for m in m1, m2: check_records(f"{m}/records.{kind}", 6, 60)
 
 # --- handing over ---------------------------------------------------------------------------------------------------------
