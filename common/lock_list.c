@@ -105,10 +105,12 @@ void lock_list_set(struct lock_list *list, const struct lock *lock)
 
 const struct lock *lock_list_conflict(const struct lock_list *list, const struct lock *lock)
 {
+	const struct lock *first = NULL;
+
 	for (size_t i = 0; i < list->count; i++)
-		if (lock_conflicts(&list->items[i], lock))
-			return &list->items[i];
-	return NULL;
+		if (lock_conflicts(&list->items[i], lock) && (first == NULL || list->items[i].start < first->start))
+			first = &list->items[i];
+	return first;
 }
 
 bool lock_list_holds(const struct lock_list *list, const struct lock *lock, enum lock_type type)

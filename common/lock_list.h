@@ -47,7 +47,7 @@ int lock_list_reserve(struct lock_list *list);
 /* From here on the holder has (LOCK_FREE: no longer has) that range so. Conflicts are the caller's business. */
 void lock_list_set(struct lock_list *list, const struct lock *lock);
 
-/* One that keeps this one from being granted, or NULL. Borrowed until the next change. */
+/* What keeps this one from being granted (of several the one that begins first, as F_GETLK tells), or NULL. Borrowed until the next change. */
 const struct lock *lock_list_conflict(const struct lock_list *list, const struct lock *lock);
 
 /* Has the lock's holder any of that range, at least of that type (LOCK_SHARED: any)? */

@@ -480,6 +480,15 @@ START_TEST(ranges_reach_to_the_end)
 	locks_give(locks, 7, &probe);
 	locks_stats(locks, &stats);
 	ck_assert_uint_eq(stats.held, 2);
+
+	/* Of several that are in the way the first is told, in whatever order they came. */
+	ck_assert_int_eq(take(locks, 8, posix_lock(1, LOCK_EXCLUSIVE, 20, 29), 0), LOCK_GRANTED);
+	ck_assert_int_eq(take(locks, 8, posix_lock(1, LOCK_SHARED, 5, 9), 0), LOCK_GRANTED);
+	ck_assert_int_eq(take(locks, 8, posix_lock(1, LOCK_EXCLUSIVE, 40, 49), 0), LOCK_GRANTED);
+	probe = posix_lock(2, LOCK_EXCLUSIVE, 0, UINT64_MAX);
+	ck_assert(!locks_test(locks, 8, &probe, &conflict));
+	ck_assert_uint_eq(conflict.start, 5);
+	ck_assert_int_eq(conflict.type, LOCK_SHARED);
 	locks_free(locks);
 }
 END_TEST
