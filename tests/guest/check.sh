@@ -1,0 +1,49 @@
+#!/bin/bash
+# make check-rdma: what needs RDMA devices, in a guest whose kernel makes them of software (guest.sh), on RoCE (rxe) and on
+# iWARP (siw). Closes with "N passed, N failed, N skipped", like tests/run.sh. What cannot be done here is skipped, and why
+# is said; on a machine where the guest works a skip is a failure.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+skip() {
+	echo "skip  $*"
+	echo "0 passed, 0 failed, 1 skipped"
+	exit 0
+}
+
+[ "$(uname -sm)" = "Linux x86_64" ] || skip "a user-mode Linux is for x86-64"
+command -v apt-get >/dev/null || skip "the guest's kernel is built from Debian's source"
+# What building and running it needs: not what the project needs.
+scripts/deps.sh ibverbs-providers flex bison bc || skip "packages are missing"
+tests/guest/kernel.sh >/dev/null || skip "there is no kernel for the guest"
+make -s -j"$(nproc)" build build/tests/transport_test || exit 1
+make -s -j"$(nproc)" SAN=address,undefined build/san-address-undefined/lib/strake-rdma.so \
+	build/san-address-undefined/tests/transport_test || exit 1
+
+passed=0 failed=0
+mkdir -p build/log
+
+# guest_runs NAME KIND COMMAND
+guest_runs() {
+	local log=build/log/guest-${1// /-}.log
+	if tests/guest/guest.sh -r "$2" -m 1024 -t 600 bash -c "$3" >"$log" 2>&1; then
+		echo "ok    $1"
+		passed=$((passed + 1))
+	else
+		echo "FAIL  $1, the end of $log:"
+		tail -n 40 "$log" | sed 's/^/      /'
+		failed=$((failed + 1))
+	fi
+}
+
+# Its first address: a device with itself. Any other: two devices, and a wire between them.
+ways='for address in 192.0.2.1 192.0.2.2; do'
+for kind in siw rxe; do
+	guest_runs "$kind transport_test" $kind "$ways for seed in 0 1 2 3 4; do
+		TEST_RDMA=\$address SEED=\$seed build/tests/transport_test || exit; done; done"
+	guest_runs "$kind transport_test asan" $kind "$ways
+		TEST_RDMA=\$address build/san-address-undefined/tests/transport_test || exit; done"
+done
+printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
+[ "$failed" = 0 ]
