@@ -187,13 +187,15 @@ int inode_settle_size(struct inode *inode, struct fs_ctx *ctx, uint64_t asked_ns
  * A directory that was removed is nothing to the MDT any more, but whoever has it open, or stands in it, has it still. The
  * kernel asks for it by a name only if that is not known to be removed: so what we removed is asked for by none, while
  * what others removed and is not open here might be, and ESTALE has the kernel look the name up again.
+ * Likewise for devices, fifos and sockets, and whatever is only held by its path (O_PATH): nobody tells us of their opening.
  */
 bool inode_is_remembered(struct inode *inode, struct attr *ret_attr)
 {
 	bool remembered;
 
 	pthread_mutex_lock(&inode->lock);
-	remembered = inode->attr_valid && S_ISDIR(inode->attr.mode) && (inode->attr.nlink == 0 || inode->open_dirs > 0);
+	remembered = inode->attr_valid && (inode->attr.nlink == 0 || inode->open_dirs > 0) &&
+		     (S_ISDIR(inode->attr.mode) || inode->open_read + inode->open_write == 0);
 	if (remembered) {
 		inode->attr.nlink = 0;
 		if (ret_attr != NULL)

@@ -50,8 +50,8 @@ def fails(error, function, *args, **more):
 def touch(path, **more): os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644, **more))
 
 @contextlib.contextmanager
-def opened(path):
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def opened(path, flags=os.O_RDONLY | os.O_DIRECTORY):
+    fd = os.open(path, flags)
     try: yield fd
     finally: os.close(fd)
 
@@ -101,6 +101,26 @@ def removed_and_open(here, there, restart):
             is_gone(fd, ino)
             expect("its mode after a restart", 0o40701, os.fstat(fd).st_mode)
         os.rmdir("d")
+
+def held_by_path(here, there, restart):
+    """What the kernel opens by itself, without a word to us, or holds by its path."""
+    makes = {
+        "fifo": (os.mkfifo, os.O_RDWR | os.O_NONBLOCK),
+        "device": (lambda name: os.mknod(name, 0o600 | stat.S_IFCHR, os.makedev(1, 3)), os.O_RDWR),
+        "socket": (lambda name: os.mknod(name, 0o600 | stat.S_IFSOCK), os.O_PATH),
+        "symlink": (lambda name: os.symlink("to", name), os.O_PATH | os.O_NOFOLLOW),
+        "file": (touch, os.O_PATH),
+    }
+    with contextlib.ExitStack() as stack:
+        held = {}
+        for kind, (make, flags) in makes.items():
+            make(kind)
+            held[kind] = stack.enter_context(opened(kind, flags)), os.lstat(kind)
+            os.unlink(kind)
+        time.sleep(1.1) # what attributes are believed
+        for kind, (fd, st) in held.items():
+            now = os.fstat(fd)
+            expect(kind, (st.st_ino, st.st_mode, 0), (now.st_ino, now.st_mode, now.st_nlink))
 
 def stood_in(here, there, restart):
     """A working directory that is removed."""
@@ -357,7 +377,8 @@ def deep(here, there, restart):
 
 def main():
     here, there, restart = sys.argv[1:4]
-    for case in removed_and_open, stood_in, above, links, positions, crowd, numbers, bytes_of_names, long_links, deep:
+    for case in (removed_and_open, held_by_path, stood_in, above, links, positions, crowd, numbers, bytes_of_names,
+                 long_links, deep):
         os.chdir(here)
         try: case(here, there, restart)
         except (AssertionError, OSError) as error: sys.exit(f"names: {case.__name__}: {error!r} (line {error.__traceback__.tb_next.tb_lineno})")
