@@ -201,16 +201,6 @@ void fuse_flush(struct fuse_request *request)
 		fuse_answer_error(request, fs_close_by(fuse_file(in->fh), &request->ctx, in->lock_owner));
 }
 
-void fuse_release(struct fuse_request *request)
-{
-	const struct fuse_release_in *in = fuse_args(request, sizeof(*in));
-
-	if (in == NULL)
-		return;
-	fs_release(fuse_file(in->fh));
-	fuse_answer_error(request, 0);
-}
-
 void fuse_fsync(struct fuse_request *request)
 {
 	const struct fuse_fsync_in *in = fuse_args(request, sizeof(*in));

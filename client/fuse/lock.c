@@ -29,6 +29,7 @@ void fuse_getlk(struct fuse_request *request)
 	if (in == NULL)
 		return;
 	err = lock_of(in, &lock);
+	fuse_releases_settle(request);
 	if (err == 0)
 		err = fs_lock_test(fuse_file(in->fh), &request->ctx, &lock);
 	if (err < 0) {
@@ -50,6 +51,7 @@ static void set_lock(struct fuse_request *request, bool wait)
 	if (in == NULL)
 		return;
 	err = lock_of(in, &lock);
+	fuse_releases_settle(request);
 	if (err == 0)
 		err = fs_lock(fuse_file(in->fh), &request->ctx, &lock, wait);
 	fuse_answer_error(request, err);

@@ -308,7 +308,6 @@ fuse_handler fuse_handler_of(uint32_t opcode)
 		[FUSE_READ] = fuse_read,
 		[FUSE_WRITE] = fuse_write,
 		[FUSE_STATFS] = fuse_statfs,
-		[FUSE_RELEASE] = fuse_release,
 		[FUSE_FSYNC] = fuse_fsync,
 		[FUSE_SETXATTR] = fuse_setxattr,
 		[FUSE_GETXATTR] = fuse_getxattr,

@@ -73,7 +73,6 @@ void fuse_tmpfile(struct fuse_request *request);
 void fuse_read(struct fuse_request *request);
 void fuse_write(struct fuse_request *request);
 void fuse_flush(struct fuse_request *request);
-void fuse_release(struct fuse_request *request);
 void fuse_fsync(struct fuse_request *request);
 void fuse_fallocate(struct fuse_request *request);
 void fuse_lseek(struct fuse_request *request);
@@ -81,6 +80,9 @@ void fuse_copy_file_range(struct fuse_request *request); /* and the one of 64 bi
 
 /* The handle behind a number that the kernel was given. */
 struct file *fuse_file(uint64_t fh);
+
+/* worker.c: whatever RELEASE the kernel sent before this request, to any worker, has been served when it returns. Waits. */
+void fuse_releases_settle(const struct fuse_request *request);
 
 /* lock.c */
 void fuse_getlk(struct fuse_request *request);

@@ -42,6 +42,7 @@ struct fuse_worker {
 	struct loop *loop;
 	struct worker *worker; /* libstrake's */
 	struct loop_watch watch;
+	_Atomic uint64_t reads; /* odd: it has read, or is about to, what it has not begun to serve */
 	struct bulk *buffer;
 	struct fiber_queue idle; /* stop waits for the last request */
 	unsigned int running;
@@ -332,6 +333,20 @@ static void forget_batch(struct fuse_worker *worker, const uint8_t *args, size_t
 	}
 }
 
+/* Others may have taken requests from the device before ours, and not have begun to serve them. RELEASE is served at once. */
+void fuse_releases_settle(const struct fuse_request *request)
+{
+	struct fuse_server *server = request->server;
+
+	for (unsigned int i = 0; i < server->worker_count; i++) {
+		struct fuse_worker *worker = server->workers[i];
+		uint64_t reads = worker == NULL || worker == request->worker ? 0 : atomic_load(&worker->reads);
+
+		while (reads % 2 == 1 && atomic_load(&worker->reads) == reads)
+			fiber_yield();
+	}
+}
+
 static void answer_now(const struct fuse_worker *worker, uint64_t unique, int err)
 {
 	struct fuse_out_header header = { .len = sizeof(header), .error = err, .unique = unique };
@@ -347,6 +362,7 @@ static bool serve_at_once(struct fuse_worker *worker, const struct fuse_in_heade
 	struct fuse_interrupt_in in;
 	struct fuse_forget_in one;
 	struct fuse_flush_in flush;
+	struct fuse_release_in release;
 
 	switch (header->opcode) {
 	case FUSE_FORGET:
@@ -370,6 +386,13 @@ static bool serve_at_once(struct fuse_worker *worker, const struct fuse_in_heade
 		memcpy(&flush, args, sizeof(flush));
 		if (!fs_close_is_nothing(fuse_file(flush.fh), flush.lock_owner))
 			return false;
+		answer_now(worker, header->unique, 0);
+		return true;
+	case FUSE_RELEASE:
+		if (len >= sizeof(release)) {
+			memcpy(&release, args, sizeof(release));
+			fs_release(fuse_file(release.fh));
+		}
 		answer_now(worker, header->unique, 0);
 		return true;
 	case FUSE_DESTROY:
@@ -451,7 +474,7 @@ static void device_ended(struct fuse_worker *worker)
 		server->ended(server);
 }
 
-static void device_read(struct fuse_worker *worker)
+static void read_batch(struct fuse_worker *worker)
 {
 	for (unsigned int i = 0; i < READ_BATCH; i++) {
 		ssize_t n;
@@ -474,6 +497,13 @@ static void device_read(struct fuse_worker *worker)
 			return;
 		}
 	}
+}
+
+static void device_read(struct fuse_worker *worker)
+{
+	atomic_fetch_add(&worker->reads, 1);
+	read_batch(worker);
+	atomic_fetch_add(&worker->reads, 1);
 }
 
 static void device_ready(struct loop_watch *watch, uint32_t events)
