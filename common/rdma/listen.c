@@ -158,6 +158,8 @@ static void established(struct rdma_conn *conn, const struct told *told)
 		}
 		greeted(conn, &told->greeting);
 	}
+	if (conn->flushed)
+		rdma_conn_fail(conn, -ECONNRESET, "closed by the other end");
 	rdma_conn_opened(conn);
 }
 

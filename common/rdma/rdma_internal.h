@@ -76,6 +76,7 @@ struct rdma_conn {
 	bool choked;  /* too much to send */
 	bool blocked; /* no credits, or no segments, for what is to be sent */
 	bool broken;  /* the device has refused something */
+	bool flushed; /* its queue pair has failed before it stood */
 
 	struct rdma_cm_id *id;
 	struct ibv_cq *receive_cq, *send_cq;

@@ -284,10 +284,15 @@ static void take_segment(struct rdma_conn *conn, const uint8_t *segment, size_t 
 	conn->bye_came = header.kind == SEGMENT_BYE;
 }
 
-/* The queue pair has failed: everything that was posted comes back. What is kept must not wait for its owner. */
+/*
+ * The queue pair has failed: everything that was posted comes back. What is kept must not wait for its owner. One that does
+ * not stand yet leaves it to the connection manager to say why: on iWARP this comes before the word that it is refused.
+ */
 static void receive_failed(struct rdma_conn *conn, const struct ibv_wc *wc)
 {
-	if (wc->status == IBV_WC_WR_FLUSH_ERR)
+	if (conn->state != CONN_OPEN)
+		conn->flushed = true;
+	else if (wc->status == IBV_WC_WR_FLUSH_ERR)
 		rdma_conn_fail(conn, -ECONNRESET, "closed by the other end");
 	else
 		rdma_conn_fail(conn, -ECONNRESET, ibv_wc_status_str(wc->status));

@@ -853,7 +853,12 @@ int rdma_reject(struct rdma_cm_id *base, const void *data, uint8_t size)
 
 	(void)data, (void)size;
 	if (id->peer != NULL) {
-		fake_tell(id->peer, RDMA_CM_EVENT_REJECTED);
+		struct fake_later *later = fake_later_at(fake_due(fake_due(0)), STEP_TELL);
+
+		later->id = id->peer;
+		later->type = RDMA_CM_EVENT_REJECTED;
+		if (fabric.iwarp) /* siw tells by the queues first */
+			fake_qp_fail(id->peer->qp);
 		id->peer->peer = NULL;
 		id->peer = NULL;
 	}

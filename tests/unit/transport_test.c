@@ -233,6 +233,7 @@ static void body_refused(struct world *world)
 	world_connect(world);
 	WAIT_FOR(world->near.conn == NULL);
 	assert(world->far.conn == NULL);
+	assert(world->fabric == TCP || world->near.closed == -ECONNREFUSED);
 }
 
 START_TEST(who_is_not_accepted_is_refused)
