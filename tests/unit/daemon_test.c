@@ -392,14 +392,14 @@ END_TEST
 
 /*
  * A signal that comes when a fiber calls nothing any more: ThreadSanitizer would keep a handler from running until it does.
- * It does not look in here, so that the two may share these.
+ * It does not look in here, so that the two may share these. No bools: of a bool UBSan reads once what is volatile.
  */
-static volatile bool fiber_spins, signal_sent;
+static volatile int fiber_spins, signal_sent;
 
 __attribute__((no_sanitize("thread"))) static void spin(void *arg)
 {
 	(void)arg;
-	fiber_spins = true;
+	fiber_spins = 1;
 	while (!signal_sent)
 		;
 	for (volatile unsigned int i = 0; i < 10000000; i++)
@@ -413,7 +413,7 @@ __attribute__((no_sanitize("thread"))) static bool is_spinning(void)
 
 __attribute__((no_sanitize("thread"))) static void note_sent(void)
 {
-	signal_sent = true;
+	signal_sent = 1;
 }
 
 static void *send_signal(void *arg)
