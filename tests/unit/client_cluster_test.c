@@ -364,7 +364,7 @@ END_TEST
 static void orphan_body(struct real *real)
 {
 	struct fs_config config;
-	struct real_mount one, two;
+	struct real_mount one, two, stranger;
 	struct fs_ctx ctx = root_ctx();
 	struct file *file, *again;
 	struct attr attr;
@@ -389,11 +389,14 @@ static void orphan_body(struct real *real)
 	real_start(real, &real->mds);
 	assert(fs_getattr(one.fs, &ctx, ino, true, &attr) == 0 && attr.nlink == 0);
 	fs_release(file);
+	/* Who has looked it up remembers it as long as he may hold it by its path. */
+	real_mount(real, &config, &stranger);
 	for (int tries = 0; tries < 1000 && err == 0; tries++) {
 		fiber_sleep_ms(10);
-		err = fs_getattr(one.fs, &ctx, ino, true, &attr);
+		err = fs_getattr(stranger.fs, &ctx, ino, true, &attr);
 	}
 	assert(err == -ESTALE || err == -ENOENT);
+	real_unmount(&stranger);
 	real_unmount(&two);
 	real_unmount(&one);
 }
