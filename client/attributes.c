@@ -248,8 +248,6 @@ int inode_fetch_attr(struct inode *inode, struct fs_ctx *ctx, bool fresh, struct
 	err = getattr_ask(worker, inode, ctx, is_root && known ? brief_patience(worker) : 0, ret_attr);
 	if (err == -EIO && is_root && known)
 		return 0;
-	if (err == -ESTALE && inode_is_remembered(inode, ret_attr))
-		return 0;
 	return err < 0 ? err : inode_settle_size(inode, ctx, asked_ns, ret_attr);
 }
 
@@ -298,6 +296,8 @@ int fs_getattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, bool fresh, stru
 	err = report_own(inode, ctx);
 	if (err == 0)
 		err = inode_fetch_attr(inode, ctx, fresh, &attr);
+	if (err == -ESTALE && inode_is_remembered(inode, &attr))
+		err = 0;
 	if (err == 0) {
 		with_own_size(inode, &attr);
 		*ret_attr = attr;

@@ -117,8 +117,9 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 int inode_fetch_attr(struct inode *inode, struct fs_ctx *ctx, bool fresh, struct attr *ret_attr);
 
 /*
- * The MDT has just said that there is no such inode (or did before): is it a directory that was removed, and is remembered,
- * as it is open here or we have removed it ourselves? Then *ret_attr (may be NULL) is what is known of it.
+ * The MDT has just said that there is no such inode (or did before): is it one that was removed, and is remembered, for who
+ * may hold it without the MDT's knowing? Then *ret_attr (may be NULL) is what is known of it. For what the kernel asks:
+ * bytes that still wait to be written have nowhere to go.
  */
 bool inode_is_remembered(struct inode *inode, struct attr *ret_attr);
 
