@@ -67,7 +67,7 @@ sweep() {
 
 # attempt N LABEL SECONDS COMMAND...: the N-th test, in the background; what is to be said of it becomes $work/said.N
 attempt() {
-	local n=$1 label=$2 limit=$3 own=$work/$1 file status left start=$SECONDS running
+	local n=$1 label=$2 limit=$3 own=$work/$1 file status left reason start=$SECONDS running
 	shift 3
 	trap - EXIT
 	trap 'kill -TERM $running 2>/dev/null; wait; sweep >/dev/null 2>&1; exit 130' INT TERM HUP
@@ -85,9 +85,11 @@ attempt() {
 		printf '%s\n' "$left" >>"$file"
 		case $status in 0 | 77) status=left ;; esac
 	fi
+	reason=$(sed -n 's/.*SKIP: *//p' "$file" | head -n 1)
+	[ "$status" = 77 ] && [ -z "$reason" ] && status="77, skipped without a reason"
 	case $status in
 	0) printf 'ok    %s (%d s)\n' "$label" $((SECONDS - start)) ;;
-	77) printf 'skip  %s: %s\n' "$label" "$(sed -n 's/.*SKIP: *//p' "$file" | head -n 1)" ;;
+	77) printf 'skip  %s: %s\n' "$label" "$reason" ;;
 	*)
 		case $status in
 		124 | 137) status="not done within $limit s" ;;
