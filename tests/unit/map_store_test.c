@@ -1,5 +1,6 @@
 #include "common/uuid.h"
 #include "mgs/map_store.h"
+#include "tests/unit/synced_database.h"
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 
@@ -115,6 +116,24 @@ START_TEST(survives_reopening)
 }
 END_TEST
 
+START_TEST(what_was_saved_is_on_the_disk)
+{
+	struct map_store *store;
+	struct row row;
+	const Strake__Target *target = row_is(&row, 'a', 0, STRAKE__TARGET_STATE__TARGET_UP);
+
+	make_dir();
+	ck_assert_int_eq(map_store_open(dir, &store), 0);
+	ck_assert(database_is_synced());
+	for (uint64_t epoch = 1; epoch <= 3; epoch++) {
+		ck_assert_int_eq(map_store_save(store, epoch, &target, 1), 0);
+		ck_assert(database_is_synced());
+	}
+	map_store_close(store);
+	remove_dir();
+}
+END_TEST
+
 /* Flip one byte of the address that the row holds, in every copy that the file has. */
 static void damage(void)
 {
@@ -215,4 +234,5 @@ START_TEST(no_folder_is_an_error)
 }
 END_TEST
 
-UNIT_MAIN("map_store", empty_at_first, survives_reopening, damage_is_seen, a_row_has_its_own_key, no_folder_is_an_error)
+UNIT_MAIN("map_store", empty_at_first, survives_reopening, what_was_saved_is_on_the_disk, damage_is_seen,
+	  a_row_has_its_own_key, no_folder_is_an_error)

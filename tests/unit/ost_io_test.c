@@ -744,6 +744,31 @@ START_TEST(what_is_committed_is_on_the_disk)
 }
 END_TEST
 
+static unsigned int syncs_before_row;
+
+static int row_is_not_yet_there(void *arg, enum disk_op op)
+{
+	const uint64_t *change = arg;
+
+	if (op == DISK_SYNC) {
+		assert(index_last_change(ost->index) == *change);
+		syncs_before_row++;
+	}
+	return 0;
+}
+
+/* The index knows what is durable, and its thread commits what it knows at any time: after a crash no row lacks its file. */
+static void row_comes_last(void)
+{
+	uint64_t change = index_last_change(ost->index);
+
+	assert(write_text(a, 0, "x") == 0);
+	disk_set_fault(ost->disk, row_is_not_yet_there, &change);
+	assert(commit(a, NULL) == 0 && syncs_before_row == 2);
+	disk_set_fault(ost->disk, NULL, NULL);
+	assert(index_last_change(ost->index) == change + 1);
+}
+
 static int written_meanwhile(void *arg, enum disk_op op)
 {
 	struct ost_object *object = arg;
@@ -787,6 +812,7 @@ static void commit_all_fiber(void *arg)
 static void commit_steps(void)
 {
 	struct where many = { .gen = 5 };
+	uint64_t change;
 
 	syncs = 0;
 	assert(write_text(a, 0, "x") == 0);
@@ -804,19 +830,30 @@ static void commit_steps(void)
 	for (many.ino = 1; many.ino <= 100; many.ino++)
 		assert(write_text(many, 0, "x") == 0);
 	many.ino = 1;
+	change = index_last_change(ost->index);
 	sem_init(&busy, 0, 0);
 	assert(fiber_start(loop, occupy_syncer, NULL) == 0);
 	assert(fiber_start(loop, commit_all_fiber, NULL) == 0);
 	while (!ost->all_sync.running)
 		fiber_sleep_ms(1);
 	assert(write_text(many, 0, "y") == 0);
+	assert(index_last_change(ost->index) == change);
 	sem_post(&busy);
 	while (!all_committed)
 		fiber_sleep_ms(1);
+	assert(index_last_change(ost->index) == change + 100);
 	assert(object_is_dirty(object_of(many)));
 	many.ino = 2;
 	assert(!object_is_dirty(object_of(many)));
 }
+
+START_TEST(a_row_comes_when_its_file_is_durable)
+{
+	fixture_format();
+	fixture_run(row_comes_last);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
 
 START_TEST(a_commit_covers_what_came_before_it)
 {
@@ -1129,6 +1166,7 @@ UNIT_MAIN("ost_io", writes_are_read_back, nonsense_is_refused, wrong_sums_store_
 	  reads_without_sums_leave_by_sendfile, a_cut_does_not_disturb_what_is_being_sent,
 	  what_a_gone_peer_left_is_thrown_away, overlapping_writes_do_not_mix, few_descriptors_suffice,
 	  buffers_are_bounded_and_waited_for, sizes_are_told, all_files_are_committed, committed_survives_a_kill,
-	  what_is_committed_is_on_the_disk, a_commit_covers_what_came_before_it, a_failed_sync_changes_the_instance,
-	  disk_errors_are_the_objects, a_lost_object_is_an_error, another_osts_or_a_broken_directory_is_refused,
-	  stopping_waits_for_what_runs, holes_are_found, a_full_disk_is_an_ordinary_answer)
+	  what_is_committed_is_on_the_disk, a_row_comes_when_its_file_is_durable, a_commit_covers_what_came_before_it,
+	  a_failed_sync_changes_the_instance, disk_errors_are_the_objects, a_lost_object_is_an_error,
+	  another_osts_or_a_broken_directory_is_refused, stopping_waits_for_what_runs, holes_are_found,
+	  a_full_disk_is_an_ordinary_answer)

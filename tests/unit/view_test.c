@@ -2,6 +2,7 @@
 #include "mds/view.h"
 
 #include "common/bulk_sums.h"
+#include "tests/unit/synced_database.h"
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 
@@ -383,6 +384,27 @@ START_TEST(a_checkpoint_is_one_transaction)
 }
 END_TEST
 
+/* Then the log is cut: it has nothing of that any more. */
+START_TEST(a_checkpoint_is_on_the_disk)
+{
+	struct view *view;
+
+	temp_dir_make(dir);
+	view = open_good(0);
+	ck_assert(database_is_synced());
+	for (uint64_t index = 1; index <= 3; index++) {
+		put(view, "key", "value");
+		view_freeze(view, index);
+		ck_assert_int_eq(view_write_frozen(view), 0);
+		ck_assert(database_is_synced());
+		view_thaw(view);
+		view_release(view);
+	}
+	view_close(view);
+	temp_dir_remove(dir);
+}
+END_TEST
+
 /* --- damage --------------------------------------------------------------------------------------------------------- */
 
 static const char *data_path(void)
@@ -575,5 +597,5 @@ END_TEST
 
 UNIT_MAIN("view", upper_layers_hide_lower_ones, a_cursor_merges_and_ends, the_largest_rows_fit,
 	  random_changes_equal_the_model, what_is_lent_outlives_its_table, a_checkpoint_is_one_transaction,
-	  a_state_cut_short_or_overwritten_is_refused, a_damaged_row_is_not_given_out,
+	  a_checkpoint_is_on_the_disk, a_state_cut_short_or_overwritten_is_refused, a_damaged_row_is_not_given_out,
 	  a_row_of_another_key_is_not_given_out, another_format_is_refused, little_address_space_is_enough)
