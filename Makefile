@@ -89,7 +89,7 @@ TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c
               $(patsubst tests/tools/%/main.c,$(B)/tests/%,$(wildcard tests/tools/*/main.c))
 
 .PHONY: all build tests-build fuzz fuzz-targets fuzz-build deps run stop check check-unit check-cluster check-long check-fresh \
-        check-rdma install clean format help lint force
+        check-rdma bench install clean format help lint force
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -224,6 +224,10 @@ check-cluster: tests-build
 check-fresh:
 	$(Q)scripts/check-fresh.sh
 
+# How long things take, beside MooseFS; no test.
+bench: build
+	$(Q)scripts/bench.sh
+
 # On RDMA devices of software, in a guest.
 check-rdma:
 	$(Q)tests/guest/check.sh
@@ -257,6 +261,7 @@ help:
 	@echo '  make check-long the same with twenty times the work: hours'
 	@echo '  make check-fresh  make run, stop and check in a bare Debian, which it makes and removes'
 	@echo '  make check-rdma   what needs RDMA devices, on devices of software in a guest, whose kernel it builds once'
+	@echo '  make bench      how long everyday work takes, here and on MooseFS, which it installs; half an hour of an idle machine'
 	@echo '  make fuzz       look for bytes that break a decoder, SECONDS=60 each'
 	@echo '  make install    DESTDIR= PREFIX=$(PREFIX)'
 
