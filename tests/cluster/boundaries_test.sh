@@ -2,14 +2,14 @@
 # The power fails at each boundary of durability of a script, one after the other: each fsync and rename of each server, in
 # each of its steps. What was promised is there, and nothing else comes instead.
 #
-# A step does one thing on a machine that is quiet, and ends when that is quiet again. So every server syncs and renames the
-# same in the same order whenever it is done, whatever the others are at; which is compared, and so a boundary, that is to
-# say a step, a server and a number, is the same each time: "step" says how many there are. At each the power fails before it
-# and nothing survives that was not synced, or some, or only what was done in directories; after it, and nothing survives; and
-# when the step is over.
+# A step does one thing on a machine that is quiet, and ends when that is quiet again. So every file is synced and renamed as
+# often whenever it is done, and a boundary, that is to say a step, a file and the how manieth time, comes again: "step" says
+# how many there are. At each the power fails before it and nothing survives that was not synced, or some, or only what was
+# done in directories; after it, and nothing survives; and when the step is over.
 #
 # POWER=NUMBER draws so many of them, POWER=all goes through all, POWER=FROM-TO through these of each of STEPS (the first
-# words of those below; if not all): all in slices. SEED repeats a run, which says its seed.
+# words of those below; if not all): all in slices. SEED repeats a run, which says its seed. On a machine that others use, too,
+# one sync may be two, or what is to come be late: of all it goes through those that came twice, and tries each TRIES times.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/power.sh"
 
@@ -17,6 +17,7 @@ SEED=${SEED:-$(date +%s)}
 say "SEED=$SEED"
 RANDOM=$((SEED % 32768))
 POWER=${POWER:-$([ "${SCALE:-100}" -ge 1000 ] && echo all || echo $((1 + ${SCALE:-100} / 25)))}
+TRIES=5
 QUIET=200 # ms: an MDT syncs its log within 100
 WAYS=('before nothing' 'after nothing' 'before some' 'before names')
 SERVERS='mgs mds0 ost0 ost1'
@@ -154,27 +155,42 @@ afterwards() {
 	fsck "$T/c" "$1"
 }
 
-# learn I: the step is done, the power fails when it is over; $T/boundaries.I says of each event SERVER N WHAT FILE
-learn() {
-	before_step "${script[I + 1]}"
+# events_of I: the step is done, the power fails when it is over; prints of each event NTH WHAT FILE, NTH of those
+events_of() {
+	before_step "${script[$1 + 1]}"
 	from=$(wc -l <"$T/lossyfs.log")
-	power_fails 1000000 before nothing "$SEED" '' step "${script[I + 2]}"
+	power_fails 1000000 before nothing "$SEED" '' step "${script[$1 + 2]}" >&2
 	tail -n +$((from + 1)) "$T/lossyfs.log" >"$T/events"
-	labels "$T/events" | awk '/^[0-9]+ / { split($3, part, "/"); print part[2], ++n[part[2]], $2, $3 }' >"$T/boundaries.$I"
-	say "${script[I]}: $(for server in $SERVERS; do printf '%s %d, ' "$server" "$(grep -c "^$server " "$T/boundaries.$I")"; done)$(wc -l <"$T/boundaries.$I") boundaries"
-	afterwards "$description"
+	labels "$T/events" | awk '/^[0-9]+ / { print ++n[$2 $3], $2, $3 }'
+	afterwards "$description" >&2
+}
+# learn I [again]: $T/boundaries.I has them; those that came both times
+learn() {
+	local file=$T/boundaries.$1
+	events_of "$1" >"$file"
+	[ -z "${2:-}" ] || { events_of "$1" >"$file.again" && grep -xFf "$file.again" "$file" >"$file.both" && mv "$file.both" "$file"; }
+	say "${script[$1]}: $(for server in $SERVERS; do printf '%s %d, ' "$server" "$(grep -c " /$server/" "$file")"; done)$(wc -l <"$file") boundaries"
 }
 
-# fails_at I BOUNDARY WAY: false if it was another boundary this time
+# fails_at I BOUNDARY WAY: false if it did not come this time
 fails_at() {
-	local where nth label
-	read -r where nth label <<<"$(sed -n "$2p" "$T/boundaries.$1")"
+	local nth event label glob
+	read -r nth event label <<<"$(sed -n "$2p" "$T/boundaries.$1")"
+	glob=${label//XX/??}
 	before_step "${script[$1 + 1]}"
 	# shellcheck disable=SC2086 # two words
-	power_fails "$nth" $3 $((SEED + $2)) "$where" step "${script[$1 + 2]}"
+	power_fails "$nth" $3 $((SEED + $2)) "$event ${glob//N/[0-9a-f]*}" step "${script[$1 + 2]}"
 	rounds=$((rounds + 1))
 	afterwards "${script[$1]}, $description"
-	[ "$(labels "$T/frozen")" = "frozen ${3% *} $label" ] || { say "that was not $label" && return 1; }
+	[ "$(labels "$T/frozen")" = "frozen ${3% *} $event $label" ]
+}
+# surely_fails_at I BOUNDARY WAY
+surely_fails_at() {
+	for ((try = 0; try < TRIES; try++)); do
+		! fails_at "$@" || return 0
+	done
+	say "$3: did not come again: ${script[$1]}, $(sed -n "$2p" "$T/boundaries.$1")"
+	missed=$((missed + 1))
 }
 
 machine_made
@@ -189,13 +205,11 @@ esac
 if [ "$last" != 0 ]; then
 	for ((I = 0; I < ${#script[@]}; I += 3)); do
 		case " ${STEPS:-${script[I]}} " in *" ${script[I]} "*) ;; *) continue ;; esac
-		learn
+		learn $I again
 		there=$(wc -l <"$T/boundaries.$I")
 		boundaries=$((boundaries + there))
 		for ((i = first; i <= (last < there ? last : there); i++)); do
-			for way in "${WAYS[@]}"; do
-				fails_at $I $i "$way" || fails_at $I $i "$way" || fails_at $I $i "$way" || missed=$((missed + 1))
-			done
+			for way in "${WAYS[@]}"; do surely_fails_at $I $i "$way"; done
 		done
 	done
 	say "$boundaries boundaries, $rounds power failures"
@@ -203,7 +217,7 @@ if [ "$last" != 0 ]; then
 else
 	for ((n = 0; n < POWER; n++)); do
 		I=$((RANDOM % (${#script[@]} / 3) * 3))
-		[ -e "$T/boundaries.$I" ] || learn
+		[ -e "$T/boundaries.$I" ] || learn $I
 		fails_at $I $((1 + RANDOM % $(wc -l <"$T/boundaries.$I"))) "${WAYS[RANDOM % ${#WAYS[@]}]}"
 	done
 fi

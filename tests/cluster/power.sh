@@ -83,12 +83,12 @@ epochs_grow() {
 	[ "$epoch" -gt "$had" ] || fail "$*: the epoch was $had and is $epoch"
 }
 
-# stop_at N before|after SERVER|'' COMMAND...: at that event (of that server) after COMMAND has begun, or when that has
-# ended, everybody is killed. Who waits for the disk stays until that is cut.
+# stop_at N before|after 'WHAT GLOB'|'' COMMAND...: at that event (of those) after COMMAND has begun, or when that has ended,
+# everybody is killed. Who waits for the disk stays until that is cut.
 stop_at() {
-	count=$(disk machine count "$3")
-	# shellcheck disable=SC2086 # none, or one word
-	disk machine freeze "$1" "$2" $3 >"$T/frozen" &
+	count=$(disk machine count)
+	disk machine freeze "$1" "$2" "$3" >"$T/freeze" || fail "freeze $*"
+	disk machine frozen >"$T/frozen" &
 	freezer=$!
 	"${@:4}" >"$T/work.out" 2>&1 &
 	worker=$!
@@ -96,14 +96,15 @@ stop_at() {
 	status=$?
 	if [ "$ended" = "$worker" ]; then
 		[ "$status" = 0 ] || { cat "$T/work.out" && fail "${*:4}: before it was stopped"; }
-		events=$(($(disk machine count "$3") - count)) # there are fewer than we had believed
+		events=$(($(disk machine count) - count)) # there are fewer than we had believed
 	fi
 	disown "$worker" "$freezer" 2>/dev/null
 	killed "$worker"
 	everybody_killed
+	dead="$dead$freezer "
 }
 
-# power_fails N before|after POLICY SEED SERVER|'' COMMAND...: for servers and clients, at that event
+# power_fails N before|after POLICY SEED 'WHAT GLOB'|'' COMMAND...: for servers and clients, at that event
 power_fails() {
 	description="${*:6}: power fails $2 event $1${5:+ of $5}, $3 survives, seed $4"
 	stop_at "$1" "$2" "${@:5}"

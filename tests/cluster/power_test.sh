@@ -154,8 +154,12 @@ servers_back() {
 
 # servers_lose N before|after POLICY SEED SERVER...: the first one's disk decides when
 servers_lose() {
-	timeout 10 lossyfs ask "$T/disk.$5" freeze "$1" "$2" >"$T/frozen" || disk "$5" freeze 0 before >"$T/frozen"
-	for server in "${@:6}"; do disk "$server" freeze 0 before >>"$T/frozen"; done
+	disk "$5" freeze "$1" "$2" >"$T/freeze"
+	timeout 10 lossyfs ask "$T/disk.$5" frozen >"$T/frozen" || {
+		disk "$5" freeze 0 before >"$T/freeze"
+		disk "$5" frozen >"$T/frozen"
+	}
+	for server in "${@:6}"; do disk "$server" freeze 0 before >"$T/freeze"; done
 	pids=$(pids_of "${@:5}")
 	# shellcheck disable=SC2086 # a list
 	kill -9 $pids

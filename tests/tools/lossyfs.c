@@ -5,11 +5,15 @@
  *                                  unmounted. It is in memory only
  *     lossyfs ask SOCKET WORD...   sends it a command and prints the answer; exits 1 when that begins with "error"
  *
- *     count [NAME]                 how many durability events there were: rename; fsync, fdatasync, fsync of a directory where
- *                                  something was not synced. With NAME: below MNT/NAME
- *     freeze N before|after [NAME] at the N-th event (of those) from now, before or after it takes effect, answer nobody any
- *                                  more; the command is answered then. N 0: at once. Whoever lives on it can be killed now.
- *     settle MS                    answered when nobody has changed or synced anything for so long
+ *     count                        how many durability events there were: rename; fsync, fdatasync, fsync of a directory where
+ *                                  something was not synced
+ *     freeze N before|after [WHAT GLOB]
+ *                                  from the N-th event from now (of that name, on a path like that), before or after it takes
+ *                                  effect, nobody is answered any more. N 0: from now
+ *     frozen                       answered when that has come, by what it was. Whoever lives on it can be killed then.
+ *     settle MS                    answered when nobody has changed or synced anything for so long, in ticks of 10 ms, each of
+ *                                  which lasts until this process has the processor again: where others keep it busy the
+ *                                  silence must be longer
  *     quota [BYTES]                prints how many bytes its files take. From now on they may have BYTES more: what would take
  *                                  more than that does nothing and gets EDQUOT, whatever statfs says. Without: as many as they like
  *     cut POLICY SEED              the power goes: whoever still waits gets an error, what survives is mounted anew. POLICY:
@@ -30,6 +34,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <fuse_lowlevel.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -52,6 +57,7 @@
 #define PAGE          4096u
 #define VERSIONS      4 /* of a page or a size that were not synced: more replace the last but one */
 #define TIMEOUT       86400.0
+#define TICK_MS       10
 #define FREEZE_MAX_MS 300000                /* then nobody will come any more */
 #define CAPACITY      (UINT64_C(256) << 20) /* small, since an MDT's log segments are a part of it */
 
@@ -94,13 +100,6 @@ struct node {
 	struct change *changes, **last_change;
 };
 
-/* A folder in the root, and how many events there were below it. */
-struct owner {
-	struct owner *next;
-	char *name;
-	uint64_t events;
-};
-
 enum policy { NOTHING, EVERYTHING, SOME, NAMES, KEPT };
 
 static struct {
@@ -109,14 +108,15 @@ static struct {
 	struct node **nodes; /* by inode number */
 	size_t node_count;
 	off_t cookie;
-	uint64_t events;
-	struct owner *owners, *freeze_owner; /* NULL: whoever's event comes */
-	uint64_t freeze_at;
+	uint64_t events, freeze_in;           /* 0: no freeze was asked for */
+	char freeze_what[16], freeze_at[128]; /* "": whatever event comes */
 	bool freeze_after, frozen;
+	char froze_at[PATH_MAX];
 	const char *path; /* of the event under way, which a rename changes */
-	int waiter;       /* asked for the freeze */
+	bool is_the_one;  /* it is */
+	int waiter;       /* for the freeze */
 	int settler;
-	uint64_t settle_ms, changed_ms;
+	uint64_t settle_ms, quiet_ms;
 	uint64_t quota_pages;
 	enum policy policy;
 	uint64_t random;
@@ -140,14 +140,6 @@ static void *must(void *pointer)
 	if (!pointer)
 		die("out of memory");
 	return pointer;
-}
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------------ */
@@ -191,7 +183,7 @@ static void page_push(struct node *node, size_t i, struct page *page)
 		page->depth = old->depth + 1;
 	}
 	node->pages[i] = page;
-	lossy.changed_ms = now_ms();
+	lossy.quiet_ms = 0;
 	if (node->dirty_from == node->dirty_to)
 		node->dirty_from = node->dirty_to = i;
 	if (i < node->dirty_from)
@@ -243,7 +235,7 @@ static void file_resize(struct node *node, off_t size)
 	if (node->older_size_count == VERSIONS)
 		node->older_size_count--;
 	node->older_sizes[node->older_size_count++] = node->size;
-	lossy.changed_ms = now_ms();
+	lossy.quiet_ms = 0;
 	if (size < node->size && (size_t)size < end)
 		file_write(node, NULL, end - (size_t)size, (size_t)size);
 	node->size = size;
@@ -381,7 +373,7 @@ static void dir_change(struct node *dir, const char *remove, const char *add, st
 	change->remove = remove ? must(strdup(remove)) : NULL;
 	change->add = add ? must(strdup(add)) : NULL;
 	change->node = node;
-	lossy.changed_ms = now_ms();
+	lossy.quiet_ms = 0;
 	if (!dir->changes)
 		dir->last_change = &dir->changes;
 	*dir->last_change = change;
@@ -533,33 +525,14 @@ static __attribute__((format(printf, 2, 3))) void answer(int fd, const char *for
 
 static void freeze(const char *what, const char *name)
 {
+	const char *when = lossy.freeze_after ? "after" : "before";
+
 	lossy.frozen = true;
-	fprintf(stderr, "frozen %s event %" PRIu64 "\n", lossy.freeze_after ? "after" : "before", lossy.events);
-	answer(lossy.waiter, "frozen %s %s %s\n", lossy.freeze_after ? "after" : "before", what, name);
+	snprintf(lossy.froze_at, sizeof(lossy.froze_at), "frozen %s %s %s\n", when, what, name);
+	fprintf(stderr, "frozen %s event %" PRIu64 "\n", when, lossy.events);
+	if (lossy.waiter >= 0)
+		answer(lossy.waiter, "%s", lossy.froze_at);
 	lossy.waiter = -1;
-}
-
-/* What a command has named, or where a node is; NULL: nothing below a folder. */
-static struct owner *owner_of(const char *path)
-{
-	size_t size = strcspn(path, "/");
-	struct owner *owner = lossy.owners;
-
-	if (size == 0)
-		return NULL;
-	while (owner && (strncmp(owner->name, path, size) != 0 || owner->name[size] != 0))
-		owner = owner->next;
-	if (!owner) {
-		owner = must(calloc(1, sizeof(*owner)));
-		*owner = (struct owner){ .next = lossy.owners, .name = must(strndup(path, size)) };
-		lossy.owners = owner;
-	}
-	return owner;
-}
-
-static uint64_t events_of(const struct owner *owner)
-{
-	return owner ? owner->events : lossy.events;
 }
 
 static bool is_clean(const struct node *node)
@@ -567,32 +540,33 @@ static bool is_clean(const struct node *node)
 	return node->dirty_from == node->dirty_to && node->older_size_count == 0 && !node->changes;
 }
 
-static bool is_the_one(const struct owner *owner)
+/* Is it what the freeze waits for? */
+static bool is_the_one(const char *what, const char *path)
 {
-	return lossy.freeze_at != 0 && (!lossy.freeze_owner || lossy.freeze_owner == owner) &&
-	       events_of(lossy.freeze_owner) == lossy.freeze_at;
+	if (lossy.freeze_in == 0)
+		return false;
+	if (*lossy.freeze_what && (strcmp(what, lossy.freeze_what) != 0 || fnmatch(lossy.freeze_at, path, 0) != 0))
+		return false;
+	return --lossy.freeze_in == 0;
 }
 
 /* One begins. True: nothing happens any more, and nobody is answered. */
 static bool event_begins(const char *what, const struct node *node)
 {
-	struct owner *owner = owner_of(node->path + (node->path[0] == '/'));
-
-	lossy.changed_ms = now_ms();
+	lossy.quiet_ms = 0;
 	lossy.path = node->path;
 	lossy.events++;
-	if (owner)
-		owner->events++;
 	fprintf(stderr, "%" PRIu64 " %s %s\n", lossy.events, what, node->path);
-	if (is_the_one(owner) && !lossy.freeze_after)
+	lossy.is_the_one = is_the_one(what, node->path);
+	if (lossy.is_the_one && !lossy.freeze_after)
 		freeze(what, node->path);
 	return lossy.frozen;
 }
 
 /* It has taken effect. */
-static bool event_ends(const char *what, const struct node *node)
+static bool event_ends(const char *what)
 {
-	if (is_the_one(owner_of(node->path + (node->path[0] == '/'))) && lossy.freeze_after)
+	if (lossy.is_the_one && lossy.freeze_after)
 		freeze(what, lossy.path);
 	return lossy.frozen;
 }
@@ -729,7 +703,7 @@ static void do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	if (replaced)
 		replaced->stat.st_nlink--;
 	dir_change(node_of(parent), name, to, node);
-	if (!event_ends("rename", node))
+	if (!event_ends("rename"))
 		fuse_reply_err(req, 0);
 }
 
@@ -803,7 +777,7 @@ static void do_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_
 			dir_sync(node);
 		else
 			file_sync(node);
-		if (event_ends(what, node))
+		if (event_ends(what))
 			return;
 	}
 	fuse_reply_err(req, 0);
@@ -877,16 +851,27 @@ static const struct fuse_lowlevel_ops operations = {
 /* --- commands --------------------------------------------------------------------------------------------------------- */
 
 /* The last order counts. */
-static void command_freeze(int fd, uint64_t n, const char *when, const char *name)
+static void command_freeze(uint64_t n, const char *when, const char *what, const char *at)
 {
-	if (lossy.waiter >= 0)
-		answer(lossy.waiter, "another freeze was asked for\n");
-	lossy.waiter = fd;
-	lossy.freeze_owner = owner_of(name);
-	lossy.freeze_at = n == 0 ? 0 : events_of(lossy.freeze_owner) + n;
+	lossy.freeze_in = n;
+	snprintf(lossy.freeze_what, sizeof(lossy.freeze_what), "%s", what);
+	snprintf(lossy.freeze_at, sizeof(lossy.freeze_at), "%s", at);
 	lossy.freeze_after = strcmp(when, "after") == 0;
 	if (n == 0)
 		freeze("-", "-");
+}
+
+static void command_frozen(int fd)
+{
+	if (lossy.waiter >= 0)
+		answer(lossy.waiter, "another one waits\n");
+	lossy.waiter = -1;
+	if (lossy.frozen)
+		answer(fd, "%s", lossy.froze_at);
+	else if (lossy.freeze_in == 0)
+		answer(fd, "cut before\n");
+	else
+		lossy.waiter = fd;
 }
 
 static void mount_it(void)
@@ -912,7 +897,7 @@ static void command_cut(int fd, enum policy policy, uint64_t seed)
 	if (lossy.settler >= 0)
 		answer(lossy.settler, "error: cut\n");
 	lossy.waiter = lossy.settler = -1;
-	lossy.freeze_at = 0;
+	lossy.freeze_in = 0;
 	lossy.frozen = false;
 	answer(fd, "cut after %" PRIu64 " events\n", lossy.events);
 }
@@ -920,14 +905,14 @@ static void command_cut(int fd, enum policy policy, uint64_t seed)
 static void command(int fd)
 {
 	static const char *const policies[] = { "nothing", "everything", "some", "names", "kept" };
-	char line[256], word[16] = "", argument[32] = "", last[32] = "", name[32] = "";
+	char line[256], word[16] = "", argument[32] = "", last[32] = "", what[16] = "", at[128] = "";
 	ssize_t n = read(fd, line, sizeof(line) - 1);
 	uint64_t used;
 
 	line[n > 0 ? n : 0] = '\0';
-	sscanf(line, "%15s %31s %31s %31s", word, argument, last, name);
+	sscanf(line, "%15s %31s %31s %15s %127s", word, argument, last, what, at);
 	if (strcmp(word, "count") == 0) {
-		answer(fd, "%" PRIu64 "\n", events_of(owner_of(argument)));
+		answer(fd, "%" PRIu64 "\n", lossy.events);
 		return;
 	}
 	if (strcmp(word, "quota") == 0) {
@@ -942,7 +927,12 @@ static void command(int fd)
 		return;
 	}
 	if (strcmp(word, "freeze") == 0 && !lossy.frozen) {
-		command_freeze(fd, strtoull(argument, NULL, 10), last, name);
+		command_freeze(strtoull(argument, NULL, 10), last, what, at);
+		answer(fd, "from then on\n");
+		return;
+	}
+	if (strcmp(word, "frozen") == 0) {
+		command_frozen(fd);
 		return;
 	}
 	for (size_t i = 0; strcmp(word, "cut") == 0 && i < sizeof(policies) / sizeof(*policies); i++)
@@ -998,14 +988,12 @@ static void serve_request(void)
 /* Answers who waits for silence; for how long it must go on, if it must. */
 static int settle(void)
 {
-	uint64_t at_ms = lossy.changed_ms + lossy.settle_ms, now = now_ms();
-
 	if (lossy.frozen)
 		return FREEZE_MAX_MS; /* like everybody, it waits until the power goes */
 	if (lossy.settler < 0)
 		return -1;
-	if (now < at_ms)
-		return (int)(at_ms - now);
+	if (lossy.quiet_ms < lossy.settle_ms)
+		return TICK_MS;
 	answer(lossy.settler, "settled\n");
 	lossy.settler = -1;
 	return -1;
@@ -1020,6 +1008,8 @@ static void serve(int listener)
 
 		if (n == 0 && lossy.frozen)
 			die("frozen and forgotten");
+		if (n == 0)
+			lossy.quiet_ms += TICK_MS;
 		if (fds[0].revents)
 			command(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
 		else if (!lossy.frozen && fds[1].revents)
