@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define SUFFIX ".key"
+#define RDMA   "rdma:++" /* a name has no slashes */
 
 static int read_named(const char *path, const char *named_by, struct key *ret_key, char *error, size_t error_size)
 {
@@ -39,15 +40,25 @@ static int record_path(const char *address, char out[PATH_MAX])
 
 	if (err)
 		return err;
-	if (strchr(address, '/'))
+	if (strchr(address_plain(address), '/'))
 		return -EINVAL;
-	length = snprintf(out, PATH_MAX, "%s/%s" SUFFIX, dir, address);
+	length = snprintf(out, PATH_MAX, "%s/%s%s" SUFFIX, dir, address_is_rdma(address) ? RDMA : "",
+			  address_plain(address));
 	return length < 0 || length >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
 static bool record_exists(const char *address, char ret_path[PATH_MAX])
 {
 	return record_path(address, ret_path) == 0 && access(ret_path, F_OK) == 0;
+}
+
+/* Of an address of either kind: the cluster is the same. */
+static bool either_exists(const char *address, char ret_path[PATH_MAX])
+{
+	char rdma[ADDRESS_SIZE];
+
+	address_to_rdma(address_plain(address), rdma);
+	return record_exists(address_plain(address), ret_path) || record_exists(rdma, ret_path);
 }
 
 /* This machine under another name? Then the records' name for it is tried too. */
@@ -69,7 +80,7 @@ static bool find_record(const struct address_list *mgs, char ret_path[PATH_MAX])
 	for (size_t i = 0; i < mgs->count; i++) {
 		uint16_t port;
 
-		if (record_exists(mgs->text[i], ret_path))
+		if (either_exists(mgs->text[i], ret_path))
 			return true;
 		if (!address_is_here(mgs->text[i], &port))
 			continue;
@@ -77,7 +88,7 @@ static bool find_record(const struct address_list *mgs, char ret_path[PATH_MAX])
 			char address[ADDRESS_SIZE];
 
 			address_join(loopbacks[k], port, address);
-			if (record_exists(address, ret_path))
+			if (either_exists(address, ret_path))
 				return true;
 		}
 	}
@@ -132,13 +143,20 @@ void key_find_forget(const struct address_list *mgs)
 /* "HOST:PORT.key", and the key is still there. */
 static bool record_address(const char *name, char out[ADDRESS_SIZE])
 {
-	size_t length = strlen(name), suffix = strlen(SUFFIX);
+	bool is_rdma = strncmp(name, RDMA, strlen(RDMA)) == 0;
+	size_t length, suffix = strlen(SUFFIX);
 	char path[PATH_MAX];
 
-	if (length <= suffix || strcmp(name + length - suffix, SUFFIX) != 0 || length - suffix >= ADDRESS_SIZE)
+	name += is_rdma ? strlen(RDMA) : 0;
+	length = strlen(name);
+
+	if (length <= suffix || strcmp(name + length - suffix, SUFFIX) != 0 ||
+	    length - suffix >= ADDRESS_SIZE - strlen(ADDRESS_RDMA))
 		return false;
 	memcpy(out, name, length - suffix);
 	out[length - suffix] = '\0';
+	if (is_rdma)
+		address_to_rdma(out, out);
 	return record_exists(out, path);
 }
 

@@ -45,7 +45,18 @@ static int port_parse(const char *text, uint16_t *ret_port)
 	return 0;
 }
 
-int address_split(const char *text, char ret_host[256], uint16_t *ret_port)
+bool address_is_rdma(const char *text)
+{
+	return strncmp(text, ADDRESS_RDMA, strlen(ADDRESS_RDMA)) == 0;
+}
+
+const char *address_plain(const char *text)
+{
+	return address_is_rdma(text) ? text + strlen(ADDRESS_RDMA) : text;
+}
+
+/* Without rdma://. */
+static int plain_split(const char *text, char ret_host[HOST_SIZE], uint16_t *ret_port)
 {
 	const bool bracketed = text[0] == '[';
 	const char *host = text + bracketed;
@@ -67,6 +78,11 @@ int address_split(const char *text, char ret_host[256], uint16_t *ret_port)
 	return 0;
 }
 
+int address_split(const char *text, char ret_host[256], uint16_t *ret_port)
+{
+	return plain_split(address_plain(text), ret_host, ret_port);
+}
+
 void address_join(const char *host, uint16_t port, char out[ADDRESS_SIZE])
 {
 	assert(strlen(host) < HOST_SIZE);
@@ -76,10 +92,33 @@ void address_join(const char *host, uint16_t port, char out[ADDRESS_SIZE])
 		snprintf(out, ADDRESS_SIZE, "%s:%u", host, port);
 }
 
+void address_to_rdma(const char *text, char out[ADDRESS_SIZE])
+{
+	char copy[ADDRESS_SIZE];
+
+	assert(strlen(text) + sizeof(ADDRESS_RDMA) <= ADDRESS_SIZE);
+	strcpy(copy, text);
+	snprintf(out, ADDRESS_SIZE, ADDRESS_RDMA "%.*s", ADDRESS_SIZE - (int)sizeof(ADDRESS_RDMA), copy);
+}
+
+int address_with_port(const char *text, uint16_t port, char out[ADDRESS_SIZE])
+{
+	bool is_rdma = address_is_rdma(text);
+	char host[HOST_SIZE];
+	int err = address_split(text, host, &(uint16_t){ 0 });
+
+	if (err)
+		return err;
+	address_join(host, port, out);
+	if (is_rdma)
+		address_to_rdma(out, out);
+	return 0;
+}
+
 /* length bytes of text, up to a comma or the end. */
 static int list_add(struct address_list *list, const char *text, size_t length)
 {
-	char one[ADDRESS_SIZE], host[HOST_SIZE];
+	char one[ADDRESS_SIZE], host[HOST_SIZE], *out = list->text[list->count];
 	uint16_t port;
 	int err;
 
@@ -90,7 +129,10 @@ static int list_add(struct address_list *list, const char *text, size_t length)
 	err = address_split(one, host, &port);
 	if (err)
 		return err;
-	address_join(host, port, list->text[list->count++]);
+	address_join(host, port, out);
+	if (address_is_rdma(one))
+		address_to_rdma(out, out);
+	list->count++;
 	return 0;
 }
 
@@ -118,9 +160,30 @@ int address_list_parse(const char *text, struct address_list *ret_list)
 	return list_parse(text, strlen(text), ret_list);
 }
 
+bool address_lists_meet(const struct address_list *a, const struct address_list *b)
+{
+	for (size_t i = 0; i < a->count; i++)
+		for (size_t k = 0; k < b->count; k++)
+			if (strcmp(address_plain(a->text[i]), address_plain(b->text[k])) == 0)
+				return true;
+	return false;
+}
+
+/* Where the list of a source ends; NULL: nowhere. That of rdma:// is no end. */
+static const char *source_colon(const char *text)
+{
+	for (text = address_plain(text); *text != '\0'; text++) {
+		if (strncmp(text, ":/", 2) == 0)
+			return text;
+		if (*text == ',')
+			text = address_plain(text + 1) - 1;
+	}
+	return NULL;
+}
+
 int address_source_parse(const char *text, struct address_list *ret_list, char *ret_path, size_t path_size)
 {
-	const char *colon = strstr(text, ":/");
+	const char *colon = source_colon(text);
 	int err;
 
 	if (!colon)

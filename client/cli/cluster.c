@@ -195,15 +195,6 @@ struct mount_search {
 	int err;
 };
 
-static bool lists_meet(const struct address_list *a, const struct address_list *b)
-{
-	for (size_t i = 0; i < a->count; i++)
-		for (size_t k = 0; k < b->count; k++)
-			if (strcmp(a->text[i], b->text[k]) == 0)
-				return true;
-	return false;
-}
-
 static void add_mount(struct mount_search *search, const char *path, const char *source, struct process daemon)
 {
 	struct cluster_mount *more = reallocarray(search->mounts, search->count + 1, sizeof(*more));
@@ -228,7 +219,7 @@ static bool search_tree(void *arg, const struct mountinfo *info)
 
 	if (strncmp(info->type, "fuse", 4) != 0 ||
 	    address_source_parse(info->source, &mgs, subdir, sizeof(subdir)) < 0 ||
-	    !lists_meet(&mgs, &search->cluster->mgs))
+	    !address_lists_meet(&mgs, &search->cluster->mgs))
 		return true;
 	for (size_t i = 0; i < search->count; i++)
 		if (strcmp(search->mounts[i].path, info->path) == 0)
@@ -248,7 +239,7 @@ static int search_registry(struct mount_search *search)
 	for (size_t i = 0; i < count && search->err == 0; i++) {
 		struct address_list mgs;
 
-		if (address_list_parse(entries[i].mgs, &mgs) == 0 && lists_meet(&mgs, &search->cluster->mgs))
+		if (address_list_parse(entries[i].mgs, &mgs) == 0 && address_lists_meet(&mgs, &search->cluster->mgs))
 			add_mount(search, entries[i].mountpoint, entries[i].source, entries[i].daemon);
 	}
 	mount_registry_list_free(entries, count);

@@ -17,13 +17,7 @@ static bool same_filesystem(const struct mount_entry *entry, const struct addres
 {
 	struct address_list theirs;
 
-	if (address_list_parse(entry->mgs, &theirs) < 0)
-		return false;
-	for (size_t i = 0; i < theirs.count; i++)
-		for (size_t j = 0; j < mgs->count; j++)
-			if (strcmp(theirs.text[i], mgs->text[j]) == 0)
-				return true;
-	return false;
+	return address_list_parse(entry->mgs, &theirs) == 0 && address_lists_meet(&theirs, mgs);
 }
 
 /* Is it in the tree, as its daemon sees that? */

@@ -26,6 +26,7 @@ static void address_one(const char *text)
 		assert(joined[0] == ':');
 	assert(address_split(joined, host_again, &port_again) == 0);
 	assert(strcmp(host, host_again) == 0 && port == port_again);
+	assert(address_with_port(text, port, joined) == 0 && address_is_rdma(text) == address_is_rdma(joined));
 }
 
 static void list_check(const struct address_list *list)

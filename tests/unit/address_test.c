@@ -31,6 +31,9 @@ START_TEST(split)
 		{ "*:7", "*", 7 },
 		{ ":7", "", 7 },
 		{ HOST_255 ":7", HOST_255, 7 },
+		{ "rdma://node1:1", "node1", 1 },
+		{ "rdma://[::1]", "::1", 9400 },
+		{ "rdma:7", "rdma", 7 },
 	};
 	char host[256];
 	uint16_t port;
@@ -57,6 +60,8 @@ START_TEST(split_malformed)
 		"a/b",        "a\tb",        "a\nb:1",
 		"node1:0x10", "[:::1]",      "[%eth0]:1",
 		"a]b",        "a" HOST_255,  "node1:99999999999999999999",
+		"rdma://",    "rdma:/a",     "rdma://rdma://a",
+		"tcp://a",    "RDMA://a",    "rdma//a",
 	};
 	char host[256] = "before";
 	uint16_t port = 42;
@@ -78,12 +83,29 @@ START_TEST(join)
 	ck_assert_str_eq(out, "[::1]:1");
 	address_join(HOST_255, 65535, out);
 	ck_assert_str_eq(out, HOST_255 ":65535");
+	address_to_rdma(out, out);
+	ck_assert_str_eq(out, "rdma://" HOST_255 ":65535");
+}
+END_TEST
+
+START_TEST(kinds)
+{
+	char out[ADDRESS_SIZE];
+
+	ck_assert(address_is_rdma("rdma://a:1") && !address_is_rdma("a:1") && !address_is_rdma("rdma:1"));
+	ck_assert_str_eq(address_plain("rdma://a:1"), "a:1");
+	ck_assert_str_eq(address_plain("a:1"), "a:1");
+	ck_assert_int_eq(address_with_port("rdma://[::1]:5", 77, out), 0);
+	ck_assert_str_eq(out, "rdma://[::1]:77");
+	ck_assert_int_eq(address_with_port("node1", 77, out), 0);
+	ck_assert_str_eq(out, "node1:77");
+	ck_assert_int_eq(address_with_port("rdma://", 77, out), -EINVAL);
 }
 END_TEST
 
 START_TEST(lists)
 {
-	struct address_list list = { .count = 99 };
+	struct address_list list = { .count = 99 }, other;
 	char text[1000] = "";
 
 	ck_assert_int_eq(address_list_parse("a", &list), 0);
@@ -94,6 +116,17 @@ START_TEST(lists)
 	ck_assert_str_eq(list.text[0], "a:1");
 	ck_assert_str_eq(list.text[1], "[::1]:9400");
 	ck_assert_str_eq(list.text[2], "10.0.0.1:2");
+
+	ck_assert_int_eq(address_list_parse("rdma://a:1,a:1,rdma://[::1]", &list), 0);
+	ck_assert_uint_eq(list.count, 3);
+	ck_assert_str_eq(list.text[0], "rdma://a:1");
+	ck_assert_str_eq(list.text[1], "a:1");
+	ck_assert_str_eq(list.text[2], "rdma://[::1]:9400");
+
+	ck_assert_int_eq(address_list_parse("a,[::1]:9400", &other), 0);
+	ck_assert(address_lists_meet(&list, &other));
+	ck_assert_int_eq(address_list_parse("a,[::1]:9401", &other), 0);
+	ck_assert(!address_lists_meet(&list, &other));
 
 	ck_assert_int_eq(address_list_parse("", &list), -EINVAL);
 	ck_assert_int_eq(address_list_parse(",", &list), -EINVAL);
@@ -124,9 +157,14 @@ START_TEST(sources)
 		{ "a,b:1:/x", "a:9400", "/x", 2 },
 		{ "[::1]:/x", "[::1]:9400", "/x", 1 },
 		{ "[::1]:5,b:/x:/y", "[::1]:5", "/x:/y", 2 },
+		{ "rdma://a:9401:/x", "rdma://a:9401", "/x", 1 },
+		{ "rdma://a:/x", "rdma://a:9400", "/x", 1 },
+		{ "a:1,rdma://b:1:/x", "a:1", "/x", 2 },
+		{ "rdma://b,a:/,rdma://", "rdma://b:9400", "/,rdma://", 2 },
+		{ "a://x", "a:9400", "//x", 1 },
 	};
-	static const char *const wrong[] = { "",      "mgs",      "mgs:",    "/x",     ":/",
-					     "mgs/x", "mgs:9400", "mgs,:/x", "::1:/x", "a b:/" };
+	static const char *const wrong[] = { "",      "mgs",      "mgs:",    "/x",     ":/",    "rdma://a",
+					     "mgs/x", "mgs:9400", "mgs,:/x", "::1:/x", "a b:/", "rdma:///" };
 	struct address_list list;
 	char path[16];
 
@@ -222,4 +260,4 @@ START_TEST(reachable)
 }
 END_TEST
 
-UNIT_MAIN("address", split, split_malformed, join, lists, sources, wildcards, reachable)
+UNIT_MAIN("address", split, split_malformed, join, kinds, lists, sources, wildcards, reachable)

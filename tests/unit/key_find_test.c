@@ -99,6 +99,7 @@ START_TEST(local_cluster_by_itself)
 {
 	struct address_list mgs = list_of("127.0.0.1:4711"), other = list_of("127.0.0.1:4712,127.0.0.1:4711");
 	struct address_list by_name = list_of("localhost:4711"), unknown = list_of("127.0.0.1:4713"), found;
+	struct address_list by_rdma = list_of("rdma://127.0.0.1:4711");
 	struct key one;
 
 	if (access(KEY_FIND_ETC, F_OK) == 0)
@@ -112,6 +113,7 @@ START_TEST(local_cluster_by_itself)
 	assert_key(&one);
 	ck_assert_int_eq(key_find(NULL, &other, &key, error, sizeof(error)), 0);
 	ck_assert_int_eq(key_find(NULL, &by_name, &key, error, sizeof(error)), 0);
+	ck_assert_int_eq(key_find(NULL, &by_rdma, &key, error, sizeof(error)), 0);
 	ck_assert_int_eq(key_find(NULL, &unknown, &key, error, sizeof(error)), -ENOENT);
 
 	ck_assert_int_eq(key_find_clusters(&found), 0);
@@ -119,6 +121,28 @@ START_TEST(local_cluster_by_itself)
 	ck_assert_str_eq(found.text[0], "127.0.0.1:4711");
 	key_find_forget(&mgs);
 	ck_assert_int_eq(key_find(NULL, &mgs, &key, error, sizeof(error)), -ENOENT);
+	ck_assert_int_eq(key_find_clusters(&found), 0);
+	ck_assert_uint_eq(found.count, 0);
+	remove_dir();
+}
+END_TEST
+
+START_TEST(a_cluster_is_found_by_rdma)
+{
+	struct address_list mgs = list_of("rdma://127.0.0.1:4711"), by_tcp = list_of("127.0.0.1:4711"), found;
+	struct key one;
+
+	if (access(KEY_FIND_ETC, F_OK) == 0)
+		return;
+	make_dir();
+	ck_assert_int_eq(key_find_record(&mgs, make_key("one", &one)), 0);
+	ck_assert_int_eq(key_find(NULL, &mgs, &key, error, sizeof(error)), 0);
+	assert_key(&one);
+	ck_assert_int_eq(key_find(NULL, &by_tcp, &key, error, sizeof(error)), 0);
+	ck_assert_int_eq(key_find_clusters(&found), 0);
+	ck_assert_uint_eq(found.count, 1);
+	ck_assert_str_eq(found.text[0], "rdma://127.0.0.1:4711");
+	key_find_forget(&mgs);
 	ck_assert_int_eq(key_find_clusters(&found), 0);
 	ck_assert_uint_eq(found.count, 0);
 	remove_dir();
@@ -142,4 +166,4 @@ START_TEST(a_vanished_cluster_is_none)
 END_TEST
 
 UNIT_MAIN("key_find", option_beats_environment, what_is_named_must_be_there, local_cluster_by_itself,
-	  a_vanished_cluster_is_none)
+	  a_cluster_is_found_by_rdma, a_vanished_cluster_is_none)
