@@ -5,6 +5,7 @@
 #include "common/daemon.h"
 #include "common/daemon_config.h"
 #include "common/daemon_internal.h"
+#include "common/fabrics.h"
 #include "common/logger.h"
 #include "common/version.h"
 
@@ -21,11 +22,13 @@
 #define EXIT_USAGE  2
 
 /* What every program has; they stand behind its own. */
-enum { COMMON_CONFIG, COMMON_LOG_LEVEL, COMMON_HELP, COMMON_VERSION, COMMON_COUNT };
+enum { COMMON_CONFIG, COMMON_LOG_LEVEL, COMMON_TRANSPORT, COMMON_HELP, COMMON_VERSION, COMMON_COUNT };
 static const struct daemon_option common_options[COMMON_COUNT] = {
 	[COMMON_CONFIG] = { "config", 0, "FILE", "read options from this file too; the command line is stronger",
 			    NULL },
 	[COMMON_LOG_LEVEL] = { "log-level", 0, "LEVEL", "error, warning, info (default) or debug", NULL },
+	[COMMON_TRANSPORT] = { "transport", 0, "KIND", "rdma, tcp, or auto: RDMA where it is to be had (default)",
+			       NULL },
 	[COMMON_HELP] = { "help", 'h', NULL, "show this and exit", NULL },
 	[COMMON_VERSION] = { "version", 0, NULL, "show the version and exit", NULL },
 };
@@ -38,6 +41,7 @@ struct parse {
 	struct option longs[OPTIONS_MAX + 1];
 	char letters[2 * OPTIONS_MAX + 2];
 	enum logger_level level;
+	enum fabrics_choice fabrics;
 	bool operands; /* are there any? */
 };
 
@@ -110,6 +114,12 @@ static int apply(struct parse *parse, size_t row, const char *value, char *error
 
 	if (row < parse->count)
 		return option->set(parse->target, value, error, error_size);
+	if (row == parse->count + COMMON_TRANSPORT) {
+		err = fabrics_parse(value, &parse->fabrics);
+		if (err)
+			snprintf(error, error_size, "\"%s\" is none of auto, rdma, tcp", value);
+		return err;
+	}
 	assert(row == parse->count + COMMON_LOG_LEVEL);
 	err = logger_level_parse(value, &parse->level);
 	if (err)
@@ -167,7 +177,7 @@ static int config_key(void *owner, const char *name, const char *value, char *er
 {
 	struct parse *parse = owner;
 
-	for (size_t i = 0; i < parse->count + COMMON_LOG_LEVEL + 1; i++) {
+	for (size_t i = 0; i < parse->count + COMMON_TRANSPORT + 1; i++) {
 		if (i == parse->count + COMMON_CONFIG || strcmp(parse->rows[i].name, name) != 0)
 			continue;
 		if (parse->rows[i].value || strcmp(value, "yes") == 0)
@@ -268,6 +278,7 @@ void daemon_options(int argc, char **argv, const char *program, const char *sect
 			       .target = target,
 			       .level = LOGGER_INFO,
 			       .operands = ret_first_operand != NULL };
+	char error[1024];
 	const char *path;
 	int first_operand;
 
@@ -278,6 +289,9 @@ void daemon_options(int argc, char **argv, const char *program, const char *sect
 		config_read(&parse, path);
 	first_operand = arguments_apply(&parse, argc, argv);
 	logger_init(program, parse.level);
+	fabrics_choose(parse.fabrics);
+	if (fabrics_check(error, sizeof(error)) < 0)
+		daemon_fail("%s", error);
 	if (ret_first_operand)
 		*ret_first_operand = first_operand;
 }

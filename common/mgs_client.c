@@ -41,14 +41,13 @@ struct mgs_client {
 	struct uuid own_uuid;
 	uint32_t index;
 	uint64_t instance;
-	char *listen_host;
-	uint16_t listen_port;
 	bool older;
 	char hostname[HOSTNAME_SIZE];
 	struct address_list reachable; /* what others are told: as of the last connection */
 
 	void *owner;
 	void (*map_changed)(void *owner, const Strake__ClusterMap *map);
+	int (*reachable_cb)(void *owner, const char *preferred, struct address_list *ret_list);
 	void (*capacity)(void *owner, struct mgs_capacity *ret_capacity);
 	void (*refused_cb)(void *owner, int err, const char *text);
 
@@ -75,7 +74,6 @@ static void client_release(struct mgs_client *client)
 
 	if (client->map)
 		strake__cluster_map__free_unpacked(client->map, NULL);
-	free(client->listen_host);
 	explicit_bzero(&client->key, sizeof(client->key));
 	free(client);
 }
@@ -308,11 +306,10 @@ static int client_find_addresses(struct mgs_client *client, struct peer *peer)
 {
 	char local[ADDRESS_SIZE];
 	const char *preferred = peer_local_host(peer, local, sizeof(local)) == 0 ? local : NULL;
-	int err = address_reachable(client->listen_host, client->listen_port, preferred, &client->reachable);
+	int err = client->reachable_cb(client->owner, preferred, &client->reachable);
 
 	if (err)
-		snprintf(client->error, sizeof(client->error), "no address to register for %s: %s", client->listen_host,
-			 strerror(-err));
+		snprintf(client->error, sizeof(client->error), "no address to register: %s", strerror(-err));
 	return err;
 }
 
@@ -438,17 +435,14 @@ int mgs_client_new(struct loop *loop, const struct mgs_client_config *config, st
 		.own_role = config->own_role,
 		.own_uuid = config->own_uuid,
 		.index = config->index,
-		.listen_host = strdup(config->listen_host ? config->listen_host : ""),
-		.listen_port = config->listen_port,
 		.older = config->older,
 		.owner = config->owner,
 		.map_changed = config->map_changed,
+		.reachable_cb = config->reachable,
 		.capacity = config->capacity,
 		.refused_cb = config->refused,
 		.heartbeat_ms = HEARTBEAT_MS,
 	};
-	if (!client->listen_host)
-		goto fail;
 	do {
 		if (getrandom(&client->instance, sizeof(client->instance), 0) != sizeof(client->instance)) {
 			err = -errno;

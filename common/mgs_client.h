@@ -37,13 +37,13 @@ struct mgs_client_config {
 	enum role own_role; /* ROLE_CLIENT, ROLE_ADMIN: only the map. ROLE_MDT, ROLE_OST: register */
 	struct uuid own_uuid;
 	uint32_t index;
-	const char *listen_host; /* as configured; may be a wildcard */
-	uint16_t listen_port;    /* the real one */
-	bool older;              /* an older copy of the data directory, and the operator wants it so */
+	bool older; /* an older copy of the data directory, and the operator wants it so */
 
 	void *owner;
 	/* A new map (also the first; and, for an MDT, the same epoch with other free space). Borrowed for the call. */
 	void (*map_changed)(void *owner, const Strake__ClusterMap *map);
+	/* Under which addresses others reach this server, as service_reachable() says. NULL for clients. */
+	int (*reachable)(void *owner, const char *preferred, struct address_list *ret_list);
 	/* Before each heartbeat. NULL for clients. Must not block long. */
 	void (*capacity)(void *owner, struct mgs_capacity *ret_capacity);
 	/* The MGS refuses this server for good (its index is taken, a second instance lives, -ESTALE: an older copy of

@@ -1,7 +1,6 @@
 #include "common/service_internal.h"
 
 #include "common/logger.h"
-#include "common/transport_tcp.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -13,6 +12,7 @@
 /* Nobody fills the disk by being refused: so many lines at once, then one more after so long, some MiB a day in all. */
 #define LOG_LINES_AT_ONCE 100
 #define LOG_LINE_NS       (6 * NSEC_PER_SEC)
+#define PORT_TRIES        10
 
 /* --- what is said of others --------------------------------------------------------------------------------------- */
 
@@ -59,7 +59,6 @@ int service_new(struct loop *loop, const struct service_config *config, struct s
 		.queue_max = SERVICE_QUEUE_MAX,
 	};
 	struct service *service = calloc(1, sizeof(*service));
-	int err;
 
 	if (service == NULL)
 		return -ENOMEM;
@@ -76,11 +75,7 @@ int service_new(struct loop *loop, const struct service_config *config, struct s
 		.admin_key = config->admin_key,
 		.credits = config->credits != 0 ? config->credits : SERVICE_CREDITS_DEFAULT,
 	};
-	err = transport_tcp_new(loop, &limits, &service->transport);
-	if (err < 0) {
-		free(service);
-		return err;
-	}
+	fabrics_init(&service->fabrics, loop, &limits);
 	*ret_service = service;
 	return 0;
 }
@@ -93,16 +88,19 @@ struct service *service_free(struct service *service)
 		service_conn_close(service->conns);
 	service_spare_free(service);
 	loop_timer_cancel(&service->hoard_timer);
-	service->transport = transport_free(service->transport);
+	fabrics_release(&service->fabrics);
+	service->freed = true;
 	service_destroy_if_over(service);
 	return NULL;
 }
 
 void service_destroy_if_over(struct service *service)
 {
-	if (service->transport == NULL && service->conn_count == 0)
+	if (service->freed && service->conn_count == 0)
 		free(service);
 }
+
+/* --- listening ---------------------------------------------------------------------------------------------------- */
 
 static void service_paused(void *owner, int err)
 {
@@ -114,9 +112,98 @@ static const struct transport_listener_events listener_events = {
 	.paused = service_paused,
 };
 
+/* address without rdma://. */
+static int listen_by(struct service *service, enum fabric fabric, const char *address, uint16_t *ret_port)
+{
+	struct service_listens *listens = &service->listens[fabric];
+	struct transport *transport;
+	int err = fabrics_get(&service->fabrics, fabric, &transport);
+
+	if (err == 0)
+		err = transport_listen(transport, address, &listener_events, service, ret_port);
+	if (err == 0 && listens->port == 0) {
+		(void)address_split(address, listens->host, &listens->port);
+		listens->port = *ret_port;
+	}
+	return err;
+}
+
+/*
+ * By RDMA, too, where TCP is listened on. iWARP's ports are those of TCP, so there the same one is taken: then any, which the
+ * RDMA stack draws without regard to TCP's.
+ */
+static void listen_beside(struct service *service, const char *address, uint16_t tcp_port)
+{
+	char wanted[ADDRESS_SIZE];
+	uint16_t port = tcp_port;
+	int err = -EADDRINUSE;
+
+	for (int i = 0; i < PORT_TRIES && err == -EADDRINUSE; i++) {
+		err = address_with_port(address, i == 0 ? tcp_port : 0, wanted);
+		if (err == 0)
+			err = listen_by(service, FABRIC_RDMA, wanted, &port);
+	}
+	if (err == 0)
+		log_info("listening by RDMA, too, on port %u", port);
+	else
+		log_debug("%s is not listened on by RDMA: %s", address, fabrics_rdma_reason(err));
+}
+
 int service_listen(struct service *service, const char *address, uint16_t *ret_port)
 {
-	return transport_listen(service->transport, address, &listener_events, service, ret_port);
+	enum fabric fabric;
+	int err = fabrics_of(&service->fabrics, address, &fabric);
+
+	if (err == 0)
+		err = listen_by(service, fabric, address_plain(address), ret_port);
+	if (err == 0 && fabric == FABRIC_TCP && service->fabrics.choice == FABRICS_AUTO)
+		listen_beside(service, address, *ret_port);
+	return err;
+}
+
+/* Of the addresses behind a wildcard, those that have a device. */
+static int reachable_by_rdma(const struct service *service, const char *preferred, struct address_list *ret_list)
+{
+	const struct service_listens *listens = &service->listens[FABRIC_RDMA];
+	struct address_list all, list = { .count = 0 };
+	int err = address_reachable(listens->host, listens->port, preferred, &all);
+	bool any = address_host_is_wildcard(listens->host);
+
+	for (size_t i = 0; err == 0 && i < all.count; i++) {
+		char host[256];
+
+		if (any && (address_split(all.text[i], host, &(uint16_t){ 0 }) < 0 ||
+			    !transport_serves(service->fabrics.transport[FABRIC_RDMA], host)))
+			continue;
+		address_to_rdma(all.text[i], list.text[list.count++]);
+	}
+	*ret_list = list;
+	return err;
+}
+
+/* TCP's come first, as it is always there; where both are many, each gives way. */
+int service_reachable(const struct service *service, const char *preferred, struct address_list *ret_list)
+{
+	const struct service_listens *tcp = &service->listens[FABRIC_TCP];
+	struct address_list list = { .count = 0 }, rdma = { .count = 0 };
+	size_t room;
+	int err = 0;
+
+	if (service->listens[FABRIC_RDMA].port != 0)
+		err = reachable_by_rdma(service, preferred, &rdma);
+	if (err == 0 && tcp->port != 0)
+		err = address_reachable(tcp->host, tcp->port, preferred, &list);
+	if (err < 0)
+		return err;
+	room = ADDRESS_LIST_MAX - (rdma.count < ADDRESS_LIST_MAX / 2 ? rdma.count : ADDRESS_LIST_MAX / 2);
+	if (list.count > room)
+		list.count = room;
+	for (size_t i = 0; i < rdma.count && list.count < ADDRESS_LIST_MAX; i++)
+		memcpy(list.text[list.count++], rdma.text[i], ADDRESS_SIZE);
+	if (list.count == 0)
+		return -EADDRNOTAVAIL;
+	*ret_list = list;
+	return 0;
 }
 
 void service_hold(struct service *service, bool held)
@@ -164,12 +251,14 @@ void service_each_conn(struct service *service, void (*fn)(struct service_conn *
 
 void service_stats(const struct service *service, struct service_stats *ret_stats)
 {
-	struct transport_stats stats;
-
-	transport_stats(service->transport, &stats);
 	*ret_stats = service->stats;
-	ret_stats->bytes_in = stats.bytes_in;
-	ret_stats->bytes_out = stats.bytes_out;
-	ret_stats->sends = stats.sends;
-	ret_stats->receives = stats.receives;
+	for (enum fabric i = 0; i < FABRIC_COUNT; i++) {
+		struct transport_stats stats;
+
+		fabrics_stats(&service->fabrics, i, &stats);
+		ret_stats->bytes_in += stats.bytes_in;
+		ret_stats->bytes_out += stats.bytes_out;
+		ret_stats->sends += stats.sends;
+		ret_stats->receives += stats.receives;
+	}
 }

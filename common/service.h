@@ -11,6 +11,7 @@
  *     handlers may finish in any order. A connection has at most `credits`
  *     requests under way; beyond that its socket is not read.
  *   - Answers are sent in LOOP_STAGE_SEND, all that a connection has in one call.
+ *   - It listens by TCP, by RDMA or by both, as fabrics.h has it.
  *   - Nothing here waits: a peer that does not read its answers, or goes silent
  *     in mid-frame for SERVICE_FRAME_DEADLINE_MS (SERVICE_HOARD_MS while others
  *     wait for the memory that it holds), is cut off and reported.
@@ -18,7 +19,9 @@
 #ifndef STRAKE_COMMON_SERVICE_H
 #define STRAKE_COMMON_SERVICE_H
 
+#include "common/address.h"
 #include "common/bulk.h"
+#include "common/fabrics.h"
 #include "common/frame.h"
 #include "common/key.h"
 #include "common/loop.h"
@@ -77,10 +80,18 @@ int service_new(struct loop *loop, const struct service_config *config, struct s
 struct service *service_free(struct service *service);
 
 /*
- * Listen on "HOST:PORT" (port 0: any). Several calls, several addresses.
- * ret_port is the real port. -EADDRINUSE, -EADDRNOTAVAIL, -EINVAL.
+ * Listen on "HOST:PORT" or "rdma://HOST:PORT" (port 0: any). Several calls, several addresses. By default who listens by TCP
+ * also does so by RDMA where HOST has it, at the same port if that is free.
+ * ret_port is the real port. -EADDRINUSE, -EADDRNOTAVAIL, -EINVAL; -EPROTONOSUPPORT: RDMA, but only TCP is to be used;
+ * and those of fabrics_get().
  */
 int service_listen(struct service *service, const char *address, uint16_t *ret_port);
+
+/*
+ * Under which addresses others reach it, of either kind: for the first of each that it listens on, as address_reachable()
+ * says. Errors are its.
+ */
+int service_reachable(const struct service *service, const char *preferred, struct address_list *ret_list);
 
 /* While it is held, whoever comes is sent away without a word, as if nobody listened: he will come again. */
 void service_hold(struct service *service, bool held);
@@ -126,6 +137,7 @@ void service_bulk_available(struct service *service);
 
 struct service_stats {
 	uint64_t connections, requests, replies, refused, bytes_in, bytes_out, sends, receives;
+	uint64_t connections_by[FABRIC_COUNT];
 };
 void service_stats(const struct service *service, struct service_stats *ret_stats);
 

@@ -42,6 +42,7 @@ static void conn_gone(struct service_conn *conn)
 	if (conn->next != NULL)
 		conn->next->previous = conn->previous;
 	service->stats.connections--;
+	service->stats.connections_by[conn->fabric]--;
 
 	conn->running++; /* the owner may answer requests in its callback */
 	service_request_abandon(conn);
@@ -163,6 +164,7 @@ void service_incoming(void *owner, struct transport_incoming *incoming, const ch
 	if (conn == NULL)
 		return;
 	conn->service = service;
+	conn->fabric = incoming->transport == service->fabrics.transport[FABRIC_RDMA] ? FABRIC_RDMA : FABRIC_TCP;
 	snprintf(conn->name, sizeof(conn->name), "client %s", name);
 	conn->opening = calloc(1, sizeof(*conn->opening));
 	if (conn->opening == NULL || transport_accept(incoming, &opening_events, conn, &conn->transport) < 0) {
@@ -176,4 +178,5 @@ void service_incoming(void *owner, struct transport_incoming *incoming, const ch
 	service->conns = conn;
 	service->conn_count++;
 	service->stats.connections++;
+	service->stats.connections_by[conn->fabric]++;
 }

@@ -16,7 +16,6 @@
 #ifndef STRAKE_COMMON_SERVICE_INTERNAL_H
 #define STRAKE_COMMON_SERVICE_INTERNAL_H
 
-#include "common/address.h"
 #include "common/opening.h"
 #include "common/service.h"
 #include "common/transport.h"
@@ -28,7 +27,8 @@ struct service_conn {
 	struct service *service;
 	struct service_conn *next, *previous; /* of the service's */
 	struct transport_conn *transport;     /* NULL: it is gone */
-	struct service_opening *opening;      /* NULL: it is over */
+	enum fabric fabric;
+	struct service_opening *opening; /* NULL: it is over */
 	struct opening_hello hello;
 	char name[ADDRESS_SIZE + 16];
 	void *data;
@@ -37,6 +37,12 @@ struct service_conn {
 	bool throttled;               /* it has used up its credits */
 	bool starving;                /* waits for bulk memory: in the service's list */
 	struct service_conn *starving_next;
+};
+
+/* The first address of a fabric that it listens on. */
+struct service_listens {
+	char host[256];
+	uint16_t port; /* 0: on none */
 };
 
 /* Lines about others' faults: what was said counts until enough time has passed for it. */
@@ -49,7 +55,9 @@ struct service {
 	struct loop *loop;
 	struct service_config config;
 	struct opening_server opening;
-	struct transport *transport; /* NULL: the service is freed, and waits for its last requests */
+	struct fabrics fabrics;
+	struct service_listens listens[FABRIC_COUNT];
+	bool freed; /* and waits for its last requests */
 	bool held;
 	struct service_conn *conns;
 	size_t conn_count; /* also of those that are gone and have requests under way */

@@ -52,7 +52,7 @@ static void box_free(struct service *service, struct service_box *box)
 		box->request.bulk->release(box->request.bulk);
 	arena_release(&box->arena);
 	free(box->raw_large);
-	if (service->transport != NULL && service->spare_count < REQUESTS_SPARE_MAX) {
+	if (!service->freed && service->spare_count < REQUESTS_SPARE_MAX) {
 		box->next = service->spare;
 		service->spare = box;
 		service->spare_count++;
@@ -152,7 +152,7 @@ void service_hoard_check(struct loop_timer *timer)
 
 	if (loop_now_ns(service->loop) < service->hoard_until_ns)
 		hoard_check_later(service);
-	transport_reclaim(service->transport, SERVICE_HOARD_MS);
+	fabrics_reclaim(&service->fabrics, SERVICE_HOARD_MS);
 }
 
 /* Memory for a request's bulk. -EAGAIN: none just now, and the connection waits for it. */

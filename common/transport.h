@@ -108,6 +108,7 @@ struct transport_ops {
 		      struct transport_conn **ret_conn);
 	int (*connect)(struct transport *transport, const struct sockaddr *address, socklen_t address_len,
 		       const struct transport_events *events, void *owner, struct transport_conn **ret_conn);
+	bool (*serves)(struct transport *transport, const char *host);
 	void (*stats)(const struct transport *transport, struct transport_stats *ret_stats);
 	void (*reclaim)(struct transport *transport, unsigned int idle_ms);
 	void (*free)(struct transport *transport);
@@ -156,6 +157,12 @@ static inline int transport_listen(struct transport *transport, const char *addr
 				   const struct transport_listener_events *events, void *owner, uint16_t *ret_port)
 {
 	return transport->ops->listen(transport, address, events, owner, ret_port);
+}
+
+/* Can this fabric be listened on there? host: a numeric address of this machine. */
+static inline bool transport_serves(struct transport *transport, const char *host)
+{
+	return transport->ops->serves(transport, host);
 }
 
 /* Only within `incoming`, once. -ENOMEM and others: it is refused. */

@@ -127,10 +127,17 @@ static void tcp_free(struct transport *base)
 	free(tcp);
 }
 
+static bool tcp_serves(struct transport *base, const char *host)
+{
+	(void)base, (void)host;
+	return true;
+}
+
 static const struct transport_ops tcp_ops = {
 	.listen = tcp_listen,
 	.accept = tcp_accept,
 	.connect = tcp_connect,
+	.serves = tcp_serves,
 	.stats = tcp_stats,
 	.reclaim = tcp_reclaim,
 	.free = tcp_free,

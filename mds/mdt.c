@@ -479,6 +479,11 @@ static void tell_capacity(void *owner, struct mgs_capacity *ret_capacity)
 	};
 }
 
+static int reachable(void *owner, const char *preferred, struct address_list *ret_list)
+{
+	return service_reachable(((struct mdt *)owner)->service, preferred, ret_list);
+}
+
 static void mgs_refused(void *owner, int err, const char *text)
 {
 	struct mdt *mdt = owner;
@@ -491,15 +496,9 @@ static void mgs_refused(void *owner, int err, const char *text)
 static int open_mgs(struct mdt *mdt)
 {
 	const struct identity *identity = mdt->config.identity;
-	char host[256];
-	uint16_t port;
-	int err;
 
 	if (!mdt->config.mgs || mdt->config.mgs->count == 0)
 		return 0;
-	err = address_split(mdt->config.listen->text[0], host, &port);
-	if (err < 0)
-		return err;
 	return mgs_client_new(mdt->loop,
 			      &(struct mgs_client_config){
 				      .mgs = *mdt->config.mgs,
@@ -508,11 +507,10 @@ static int open_mgs(struct mdt *mdt)
 				      .own_role = ROLE_MDT,
 				      .own_uuid = identity->target,
 				      .index = identity->index,
-				      .listen_host = host,
-				      .listen_port = mdt->port,
 				      .older = mdt->older,
 				      .owner = mdt,
 				      .map_changed = map_changed,
+				      .reachable = reachable,
 				      .capacity = tell_capacity,
 				      .refused = mgs_refused,
 			      },
@@ -540,8 +538,7 @@ static void word_due(struct loop_timer *timer)
 static int listen_all(struct mdt *mdt, char *error, size_t error_size)
 {
 	const struct mdt_config *config = &mdt->config;
-	char host[256];
-	uint16_t port, asked;
+	uint16_t port;
 	int err = service_new(mdt->loop,
 			      &(struct service_config){
 				      .fs = config->identity->fs,
@@ -560,11 +557,8 @@ static int listen_all(struct mdt *mdt, char *error, size_t error_size)
 		err = service_listen(mdt->service, config->listen->text[i], &port);
 		if (err < 0)
 			snprintf(error, error_size, "cannot listen on %s: %s", config->listen->text[i], strerror(-err));
-		if (err == 0 && i == 0) {
-			mdt->port = port;
-			address_split(config->listen->text[0], host, &asked);
-			address_join(host, port, mdt->address);
-		}
+		if (err == 0 && i == 0)
+			err = address_with_port(config->listen->text[0], port, mdt->address);
 	}
 	return err;
 }

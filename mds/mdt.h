@@ -108,7 +108,6 @@ struct mdt {
 
 	struct service *service;
 	char address[ADDRESS_SIZE]; /* where it listens, the first */
-	uint16_t port;
 	struct mgs_client *mgs;
 	struct ost_links *links;
 	struct loop_hook store_hook;

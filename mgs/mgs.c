@@ -326,7 +326,6 @@ static int mgs_listen(struct mgs *mgs, const struct mgs_config *config, char ret
 {
 	for (size_t i = 0; i < config->listen->count; i++) {
 		const char *address = config->listen->text[i];
-		char host[256];
 		uint16_t port;
 		int err = service_listen(mgs->service, address, &port);
 
@@ -334,8 +333,8 @@ static int mgs_listen(struct mgs *mgs, const struct mgs_config *config, char ret
 			snprintf(error, error_size, "cannot listen on %s: %s", address, strerror(-err));
 			return err;
 		}
-		if (i == 0 && address_split(address, host, &(uint16_t){ 0 }) == 0)
-			address_join(host, port, ret_address);
+		if (i == 0)
+			(void)address_with_port(address, port, ret_address);
 	}
 	return 0;
 }

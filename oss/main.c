@@ -266,7 +266,7 @@ static void listen_address(const struct address_list *list, unsigned int i, char
 		port = 0; /* it was parsed before */
 	if (port != 0)
 		port = (uint16_t)(port + i - (list->count - 1));
-	address_join(host, port, out);
+	(void)address_with_port(list->text[list->count - 1], port, out);
 }
 
 static unsigned int objects_open(unsigned int ost_count)
@@ -338,14 +338,12 @@ static void start_all(unsigned int count)
 
 static void say_ready(unsigned int count)
 {
-	char all[OSTS_MAX * 64] = "", host[256], address[ADDRESS_SIZE];
+	char all[OSTS_MAX * 64] = "", address[ADDRESS_SIZE];
 	size_t used = 0;
-	uint16_t port;
 
 	for (unsigned int i = 0; i < count && used < sizeof(all); i++) {
-		if (address_split(runners[i].listen, host, &port) < 0)
+		if (address_with_port(runners[i].listen, runners[i].ost->port, address) < 0)
 			continue;
-		address_join(host, runners[i].ost->port, address);
 		log_info("OST %u serves %s on %s", runners[i].ost->identity.index, runners[i].ost->config.dir, address);
 		used += (size_t)snprintf(all + used, sizeof(all) - used, "%s%s", i > 0 ? "," : "", address);
 	}

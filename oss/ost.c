@@ -277,6 +277,11 @@ static void mgs_refused(void *owner, int err, const char *text)
 		ost->config.refused(ost->config.owner, text);
 }
 
+static int reachable(void *owner, const char *preferred, struct address_list *ret_list)
+{
+	return service_reachable(((struct ost *)owner)->service, preferred, ret_list);
+}
+
 static int start_service(struct ost *ost)
 {
 	struct service_config service = {
@@ -302,21 +307,14 @@ static int start_mgs(struct ost *ost)
 		.own_role = ROLE_OST,
 		.own_uuid = ost->identity.target,
 		.index = ost->identity.index,
-		.listen_port = ost->port,
 		.owner = ost,
+		.reachable = reachable,
 		.capacity = ost_capacity,
 		.refused = mgs_refused,
 	};
-	uint16_t port;
-	char host[256];
-	int err;
 
 	if (ost->config.mgs.count == 0)
 		return 0;
-	err = address_split(ost->config.listen, host, &port);
-	if (err < 0)
-		return err;
-	mgs.listen_host = host;
 
 	return mgs_client_new(ost->loop, &mgs, &ost->mgs);
 }

@@ -32,9 +32,16 @@ static const char *local_host(const struct cluster *cluster)
 	return strchr(cluster->config.listen, ':') ? "::1" : "127.0.0.1";
 }
 
+static bool is_rdma_only(const struct cluster *cluster)
+{
+	return strcmp(cluster->config.transport, "rdma") == 0;
+}
+
 void cluster_member_address(const struct cluster *cluster, const struct cluster_member *member, char out[ADDRESS_SIZE])
 {
 	address_join(local_host(cluster), member->port, out);
+	if (is_rdma_only(cluster))
+		address_to_rdma(out, out);
 }
 
 static void find_mgs_addresses(struct cluster *cluster)
@@ -44,13 +51,14 @@ static void find_mgs_addresses(struct cluster *cluster)
 	cluster->mgs = (struct address_list){ .count = 1 };
 	address_join(local_host(cluster), config->mgs_port, cluster->mgs.text[0]);
 	if (address_host_is_wildcard(config->listen)) {
-		struct address_list more;
+		struct address_list more = { .count = 0 };
 
-		if (address_reachable(config->listen, config->mgs_port, NULL, &more) < 0)
-			return;
+		(void)address_reachable(config->listen, config->mgs_port, NULL, &more);
 		for (size_t i = 0; i < more.count && cluster->mgs.count < ADDRESS_LIST_MAX; i++)
 			memcpy(cluster->mgs.text[cluster->mgs.count++], more.text[i], ADDRESS_SIZE);
 	}
+	for (size_t i = 0; is_rdma_only(cluster) && i < cluster->mgs.count; i++)
+		address_to_rdma(cluster->mgs.text[i], cluster->mgs.text[i]);
 }
 
 /* --- pid files -------------------------------------------------------------------------------------------------- */

@@ -51,7 +51,7 @@ void cluster_release(struct cluster *cluster);
 /* DIR/SUB/NAME SUFFIX of a member; out is PATH_MAX long. */
 void cluster_member_path(const struct cluster *cluster, const struct cluster_member *member, const char *sub,
 			 const char *suffix, char *out);
-/* "HOST:PORT" by which this machine reaches it. */
+/* "HOST:PORT" by which this machine reaches it; "rdma://HOST:PORT" where it listens by RDMA only. */
 void cluster_member_address(const struct cluster *cluster, const struct cluster_member *member, char out[ADDRESS_SIZE]);
 
 /* Enter this process as the member's: called in the daemon-to-be, before exec. */
@@ -68,7 +68,7 @@ int cluster_mounts(const struct cluster *cluster, struct cluster_mount **ret_mou
 
 struct cluster_start_options {
 	/* NULL: not given */
-	const char *name, *listen, *durability, *mount, *mount_options, *log_level, *go_on_from;
+	const char *name, *listen, *durability, *transport, *mount, *mount_options, *log_level, *go_on_from;
 	unsigned int ost_count; /* 0: not given */
 };
 /* The verbs; exit statuses. */

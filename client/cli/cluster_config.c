@@ -53,6 +53,8 @@ static bool take_cluster(struct cluster_config *config, const char *key, const c
 		return take_text(config->listen, sizeof(config->listen), value);
 	if (strcmp(key, "durability") == 0)
 		return take_text(config->durability, sizeof(config->durability), value);
+	if (strcmp(key, "transport") == 0)
+		return take_text(config->transport, sizeof(config->transport), value);
 	if (strcmp(key, "osts") != 0 || units_parse_number(value, 1, CLUSTER_OSTS_MAX, &number) < 0)
 		return false;
 	config->ost_count = (unsigned int)number;
@@ -123,6 +125,8 @@ static void put_config(FILE *file, const struct cluster_config *config)
 		config->ost_count);
 	if (config->durability[0] != '\0')
 		fprintf(file, "durability = %s\n", config->durability);
+	if (config->transport[0] != '\0')
+		fprintf(file, "transport = %s\n", config->transport);
 	fprintf(file, "\n[ports]\nmgs = %u\nmds0 = %u\n", config->mgs_port, config->mds_port);
 	for (unsigned int i = 0; i < config->ost_count; i++)
 		fprintf(file, "ost%u = %u\n", i, config->ost_ports[i]);

@@ -6,6 +6,7 @@
  *     listen = 127.0.0.1                mds0 = 12002
  *     osts = 4                          ost0 = 12003 ...
  *     durability = strict (may lack)
+ *     transport = rdma (may lack)
  */
 #ifndef STRAKE_CLIENT_CLI_CLUSTER_CONFIG_H
 #define STRAKE_CLIENT_CLI_CLUSTER_CONFIG_H
@@ -22,6 +23,7 @@ struct cluster_config {
 	char name[IDENTITY_NAME_MAX + 1];
 	char listen[256];
 	char durability[32]; /* "": the MDS's default */
+	char transport[8];   /* "": auto */
 	unsigned int ost_count;
 	uint16_t mgs_port, mds_port;
 	uint16_t ost_ports[CLUSTER_OSTS_MAX]; /* 0: not chosen yet */

@@ -89,6 +89,8 @@ static int apply_options(struct cluster_config *config, const struct cluster_sta
 		config->ost_count = options->ost_count;
 	if (options->durability)
 		snprintf(config->durability, sizeof(config->durability), "%s", options->durability);
+	if (options->transport)
+		snprintf(config->transport, sizeof(config->transport), "%s", options->transport);
 	return 0;
 }
 
@@ -231,6 +233,10 @@ static void launch_words(struct launch *launch, const struct cluster_start_optio
 	if (launch->member->role != ROLE_MGS) {
 		launch->argv[count++] = "--mgs";
 		launch->argv[count++] = launch->cluster->mgs.text[0];
+	}
+	if (config->transport[0] != '\0') {
+		launch->argv[count++] = "--transport";
+		launch->argv[count++] = config->transport;
 	}
 	if (launch->member->role == ROLE_MDT && config->durability[0] != '\0') {
 		snprintf(launch->durability, sizeof(launch->durability), "--durability=%s", config->durability);

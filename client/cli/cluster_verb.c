@@ -1,6 +1,7 @@
 /* strake cluster start|stop|status DIR: the words. */
 #include "client/cli/cli.h"
 #include "client/cli/cluster.h"
+#include "common/fabrics.h"
 #include "common/units.h"
 
 #include <getopt.h>
@@ -11,7 +12,8 @@
 static void print_help(void)
 {
 	puts("Usage: strake cluster start DIR [--osts N] [--mount MNT [-o OPTIONS]] [--listen HOST]\n"
-	     "                                [--durability strict] [-c NAME] [--go-on-from RECORD]\n"
+	     "                                [--transport KIND] [--durability strict] [-c NAME]\n"
+	     "                                [--go-on-from RECORD]\n"
 	     "       strake cluster status DIR [--json]\n"
 	     "       strake cluster stop DIR\n"
 	     "\n"
@@ -25,6 +27,7 @@ static void print_help(void)
 	     "      --mount MNT          mount it there too (the directory is made where it is missing)\n"
 	     "  -o OPTIONS               of that mount\n"
 	     "      --listen HOST        127.0.0.1\n"
+	     "      --transport KIND     rdma, tcp, or auto: RDMA where it is to be had (auto); kept for later starts\n"
 	     "      --durability MODE    of the MDS; kept for later starts\n"
 	     "      --go-on-from RECORD  the MDS's data directory is an older copy that ends there, and all there is\n"
 	     "  -c, --cluster-name NAME  the filesystem's name (strake)");
@@ -46,6 +49,16 @@ static int parse_osts(struct words *words, const char *text)
 	return 0;
 }
 
+static int parse_transport(struct words *words, const char *text)
+{
+	enum fabrics_choice choice;
+
+	if (fabrics_parse(text, &choice) < 0)
+		return cli_misuse("cluster", "--transport: \"%s\" is none of auto, rdma, tcp", text);
+	words->start.transport = text;
+	return 0;
+}
+
 static int parse_go_on_from(struct words *words, const char *text)
 {
 	uint64_t number;
@@ -58,11 +71,12 @@ static int parse_go_on_from(struct words *words, const char *text)
 
 static int parse_options(struct words *words, int argc, char **argv)
 {
-	enum { OSTS = 256, MOUNT, LISTEN, DURABILITY, GO_ON_FROM, JSON };
+	enum { OSTS = 256, MOUNT, LISTEN, TRANSPORT, DURABILITY, GO_ON_FROM, JSON };
 	static const struct option options[] = {
 		{ "osts", required_argument, NULL, OSTS },
 		{ "mount", required_argument, NULL, MOUNT },
 		{ "listen", required_argument, NULL, LISTEN },
+		{ "transport", required_argument, NULL, TRANSPORT },
 		{ "durability", required_argument, NULL, DURABILITY },
 		{ "go-on-from", required_argument, NULL, GO_ON_FROM },
 		{ "cluster-name", required_argument, NULL, 'c' },
@@ -84,6 +98,9 @@ static int parse_options(struct words *words, int argc, char **argv)
 			break;
 		case LISTEN:
 			words->start.listen = optarg;
+			break;
+		case TRANSPORT:
+			status = parse_transport(words, optarg);
 			break;
 		case DURABILITY:
 			words->start.durability = optarg;

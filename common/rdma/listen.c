@@ -291,6 +291,23 @@ int rdma_transport_listen(struct transport *base, const char *address, const str
 	return 0;
 }
 
+bool rdma_transport_serves(struct transport *base, const char *host)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST };
+	struct addrinfo *info;
+	struct rdma_cm_id *id;
+	bool serves = false;
+
+	if (getaddrinfo(host, NULL, &hints, &info) != 0)
+		return false;
+	if (rdma_create_id(rdma_of(base)->channel, &id, NULL, RDMA_PS_TCP) == 0) {
+		serves = rdma_bind_addr(id, info->ai_addr) == 0 && id->verbs != NULL;
+		rdma_destroy_id(id);
+	}
+	freeaddrinfo(info);
+	return serves;
+}
+
 void rdma_listeners_free(struct transport_rdma *rdma)
 {
 	while (rdma->listeners != NULL) {

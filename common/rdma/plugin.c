@@ -201,6 +201,7 @@ static const struct transport_ops rdma_ops = {
 	.listen = rdma_transport_listen,
 	.accept = rdma_transport_accept,
 	.connect = rdma_transport_connect,
+	.serves = rdma_transport_serves,
 	.stats = rdma_transport_stats,
 	.reclaim = rdma_transport_reclaim,
 	.free = rdma_transport_free,

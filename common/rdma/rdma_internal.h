@@ -199,6 +199,7 @@ void rdma_listeners_free(struct transport_rdma *rdma);
 /* Of struct transport_ops. */
 int rdma_transport_listen(struct transport *base, const char *address, const struct transport_listener_events *events,
 			  void *owner, uint16_t *ret_port);
+bool rdma_transport_serves(struct transport *base, const char *host);
 int rdma_transport_accept(struct transport_incoming *base, const struct transport_events *events, void *owner,
 			  struct transport_conn **ret_conn);
 

@@ -24,7 +24,17 @@ refused 2 "frobnicate" mount.strake 127.0.0.1:1:/ "$T/m" -o frobnicate
 refused 2 "SUBDIR" mount.strake nonsense "$T/m"
 refused 2 "option|value|workers" mount.strake 127.0.0.1:1:/ "$T/m" -o workers=none
 
-start --osts 1
+refused 2 "auto, rdma, tcp" strake-oss -d "$T" --transport pigeon
+refused 2 "auto, rdma, tcp" strake cluster start "$T/c" --transport pigeon
+refused 2 "transport" mount.strake 127.0.0.1:1:/ "$T/m" -o transport=pigeon
+if [ -z "$(ls /sys/class/infiniband 2>/dev/null)" ]; then
+	refused 1 "transport is rdma, but" strake-oss -d "$T" --transport rdma
+	refused 1 "transport is rdma, but" mount.strake rdma://127.0.0.1:1:/ "$T/m" -o transport=rdma
+	refused 1 "transport is rdma, but" strake cluster start "$T/r" --transport rdma
+	grep -qx "transport = rdma" "$T/r/cluster.conf" || fail "cluster.conf does not keep --transport"
+fi
+
+start --osts 1 --transport tcp
 refused 2 "eplica" strake -m "$MGS" client put -R 2 "$0" /x
 refused 2 "tripe|size" strake -m "$MGS" client put -S 12345 "$0" /x
 refused 1 "exist|No such" strake -m "$MGS" client stat /x

@@ -107,7 +107,7 @@ struct fake_later {
 	struct ibv_pd *late_pd;
 };
 
-static struct fabric {
+static struct fake_fabric {
 	struct loop *loop;
 	uint64_t random;
 	unsigned int notice_us;              /* so much later, every other time, is told of completions */
@@ -752,12 +752,24 @@ int rdma_bind_addr(struct rdma_cm_id *base, struct sockaddr *address)
 	base->route.addr.src_sin = *(struct sockaddr_in *)(void *)address;
 	if (base->route.addr.src_sin.sin_port == 0)
 		base->route.addr.src_sin.sin_port = htons(++fabric.next_port);
+	if (base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_LOOPBACK) &&
+	    base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_ANY)) {
+		errno = ENODEV;
+		return -1;
+	}
+	if (base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_ANY))
+		base->verbs = &fabric.context;
 	return 0;
 }
 
 int rdma_listen(struct rdma_cm_id *base, int backlog)
 {
 	(void)backlog;
+	/* iWARP's ports are TCP's; high ones are asked for where a socket of TCP listens. */
+	if (fabric.iwarp && ntohs(base->route.addr.src_sin.sin_port) >= 10000) {
+		errno = EADDRINUSE;
+		return -1;
+	}
 	((struct fake_id *)base)->listens = true;
 	return 0;
 }
@@ -985,7 +997,7 @@ static void fabric_let_late_writes_go(void)
 
 static void fabric_begin(struct loop *loop, uint64_t seed, unsigned int delay_us)
 {
-	fabric = (struct fabric){
+	fabric = (struct fake_fabric){
 		.loop = loop,
 		.random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1,
 		.delay_us = delay_us,

@@ -94,6 +94,12 @@ static void side_capacity(void *owner, struct mgs_capacity *ret_capacity)
 					       .log_index = side->log_index };
 }
 
+static int side_reachable(void *owner, const char *preferred, struct address_list *ret_list)
+{
+	(void)owner;
+	return address_reachable("0.0.0.0", 4711, preferred, ret_list);
+}
+
 static void side_refused(void *owner, int err, const char *text)
 {
 	struct side *side = owner;
@@ -112,11 +118,10 @@ static void side_open(struct side *side, enum role role, uint32_t index, const s
 		.own_role = role,
 		.own_uuid = *uuid,
 		.index = index,
-		.listen_host = "0.0.0.0",
-		.listen_port = 4711,
 		.older = side->older,
 		.owner = side,
 		.map_changed = side_map,
+		.reachable = side_reachable,
 		.capacity = role == ROLE_CLIENT ? NULL : side_capacity,
 		.refused = side_refused,
 	};

@@ -1,0 +1,127 @@
+#include "common/fabrics.h"
+
+#include "common/address.h"
+#include "common/logger.h"
+#include "common/transport_rdma.h"
+#include "common/transport_tcp.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static enum fabrics_choice chosen = FABRICS_AUTO;
+
+/* --- the setting -------------------------------------------------------------------------------------------------- */
+
+int fabrics_parse(const char *text, enum fabrics_choice *ret_choice)
+{
+	static const char *const names[] = {
+		[FABRICS_AUTO] = "auto",
+		[FABRICS_RDMA] = "rdma",
+		[FABRICS_TCP] = "tcp",
+	};
+
+	for (unsigned int i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (strcmp(text, names[i]) == 0) {
+			*ret_choice = (enum fabrics_choice)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+void fabrics_choose(enum fabrics_choice choice)
+{
+	chosen = choice;
+}
+
+enum fabrics_choice fabrics_chosen(void)
+{
+	return chosen;
+}
+
+const char *fabrics_rdma_reason(int err)
+{
+	if (err == -ENODEV)
+		return "this machine has no RDMA device (ibv_devices shows those that there are)";
+	if ((err == -ENOENT || err == -ELIBBAD) && transport_rdma_reason()[0] != '\0')
+		return transport_rdma_reason();
+	return strerror(-err);
+}
+
+int fabrics_check(char *error, size_t error_size)
+{
+	const struct transport_limits limits = { 0 };
+	struct transport *transport;
+	struct loop *loop;
+	int err;
+
+	if (chosen != FABRICS_RDMA)
+		return 0;
+	err = loop_new(&loop);
+	if (err == 0) {
+		err = transport_rdma_new(loop, &limits, &transport);
+		if (err == 0)
+			transport_free(transport);
+		loop_free(loop);
+	}
+	if (err < 0)
+		snprintf(error, error_size, "transport is rdma, but %s; get that in order, or set auto or tcp",
+			 fabrics_rdma_reason(err));
+	return err;
+}
+
+/* --- transports --------------------------------------------------------------------------------------------------- */
+
+void fabrics_init(struct fabrics *fabrics, struct loop *loop, const struct transport_limits *limits)
+{
+	*fabrics = (struct fabrics){ .loop = loop, .choice = chosen, .limits = *limits };
+}
+
+void fabrics_release(struct fabrics *fabrics)
+{
+	for (int i = 0; i < FABRIC_COUNT; i++)
+		fabrics->transport[i] = transport_free(fabrics->transport[i]);
+}
+
+int fabrics_get(struct fabrics *fabrics, enum fabric fabric, struct transport **ret_transport)
+{
+	struct transport **at = &fabrics->transport[fabric];
+	int err = fabric == FABRIC_RDMA ? fabrics->missing : 0;
+
+	if (*at == NULL && err == 0 && fabric == FABRIC_TCP)
+		err = transport_tcp_new(fabrics->loop, &fabrics->limits, at);
+	if (*at == NULL && err == 0 && fabric == FABRIC_RDMA) {
+		err = transport_rdma_new(fabrics->loop, &fabrics->limits, at);
+		if (err == -ENOENT || err == -ELIBBAD || err == -ENODEV)
+			fabrics->missing = err;
+		if (err < 0)
+			log_debug("no RDMA: %s", fabrics_rdma_reason(err));
+	}
+	*ret_transport = *at;
+	return err;
+}
+
+int fabrics_of(const struct fabrics *fabrics, const char *address, enum fabric *ret_fabric)
+{
+	bool is_rdma = address_is_rdma(address);
+
+	if (is_rdma && fabrics->choice == FABRICS_TCP)
+		return -EPROTONOSUPPORT;
+	*ret_fabric = is_rdma || fabrics->choice == FABRICS_RDMA ? FABRIC_RDMA : FABRIC_TCP;
+	return 0;
+}
+
+void fabrics_stats(const struct fabrics *fabrics, enum fabric fabric, struct transport_stats *ret_stats)
+{
+	*ret_stats = (struct transport_stats){ 0 };
+	if (fabrics->transport[fabric] != NULL)
+		transport_stats(fabrics->transport[fabric], ret_stats);
+}
+
+void fabrics_reclaim(struct fabrics *fabrics, unsigned int idle_ms)
+{
+	for (int i = 0; i < FABRIC_COUNT; i++)
+		if (fabrics->transport[i] != NULL)
+			transport_reclaim(fabrics->transport[i], idle_ms);
+}

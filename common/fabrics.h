@@ -1,0 +1,55 @@
+/*
+ * Which fabrics a program uses (the setting `transport`), and the transports of one peer or service: one for each fabric,
+ * made when it is first wanted.
+ */
+#ifndef STRAKE_COMMON_FABRICS_H
+#define STRAKE_COMMON_FABRICS_H
+
+#include "common/loop.h"
+#include "common/transport.h"
+
+#include <stdbool.h>
+
+enum fabric { FABRIC_TCP, FABRIC_RDMA, FABRIC_COUNT };
+
+enum fabrics_choice {
+	FABRICS_AUTO, /* both, RDMA where it is to be had */
+	FABRICS_RDMA, /* RDMA only */
+	FABRICS_TCP,  /* TCP only */
+};
+
+/* "auto", "rdma", "tcp". -EINVAL. */
+int fabrics_parse(const char *text, enum fabrics_choice *ret_choice);
+
+/* For the whole program, before it makes threads; FABRICS_AUTO until then. Peers and services look when they are made. */
+void fabrics_choose(enum fabrics_choice choice);
+enum fabrics_choice fabrics_chosen(void);
+
+/* Is there what was chosen? -errno, and a sentence that says what to do. */
+int fabrics_check(char *error, size_t error_size);
+
+struct fabrics {
+	struct loop *loop;
+	enum fabrics_choice choice;
+	struct transport_limits limits;
+	struct transport *transport[FABRIC_COUNT]; /* NULL: not wanted yet */
+	int missing;                               /* why there is no RDMA: -ENOENT, -ELIBBAD, -ENODEV; 0: not known */
+};
+
+void fabrics_init(struct fabrics *fabrics, struct loop *loop, const struct transport_limits *limits);
+/* Ends their connections without a word. Fine when it was never begun. */
+void fabrics_release(struct fabrics *fabrics);
+
+/* Its transport. Errors of transport_rdma_new(); what is missing is missing for good: a device that comes later is not seen. */
+int fabrics_get(struct fabrics *fabrics, enum fabric fabric, struct transport **ret_transport);
+
+/* That of an address, "rdma://HOST:PORT" or "HOST:PORT", by what was chosen. -EPROTONOSUPPORT: it is not used. */
+int fabrics_of(const struct fabrics *fabrics, const char *address, enum fabric *ret_fabric);
+
+void fabrics_stats(const struct fabrics *fabrics, enum fabric fabric, struct transport_stats *ret_stats);
+void fabrics_reclaim(struct fabrics *fabrics, unsigned int idle_ms);
+
+/* Why RDMA cannot be used, in words, for an errno of transport_rdma_new(). */
+const char *fabrics_rdma_reason(int err);
+
+#endif
