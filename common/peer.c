@@ -1,5 +1,4 @@
 #include "common/peer_internal.h"
-#include "common/transport_tcp.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -24,10 +23,11 @@ int peer_new(struct loop *loop, const struct peer_config *config, struct peer **
 	peer->loop = loop;
 	peer->config = *config;
 	peer->config.addresses = NULL;
+	fabrics_init(&peer->fabrics, loop, &limits);
 	peer_calls_init(peer);
-	err = peer_connect_init(peer, config->addresses, config->address_count);
-	if (err == 0)
-		err = transport_tcp_new(loop, &limits, &peer->transport);
+	peer_connect_init(peer);
+	peer_ways_init(peer);
+	err = peer_ways_set(peer, config->addresses, config->address_count);
 	if (err < 0) {
 		peer_destroy(peer);
 		return err;
@@ -45,7 +45,7 @@ struct peer *peer_free(struct peer *peer)
 	loop_timer_cancel(&peer->deadline_timer);
 	peer_disconnect(peer);
 	peer_queue_end(peer, -ECANCELED);
-	peer->transport = transport_free(peer->transport);
+	fabrics_release(&peer->fabrics);
 
 	/* The hook still uses the peer. Its calls all end at once now; who can, waits for it. */
 	if (peer->hook_runs && (fiber_self() == NULL || fiber_self() == peer->hook_fiber))
@@ -83,15 +83,21 @@ const char *peer_last_error(const struct peer *peer)
 
 void peer_stats(const struct peer *peer, struct peer_stats *ret_stats)
 {
-	struct transport_stats stats;
-
-	transport_stats(peer->transport, &stats);
 	*ret_stats = (struct peer_stats){
 		.calls = peer->calls,
-		.sends = stats.sends,
-		.receives = stats.receives,
-		.connects = peer->connects,
-		.bytes_in = stats.bytes_in,
-		.bytes_out = stats.bytes_out,
+		.switches = peer->switches,
+		.fabric = peer->fabric,
 	};
+	for (enum fabric fabric = 0; fabric < FABRIC_COUNT; fabric++) {
+		struct transport_stats stats;
+
+		fabrics_stats(&peer->fabrics, fabric, &stats);
+		ret_stats->sends += stats.sends;
+		ret_stats->receives += stats.receives;
+		ret_stats->bytes_in += stats.bytes_in;
+		ret_stats->bytes_out += stats.bytes_out;
+		ret_stats->bytes_by[fabric] = stats.bytes_in + stats.bytes_out;
+		ret_stats->connects_by[fabric] = peer->connects[fabric];
+		ret_stats->connects += peer->connects[fabric];
+	}
 }

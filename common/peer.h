@@ -19,6 +19,7 @@
 #ifndef STRAKE_COMMON_PEER_H
 #define STRAKE_COMMON_PEER_H
 
+#include "common/fabrics.h"
 #include "common/fiber.h"
 #include "common/frame.h"
 #include "common/key.h"
@@ -128,6 +129,9 @@ void call_release(struct call *call);
 
 struct peer_stats {
 	uint64_t calls, sends, receives, connects, bytes_in, bytes_out;
+	uint64_t connects_by[FABRIC_COUNT], bytes_by[FABRIC_COUNT]; /* bytes of both directions */
+	uint64_t switches;  /* to another fabric than that of the last connection */
+	enum fabric fabric; /* of the connection, or the last one */
 };
 void peer_stats(const struct peer *peer, struct peer_stats *ret_stats);
 

@@ -11,40 +11,25 @@
 
 /* --- addresses ---------------------------------------------------------------------------------------------------- */
 
-static int addresses_copy(const char *const *addresses, size_t count, char (**ret_copy)[ADDRESS_SIZE])
-{
-	char(*copy)[ADDRESS_SIZE] = calloc(count > 0 ? count : 1, sizeof(*copy));
-
-	if (copy == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
-		snprintf(copy[i], ADDRESS_SIZE, "%s", addresses[i]);
-	*ret_copy = copy;
-	return 0;
-}
-
 int peer_set_addresses(struct peer *peer, const char *const *addresses, size_t count)
 {
 	bool same = count == peer->address_count;
-	char(*copy)[ADDRESS_SIZE];
 	int err;
 
 	for (size_t i = 0; same && i < count; i++)
 		same = strcmp(addresses[i], peer->addresses[i]) == 0;
 	if (same)
 		return 0;
-	err = addresses_copy(addresses, count, &copy);
+	err = peer_ways_set(peer, addresses, count);
 	if (err < 0)
 		return err;
-	free(peer->addresses);
-	peer->addresses = copy;
-	peer->address_count = count;
-	peer->address_at = peer->tried = 0;
 
 	/* Perhaps this is what was wrong. */
 	peer->backoff_ms = PEER_BACKOFF_MIN_MS;
 	if (peer->state == PEER_WAITING)
 		loop_timer_set(peer->loop, &peer->retry_timer, loop_now_ns(peer->loop));
+	if (peer->state == PEER_READY)
+		peer_ways_ready(peer);
 	return 0;
 }
 
@@ -73,6 +58,7 @@ static void connection_ended(struct peer *peer)
 {
 	peer->conn = NULL;
 	loop_timer_cancel(&peer->ping_timer);
+	peer_ways_lost(peer);
 	peer_flight_end(peer);
 }
 
@@ -93,7 +79,8 @@ static void peer_closed(void *owner, int err, const char *text)
 	struct peer *peer = owner;
 
 	if (peer->state == PEER_GREETING)
-		snprintf(peer->last_error, sizeof(peer->last_error), "%s: %s", peer->addresses[peer->address_at], text);
+		snprintf(peer->last_error, sizeof(peer->last_error), "%s: %s",
+			 peer_way_address(&peer->ways[peer->fabric]), text);
 	connection_lost(peer, err);
 }
 
@@ -111,7 +98,7 @@ void peer_give_up(struct peer *peer, int err)
 
 void peer_disconnect(struct peer *peer)
 {
-	peer->dial = dial_cancel(peer->dial);
+	peer_ways_stop(peer);
 	loop_timer_cancel(&peer->retry_timer);
 	if (peer->conn != NULL) {
 		transport_close(peer->conn);
@@ -131,6 +118,18 @@ static void ping_ended(struct call *call)
 	call_release(call);
 }
 
+void peer_ping(struct peer *peer, unsigned int deadline_ms)
+{
+	peer->ping = (struct call){
+		.opcode = OP_PING,
+		.ended = ping_ended,
+		.peer = peer,
+		.deadline_ns = loop_now_ns(peer->loop) + deadline_ms * NSEC_PER_MSEC,
+	};
+	peer_flight_send(peer, &peer->ping);
+	peer_deadline_arm(peer, peer->ping.deadline_ns);
+}
+
 /* Calls under way have their own deadlines; only silence without any needs a probe. */
 static void ping_due(struct loop_timer *timer)
 {
@@ -143,42 +142,22 @@ static void ping_due(struct loop_timer *timer)
 		ping_arm(peer);
 		return;
 	}
-	peer->ping = (struct call){
-		.opcode = OP_PING,
-		.ended = ping_ended,
-		.peer = peer,
-		.deadline_ns = now + (PEER_PING_DEADLINE_MS - PEER_PING_MS) * NSEC_PER_MSEC,
-	};
-	peer_flight_send(peer, &peer->ping);
-	peer_deadline_arm(peer, peer->ping.deadline_ns);
+	peer_ping(peer, PEER_PING_DEADLINE_MS - PEER_PING_MS);
 	peer->heard_ns = now;
 	ping_arm(peer);
 }
 
 /* --- an attempt --------------------------------------------------------------------------------------------------- */
 
-static bool error_is_refusal(int err)
+bool peer_error_is_refusal(int err)
 {
 	return err == -EKEYREJECTED || err == -ESTALE || err == -EPROTO;
 }
 
-/* An address did not lead to a connection; text stands in last_error. */
-static void attempt_failed(struct peer *peer, int err)
+void peer_round_failed(struct peer *peer)
 {
-	int refusal;
+	int refusal = peer->refusal;
 
-	if (error_is_refusal(err))
-		peer->refusal = err;
-	peer->tried++;
-	peer->address_at = peer->address_count > 0 ? (peer->address_at + 1) % peer->address_count : 0;
-	if (peer->tried < peer->address_count) {
-		peer->state = PEER_WAITING;
-		loop_timer_set(peer->loop, &peer->retry_timer, loop_now_ns(peer->loop));
-		return;
-	}
-
-	peer->tried = 0;
-	refusal = peer->refusal;
 	peer->refusal = 0;
 	retry_later(peer);
 	if (refusal != 0)
@@ -191,6 +170,7 @@ static void peer_ready(struct peer *peer)
 	peer->last_error[0] = 0;
 	peer->heard_ns = loop_now_ns(peer->loop);
 	ping_arm(peer);
+	peer_ways_ready(peer);
 	peer_flight_pump(peer);
 }
 
@@ -220,36 +200,49 @@ static void hook_fiber(void *arg)
 	}
 	if (peer->conn != NULL) {
 		snprintf(peer->last_error, sizeof(peer->last_error), "%s: the first calls failed: %s",
-			 peer->addresses[peer->address_at], strerror(-err));
+			 peer_way_address(&peer->ways[peer->fabric]), strerror(-err));
 		peer_give_up(peer, err);
 	}
 	retry_later(peer);
 }
 
-static void peer_dialed(void *owner, const struct dial_result *result)
+/* What stands until now is no more. */
+static void connection_replaced(struct peer *peer)
 {
-	struct peer *peer = owner;
-	int err = result->err;
+	peer->state = PEER_DIALING;
+	transport_close(peer->conn);
+	connection_ended(peer);
+	if (peer->config.lost != NULL)
+		peer->config.lost(peer->config.owner, -ECONNRESET);
+}
 
-	peer->dial = NULL;
-	if (err < 0) {
-		if (peer->refusal == 0) /* a word that was said tells more than a door that was shut */
-			snprintf(peer->last_error, sizeof(peer->last_error), "%s", result->text);
-		attempt_failed(peer, err);
+void peer_adopt(struct peer *peer, enum fabric fabric, const struct dial_result *result)
+{
+	int err;
+
+	if (peer->state == PEER_GREETING) { /* the hook must end before another one begins */
+		transport_close(result->conn);
+		peer_give_up(peer, -ECONNRESET);
 		return;
 	}
+	if (peer->conn != NULL)
+		connection_replaced(peer);
+	peer_ways_stop(peer);
+	peer->switches += peer->connected_ns != 0 && peer->fabric != fabric;
+	peer->fabric = fabric;
 	err = peer_flight_begin(peer, result->credits);
 	if (err < 0) {
 		transport_close(result->conn);
-		attempt_failed(peer, err);
+		snprintf(peer->last_error, sizeof(peer->last_error), "%s", strerror(-err));
+		retry_later(peer);
 		return;
 	}
 
 	peer->conn = result->conn;
 	peer->server = result->welcome;
-	peer->tried = 0;
 	peer->refusal = 0;
-	peer->connects++;
+	peer->connects[fabric]++;
+	peer->connected_ns = peer->heard_ns = loop_now_ns(peer->loop);
 	peer->state = PEER_GREETING;
 	transport_begin(peer->conn, &peer_events, peer);
 	if (peer->config.connected == NULL) {
@@ -262,45 +255,16 @@ static void peer_dialed(void *owner, const struct dial_result *result)
 	}
 }
 
-void peer_dial(struct peer *peer)
-{
-	const struct opening_hello hello = {
-		.own_role = peer->config.own_role,
-		.role = peer->config.role,
-		.admin = peer->config.admin,
-		.own_uuid = peer->config.own_uuid,
-		.fs = peer->config.fs,
-		.target = peer->config.target,
-	};
-	int err = -EADDRNOTAVAIL;
-
-	peer->state = PEER_DIALING;
-	if (peer->address_count > 0)
-		err = dial_start(peer->loop, peer->transport, peer->addresses[peer->address_at], &hello,
-				 peer->config.key, peer_dialed, peer, &peer->dial);
-	if (err < 0) {
-		snprintf(peer->last_error, sizeof(peer->last_error), "%s",
-			 peer->address_count > 0 ? strerror(-err) : "no address is known");
-		attempt_failed(peer, err);
-	}
-}
-
 static void retry_due(struct loop_timer *timer)
 {
 	peer_dial(container_of(timer, struct peer, retry_timer));
 }
 
-int peer_connect_init(struct peer *peer, const char *const *addresses, size_t count)
+void peer_connect_init(struct peer *peer)
 {
-	int err = addresses_copy(addresses, count, &peer->addresses);
-
-	if (err < 0)
-		return err;
-	peer->address_count = count;
 	peer->backoff_ms = PEER_BACKOFF_MIN_MS;
 	peer->retry_timer.expired = retry_due;
 	peer->ping_timer.expired = ping_due;
 	if (getrandom(&peer->random, sizeof(peer->random), 0) != (ssize_t)sizeof(peer->random) || peer->random == 0)
 		peer->random = clock_ns() | 1;
-	return 0;
 }

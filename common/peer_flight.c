@@ -32,6 +32,7 @@ int peer_flight_begin(struct peer *peer, unsigned int credits)
 	peer->entries = entries;
 	peer->free_entries = free_entries;
 	peer->entry_count = peer->free_count = peer->credits = credits;
+	peer->reserved = peer->fabric == FABRIC_RDMA && credits > 1 ? 1 : 0;
 	return 0;
 }
 
@@ -140,11 +141,12 @@ void peer_flight_send(struct peer *peer, struct call *call)
 	call->entry = index;
 	call->sending = has_bulk;
 	call->state = CALL_SENT;
+	peer_ways_busy(peer);
 }
 
 static bool may_send(const struct peer *peer)
 {
-	return peer->conn != NULL && peer->free_count > 0 && peer_flight_count(peer) < peer->credits;
+	return peer->conn != NULL && peer->free_count > peer->reserved && peer_flight_count(peer) < peer->credits;
 }
 
 void peer_flight_pump(struct peer *peer)

@@ -2,7 +2,8 @@
  * What the files of the peer know of each other; nobody else includes it.
  *
  *   peer.c          the peer and what its owner asks of it
- *   peer_connect.c  addresses, attempts, the owner's hook, probing, the connection's end
+ *   peer_ways.c     addresses, attempts by one fabric and the other, and which of them is used
+ *   peer_connect.c  a connection from its opening on: the owner's hook, probing, its end and what follows
  *   peer_calls.c    a call from peer_call() to its end; the queue of those that wait to be sent
  *   peer_flight.c   the table of calls under way: credits, sending, and what comes back
  *
@@ -16,6 +17,7 @@
  *   - The connection is lost: calls under way end, those in the queue stay, a new attempt follows.
  *   - A deadline passes: in the queue, only that call ends; under way, the connection is given up, since an answer may
  *     be on its way into the call's memory.
+ *   - RDMA falls silent, and TCP does not: the connection is given up for one by TCP.
  *   - A call is cancelled: the transport forgets its memory; its entry stays until the answer has come.
  */
 #ifndef STRAKE_COMMON_PEER_INTERNAL_H
@@ -50,20 +52,42 @@ struct peer_entry {
 	uint64_t deadline_ns;
 };
 
+/* How it is reached by one fabric. */
+struct peer_way {
+	struct peer *peer;
+	enum fabric fabric;
+	size_t count;      /* of addresses */
+	size_t at;         /* the one that worked last, or is tried next */
+	size_t tried;      /* in this round */
+	struct dial *dial; /* NULL: no attempt is under way */
+	uint64_t began_ns; /* the attempt */
+};
+
 struct peer {
 	struct loop *loop;
 	struct peer_config config;
+	struct fabrics fabrics;
 	bool dying;
 
-	/* peer_connect.c */
+	/* peer_ways.c */
 	char (*addresses)[ADDRESS_SIZE];
 	size_t address_count;
-	size_t address_at; /* the one that worked last, or is tried next */
-	size_t tried;      /* in this round */
-	struct transport *transport;
+	bool any_rdma; /* among them */
+	struct peer_way ways[FABRIC_COUNT];
+	/*
+	 * When the other fabric is looked at. In a round: TCP is tried, too. On TCP: RDMA is tried. On RDMA: is it silent?
+	 * Then it is set while calls are under way, no later than when the connection has been silent for too long.
+	 */
+	struct loop_timer other_timer;
+	uint64_t watched_ns; /* since when */
+	unsigned int silent_looks;
+	unsigned int probe_ms;
+
+	/* peer_connect.c */
 	enum peer_state state;
-	struct dial *dial;
 	struct transport_conn *conn;
+	enum fabric fabric; /* conn's, or that of the last one */
+	uint64_t connected_ns;
 	struct opening_welcome server;
 	struct fiber *hook_fiber;
 	bool hook_runs;
@@ -75,7 +99,8 @@ struct peer {
 	struct loop_timer ping_timer;
 	struct call ping;
 	uint64_t heard_ns;
-	uint64_t connects;
+	uint64_t connects[FABRIC_COUNT];
+	uint64_t switches;
 	char last_error[DIAL_TEXT_SIZE];
 
 	/* peer_calls.c */
@@ -87,7 +112,8 @@ struct peer {
 	struct peer_entry *entries;
 	uint16_t *free_entries; /* free_count of them */
 	unsigned int entry_count, free_count;
-	unsigned int credits; /* as the server last said, at most entry_count */
+	unsigned int credits;  /* as the server last said, at most entry_count */
+	unsigned int reserved; /* entries that are kept for a ping */
 	uint64_t xid_next;
 };
 
@@ -96,13 +122,41 @@ struct peer {
 /* The last step of peer_free(). */
 void peer_destroy(struct peer *peer);
 
+/* --- peer_ways.c -------------------------------------------------------------------------------------------------- */
+
+void peer_ways_init(struct peer *peer);
+/* -ENOMEM. Their memory goes with peer_destroy(). */
+int peer_ways_set(struct peer *peer, const char *const *addresses, size_t count);
+
+/* A round: every address once, until one leads to a connection: peer_adopt(); else peer_round_failed(). */
+void peer_dial(struct peer *peer);
+
+/* The connection may be used; a call goes out; it has ended. */
+void peer_ways_ready(struct peer *peer);
+void peer_ways_busy(struct peer *peer);
+void peer_ways_lost(struct peer *peer);
+
+/* No attempt is under way any more. */
+void peer_ways_stop(struct peer *peer);
+
+/* The one that is used, or is tried next. */
+const char *peer_way_address(const struct peer_way *way);
+
 /* --- peer_connect.c ----------------------------------------------------------------------------------------------- */
 
-/* -ENOMEM. Its memory goes with peer_destroy(). */
-int peer_connect_init(struct peer *peer, const char *const *addresses, size_t count);
+void peer_connect_init(struct peer *peer);
 
-/* The first attempt, or the next. */
-void peer_dial(struct peer *peer);
+/* The server refuses what we are: it will do so again. */
+bool peer_error_is_refusal(int err);
+
+/* The opening is over: this is the connection from now on, also if another one stands. */
+void peer_adopt(struct peer *peer, enum fabric fabric, const struct dial_result *result);
+
+/* No address leads to a connection; why not stands in last_error. */
+void peer_round_failed(struct peer *peer);
+
+/* Ask for a sign of life. There is a free entry, and none is asked for. */
+void peer_ping(struct peer *peer, unsigned int deadline_ms);
 
 /* Close the connection and go on as after any loss. */
 void peer_give_up(struct peer *peer, int err);

@@ -19,7 +19,7 @@ static const char usage[] =
 	"       mount.strake -m ADDR[,ADDR...] [/SUBDIR] MOUNTPOINT [-o OPTIONS] [-f]\n"
 	"\n"
 	"Mounts a StrakeFS filesystem and returns when it is there. SOURCE is ADDR[,ADDR...]:/SUBDIR, where ADDR, the\n"
-	"address of an MGS, is HOST[:PORT] or [V6][:PORT]; port 9400 by default.\n"
+	"address of an MGS, is HOST[:PORT] or [V6][:PORT], and rdma:// before it to speak RDMA; port 9400 by default.\n"
 	"\n"
 	"  -f, --foreground          stay in the foreground\n"
 	"      --key FILE            the cluster key (STRAKE_KEY; /etc/strake/cluster.key; that of a cluster which\n"
@@ -35,6 +35,7 @@ static const char usage[] =
 	"       no_sums              no checksums on file data\n"
 	"       memory=SIZE          for data on its way; 1G\n"
 	"       workers=N            threads; as many as CPUs, 8 at most\n"
+	"       transport=KIND       rdma, tcp, or auto: RDMA where it is to be had (default)\n"
 	"       key=FILE             as --key\n"
 	"       log=FILE             instead of the journal\n"
 	"       fstype=fuse          type fuse instead of fuse.strake\n"
@@ -137,6 +138,11 @@ static int set_workers(struct mount_options *o, const char *value)
 	if (err == 0)
 		o->workers = (unsigned int)count;
 	return err;
+}
+
+static int set_transport(struct mount_options *o, const char *value)
+{
+	return fabrics_parse(value, &o->transport);
 }
 
 static int set_key(struct mount_options *o, const char *value)
@@ -253,6 +259,7 @@ static const struct {
 	{ "local_locks", WORD_ALONE, set_local_locks },
 	{ "memory", WORD_VALUE, set_memory },
 	{ "workers", WORD_VALUE, set_workers },
+	{ "transport", WORD_VALUE, set_transport },
 	{ "key", WORD_VALUE, set_key },
 	{ "log", WORD_VALUE, set_log },
 	{ "fstype", WORD_VALUE, set_fstype },
@@ -438,4 +445,9 @@ void mount_options_parse(int argc, char **argv, struct mount_options *ret_option
 		}
 	}
 	parse_source(o, mgs, argv + optind, argc - optind);
+	fabrics_choose(o->transport);
+	if (fabrics_check(error, sizeof(error)) < 0) {
+		fprintf(stderr, "mount.strake: %s\n", error);
+		exit(1);
+	}
 }

@@ -1,0 +1,683 @@
+/*
+ * Peer and service where there are two fabrics: RDMA, over a fabric in memory (fake_verbs.h), and TCP, over the loopback.
+ * Which one is used at first, after a fault, and when it is over. On one loop; bodies run in fibers, so they check with
+ * assert().
+ *
+ * The service answers a READ with the bulk that came with it. It keeps the newest number of each slot: what is sent again
+ * is not done again. GLIMPSE is held until the test lets it go.
+ */
+#include "common/fabrics.h"
+#include "common/fiber.h"
+#include "common/logger.h"
+#include "common/peer.h"
+#include "common/service.h"
+#include "common/transport_rdma.h"
+#include "proto/oss.pb-c.h"
+#include "tests/unit/fake_verbs.h"
+#include "tests/unit/unit.h"
+
+#include <stdio.h>
+
+#define SEEDS      2 /* iWARP, InfiniBand */
+#define SLOTS      8
+#define BULK_SIZE  100000          /* moves from memory to memory */
+#define WITHIN_MS  2000            /* for the other fabric to be taken */
+#define AT_MOST_MS (2 * WITHIN_MS) /* on a busy machine; without what is tested here it takes 5 s and more */
+
+static struct key key;
+static struct uuid fs, target;
+static bool no_device; /* RDMA has gone, or was never there */
+
+/* In the place of common/transport_rdma.c's, which loads the plug-in. */
+int transport_rdma_new(struct loop *loop, const struct transport_limits *limits, struct transport **ret_transport)
+{
+	return no_device ? -ENODEV : strake_transport_rdma_new(loop, limits, ret_transport);
+}
+
+const char *transport_rdma_reason(void)
+{
+	return "";
+}
+
+struct world {
+	struct loop *loop;
+	struct service *service;
+	uint16_t port;
+	struct address_list reachable;
+	struct peer *peer;
+	struct request *held[4];
+	unsigned int held_count;
+	uint16_t credits;     /* 0: the service's default */
+	uint32_t done[SLOTS]; /* the newest number of each slot */
+	unsigned int executed, asked, lost;
+
+	/* work */
+	unsigned int workers;
+	bool enough;
+	void (*body)(struct world *world);
+};
+
+#define WAIT_FOR(condition)  \
+	while (!(condition)) \
+	fiber_sleep_ms(1)
+
+/* --- the server's side -------------------------------------------------------------------------------------------- */
+
+static void bulk_free(struct bulk *bulk)
+{
+	free(bulk->data);
+	free(bulk);
+}
+
+static struct bulk *bulk_alloc(void *owner, size_t size)
+{
+	struct bulk *bulk = malloc(sizeof(*bulk));
+
+	(void)owner;
+	*bulk = (struct bulk){ malloc(size), size, bulk_free };
+	return bulk;
+}
+
+static void answer_read(struct world *world, struct request *request)
+{
+	Strake__ReadReply body = STRAKE__READ_REPLY__INIT;
+	struct reply reply = { .body = &body.base };
+	uint32_t slot = request->header.slot, seq = request->header.seq;
+
+	assert(slot < SLOTS && request->bulk != NULL);
+	if (seq < world->done[slot]) { /* on its way for too long */
+		service_reply_error(request, -EINVAL);
+		return;
+	}
+	world->executed += seq > world->done[slot];
+	world->done[slot] = seq;
+	body.length = request->header.bulk_len;
+	reply.bulk[0] = (struct iovec){ request->bulk->data, request->header.bulk_len };
+	reply.bulk_count = 1;
+	reply.owner = request->bulk;
+	request->bulk = NULL;
+	service_reply(request, &reply);
+}
+
+static void handle(void *owner, struct request *request)
+{
+	struct world *world = owner;
+
+	if (request->header.opcode == OP_READ) {
+		answer_read(world, request);
+	} else if (request->header.opcode == OP_GLIMPSE) {
+		assert(world->held_count < 4);
+		world->held[world->held_count++] = request;
+	} else {
+		service_reply_error(request, -EOPNOTSUPP);
+	}
+}
+
+static void serve(struct world *world, const char *address)
+{
+	const struct service_config config = {
+		.fs = fs,
+		.target = target,
+		.role = ROLE_OST,
+		.key = &key,
+		.owner = world,
+		.handle = handle,
+		.bulk_alloc = bulk_alloc,
+		.credits = world->credits,
+	};
+
+	assert(service_new(world->loop, &config, &world->service) == 0);
+	assert(service_listen(world->service, address, &world->port) == 0);
+	assert(service_reachable(world->service, NULL, &world->reachable) == 0);
+}
+
+static uint64_t served_by(const struct world *world, enum fabric by)
+{
+	struct service_stats stats;
+
+	service_stats(world->service, &stats);
+	return stats.connections_by[by];
+}
+
+/* --- the client's side -------------------------------------------------------------------------------------------- */
+
+static void peer_lost(void *owner, int err)
+{
+	struct world *world = owner;
+
+	assert(err < 0);
+	world->lost++;
+}
+
+static void reach(struct world *world, const char *const *addresses, size_t count)
+{
+	const struct peer_config config = {
+		.fs = fs,
+		.target = target,
+		.role = ROLE_OST,
+		.own_role = ROLE_CLIENT,
+		.key = &key,
+		.addresses = addresses,
+		.address_count = count,
+		.owner = world,
+		.lost = peer_lost,
+	};
+
+	assert(peer_new(world->loop, &config, &world->peer) == 0);
+}
+
+static void reach_all(struct world *world)
+{
+	const char *addresses[ADDRESS_LIST_MAX];
+
+	for (size_t i = 0; i < world->reachable.count; i++)
+		addresses[i] = world->reachable.text[i];
+	reach(world, addresses, world->reachable.count);
+}
+
+static enum fabric used(const struct world *world)
+{
+	struct peer_stats stats;
+
+	peer_stats(world->peer, &stats);
+	return stats.fabric;
+}
+
+static bool uses(const struct world *world, enum fabric by)
+{
+	return peer_is_connected(world->peer) && used(world) == by;
+}
+
+static int ping_for(struct world *world, unsigned int attempt_ms)
+{
+	struct call call = { .opcode = OP_PING, .attempt_ms = attempt_ms };
+	int err = peer_call(world->peer, &call);
+
+	call_release(&call);
+	return err;
+}
+
+static int ping(struct world *world)
+{
+	return ping_for(world, AT_MOST_MS);
+}
+
+/* Asks in its slot, again if need be, until it is told. */
+static void echo(struct world *world, uint32_t slot, uint32_t seq, uint8_t *out, uint8_t *in)
+{
+	Strake__ReadRequest request = STRAKE__READ_REQUEST__INIT;
+	Strake__Object object = STRAKE__OBJECT__INIT;
+	const struct iovec iov = { out, BULK_SIZE };
+	int err;
+
+	request.object = &object;
+	memset(out, (int)(slot + seq), BULK_SIZE);
+	do {
+		struct call call = {
+			.opcode = OP_READ,
+			.request = &request.base,
+			.slot = slot,
+			.seq = seq,
+			.bulk_out = &iov,
+			.bulk_out_count = 1,
+			.bulk_in = in,
+			.bulk_in_size = BULK_SIZE,
+		};
+
+		memset(in, 0, BULK_SIZE);
+		err = peer_call(world->peer, &call);
+		assert(err == 0 || (!call.answered && err == -ECONNRESET));
+		assert(err < 0 || (call.bulk_in_len == BULK_SIZE && memcmp(in, out, BULK_SIZE) == 0));
+		call_release(&call);
+	} while (err < 0);
+	world->asked++;
+}
+
+struct worker {
+	struct world *world;
+	uint32_t slot;
+};
+
+static void worker_fiber(void *arg)
+{
+	struct worker *worker = arg;
+	struct world *world = worker->world;
+	uint8_t *memory = malloc(2 * (size_t)BULK_SIZE);
+
+	for (uint32_t seq = 1; !world->enough; seq++) {
+		echo(world, worker->slot, seq, memory, memory + BULK_SIZE);
+		fiber_sleep_ms(1);
+	}
+	free(memory);
+	free(worker);
+	world->workers--;
+}
+
+static void work_begins(struct world *world)
+{
+	for (uint32_t slot = 0; slot < SLOTS; slot++) {
+		struct worker *worker = malloc(sizeof(*worker));
+
+		*worker = (struct worker){ world, slot };
+		world->workers++;
+		assert(fiber_start(world->loop, worker_fiber, worker) == 0);
+	}
+}
+
+/* It goes on: every slot has been answered anew. */
+static void work_goes_on(struct world *world)
+{
+	unsigned int from = world->asked;
+
+	WAIT_FOR(world->asked >= from + 10 * SLOTS);
+}
+
+static void work_ends(struct world *world)
+{
+	world->enough = true;
+	WAIT_FOR(world->workers == 0);
+	assert(world->executed == world->asked);
+}
+
+/* --- the frame ---------------------------------------------------------------------------------------------------- */
+
+static void world_fiber(void *arg)
+{
+	struct world *world = arg;
+
+	world->body(world);
+	world->peer = peer_free(world->peer);
+	world->service = service_free(world->service);
+	loop_stop(world->loop);
+}
+
+static void in_world(uint64_t seed, void (*body)(struct world *world))
+{
+	struct world world = { .body = body };
+
+	logger_init("fabrics_test", LOGGER_ERROR);
+	uuid_make(&fs);
+	uuid_make(&target);
+	key_make(&key);
+	no_device = false;
+	fabrics_choose(FABRICS_AUTO);
+	ck_assert_int_eq(loop_new(&world.loop), 0);
+	fabric_begin(world.loop, seed, 300);
+	fabric.iwarp = seed % 2 == 1;
+	fabric.device.transport_type = fabric.iwarp ? IBV_TRANSPORT_IWARP : IBV_TRANSPORT_IB;
+	ck_assert_int_eq(fiber_start(world.loop, world_fiber, &world), 0);
+	ck_assert_int_eq(loop_run(world.loop), 0);
+	fabric_end();
+	loop_free(world.loop);
+}
+
+/* --- which one is used at first ----------------------------------------------------------------------------------- */
+
+static void body_both(struct world *world)
+{
+	char host[256];
+	uint16_t port;
+
+	serve(world, "127.0.0.1:0");
+	assert(world->reachable.count == 2);
+	assert(!address_is_rdma(world->reachable.text[0]) && address_is_rdma(world->reachable.text[1]));
+	assert(address_split(world->reachable.text[1], host, &port) == 0);
+	assert((port == world->port) == !fabric.iwarp);
+	reach_all(world);
+	assert(ping(world) == 0);
+	assert(used(world) == FABRIC_RDMA && served_by(world, FABRIC_RDMA) == 1 && served_by(world, FABRIC_TCP) == 0);
+	work_begins(world);
+	work_goes_on(world);
+	work_ends(world);
+	assert(world->lost == 0);
+}
+
+START_TEST(rdma_is_used_where_both_are)
+{
+	in_world((uint64_t)_i, body_both);
+}
+END_TEST
+
+static void body_wildcard(struct world *world)
+{
+	bool found = false;
+
+	serve(world, "0.0.0.0:0");
+	/* Of this machine's addresses only one has a device. */
+	assert(service_reachable(world->service, "127.0.0.1", &world->reachable) == 0);
+	for (size_t i = 0; i < world->reachable.count; i++) {
+		bool is_rdma = address_is_rdma(world->reachable.text[i]);
+
+		assert(!is_rdma || strncmp(world->reachable.text[i], "rdma://127.0.0.1:", 17) == 0);
+		found |= is_rdma;
+	}
+	assert(found);
+}
+
+START_TEST(only_addresses_with_a_device_are_told)
+{
+	in_world((uint64_t)_i, body_wildcard);
+}
+END_TEST
+
+/* Nobody listens there by RDMA, and it is said so. */
+static void body_refused(struct world *world)
+{
+	const char *addresses[] = { "rdma://127.0.0.1:1", "rdma://127.0.0.1:2", world->reachable.text[0] };
+	uint64_t began_ns = clock_ns();
+
+	serve(world, "127.0.0.1:0");
+	reach(world, addresses, 3);
+	assert(ping(world) == 0);
+	assert(used(world) == FABRIC_TCP && clock_ns() - began_ns < AT_MOST_MS * NSEC_PER_MSEC);
+}
+
+START_TEST(tcp_is_used_where_rdma_is_refused)
+{
+	in_world((uint64_t)_i, body_refused);
+}
+END_TEST
+
+static void body_silent(struct world *world)
+{
+	uint64_t began_ns = clock_ns();
+
+	serve(world, "127.0.0.1:0");
+	reach_all(world);
+	fabric.silent = true;
+	assert(ping(world) == 0);
+	assert(used(world) == FABRIC_TCP && clock_ns() - began_ns < AT_MOST_MS * NSEC_PER_MSEC);
+	fabric.silent = false;
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+	assert(ping(world) == 0 && world->lost == 1);
+}
+
+START_TEST(tcp_is_used_while_rdma_is_silent)
+{
+	in_world((uint64_t)_i, body_silent);
+}
+END_TEST
+
+static void body_client_without(struct world *world)
+{
+	serve(world, "127.0.0.1:0");
+	assert(world->reachable.count == 2);
+	no_device = true;
+	reach_all(world);
+	assert(ping(world) == 0 && used(world) == FABRIC_TCP);
+}
+
+START_TEST(a_client_without_rdma_uses_tcp)
+{
+	in_world((uint64_t)_i, body_client_without);
+}
+END_TEST
+
+static void body_server_without(struct world *world)
+{
+	no_device = true;
+	serve(world, "127.0.0.1:0");
+	no_device = false;
+	assert(world->reachable.count == 1 && !address_is_rdma(world->reachable.text[0]));
+	reach_all(world);
+	assert(ping(world) == 0 && used(world) == FABRIC_TCP);
+}
+
+START_TEST(a_server_without_rdma_tells_of_none)
+{
+	in_world((uint64_t)_i, body_server_without);
+}
+END_TEST
+
+/* --- the setting -------------------------------------------------------------------------------------------------- */
+
+static void body_rdma_only(struct world *world)
+{
+	const char *address = world->reachable.text[0];
+	char plain[ADDRESS_SIZE], error[512];
+
+	fabrics_choose(FABRICS_RDMA);
+	assert(fabrics_check(error, sizeof(error)) == 0);
+	serve(world, "127.0.0.1:0");
+	assert(world->reachable.count == 1 && address_is_rdma(address));
+
+	/* Nobody listens by TCP. */
+	fabrics_choose(FABRICS_TCP);
+	snprintf(plain, sizeof(plain), "%s", address_plain(address));
+	address = plain;
+	reach(world, &address, 1);
+	assert(ping_for(world, 100) == -ETIMEDOUT);
+	world->peer = peer_free(world->peer);
+
+	fabrics_choose(FABRICS_RDMA);
+	reach(world, &address, 1);
+	assert(ping(world) == 0 && used(world) == FABRIC_RDMA);
+	world->peer = peer_free(world->peer);
+
+	no_device = true;
+	assert(fabrics_check(error, sizeof(error)) == -ENODEV && strstr(error, "no RDMA device") != NULL);
+	fabrics_choose(FABRICS_AUTO);
+	address = world->reachable.text[0];
+	reach(world, &address, 1);
+	assert(ping_for(world, 100) == -ETIMEDOUT);
+	assert(strstr(peer_last_error(world->peer), "no RDMA device") != NULL);
+}
+
+START_TEST(rdma_alone_if_so_chosen)
+{
+	in_world((uint64_t)_i, body_rdma_only);
+}
+END_TEST
+
+static void body_tcp_only(struct world *world)
+{
+	uint16_t port;
+
+	fabrics_choose(FABRICS_TCP);
+	serve(world, "127.0.0.1:0");
+	assert(world->reachable.count == 1 && !address_is_rdma(world->reachable.text[0]));
+	assert(service_listen(world->service, "rdma://127.0.0.1:0", &port) == -EPROTONOSUPPORT);
+	world->service = service_free(world->service);
+
+	fabrics_choose(FABRICS_AUTO);
+	serve(world, "127.0.0.1:0");
+	assert(world->reachable.count == 2);
+	fabrics_choose(FABRICS_TCP);
+	reach_all(world);
+	assert(ping(world) == 0 && used(world) == FABRIC_TCP);
+}
+
+START_TEST(tcp_alone_if_so_chosen)
+{
+	in_world((uint64_t)_i, body_tcp_only);
+}
+END_TEST
+
+/* --- what becomes of it ------------------------------------------------------------------------------------------- */
+
+/* The fabric falls silent while calls run: TCP soon, and RDMA when it can be used again. */
+static void body_falls_silent(struct world *world)
+{
+	struct peer_stats stats;
+	uint64_t began_ns;
+
+	serve(world, "127.0.0.1:0");
+	reach_all(world);
+	work_begins(world);
+	work_goes_on(world);
+	assert(uses(world, FABRIC_RDMA));
+	fabric.silent = true;
+	began_ns = clock_ns();
+	WAIT_FOR(uses(world, FABRIC_TCP));
+	work_goes_on(world);
+	assert(clock_ns() - began_ns < AT_MOST_MS * NSEC_PER_MSEC);
+	fabric.silent = false;
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+	work_goes_on(world);
+	work_ends(world);
+	peer_stats(world->peer, &stats);
+	assert(stats.switches == 2 && stats.connects == 3 && world->lost == 2);
+	assert(stats.connects_by[FABRIC_RDMA] == 2 && stats.bytes_by[FABRIC_RDMA] > 0 &&
+	       stats.bytes_by[FABRIC_TCP] > 0);
+}
+
+START_TEST(silence_leads_to_tcp_and_back)
+{
+	in_world((uint64_t)_i, body_falls_silent);
+}
+END_TEST
+
+/* Connections break all the time. */
+static void body_breaks(struct world *world)
+{
+	serve(world, "127.0.0.1:0");
+	reach_all(world);
+	work_begins(world);
+	for (int i = 0; i < 10; i++) {
+		work_goes_on(world);
+		fabric.break_in = 1 + (unsigned int)fake_draw(20);
+	}
+	fabric.break_in = 0;
+	work_goes_on(world);
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+	work_ends(world);
+	assert(world->lost > 0);
+}
+
+START_TEST(a_broken_connection_is_made_anew)
+{
+	in_world((uint64_t)_i, body_breaks);
+}
+END_TEST
+
+static void held_fiber(void *arg)
+{
+	struct world *world = arg;
+	Strake__GlimpseRequest request = STRAKE__GLIMPSE_REQUEST__INIT;
+	struct call call = { .opcode = OP_GLIMPSE, .request = &request.base };
+
+	while (peer_call(world->peer, &call) == -ECONNRESET)
+		assert(!call.answered);
+	assert(call.answered && call.result == -ENOENT);
+	call_release(&call);
+	world->workers--;
+}
+
+static void hold_calls(struct world *world, unsigned int count)
+{
+	world->workers = count;
+	for (unsigned int i = 0; i < count; i++)
+		assert(fiber_start(world->loop, held_fiber, world) == 0);
+}
+
+static void answer_held(struct world *world)
+{
+	while (world->held_count > 0)
+		service_reply_error(world->held[--world->held_count], -ENOENT);
+}
+
+/* A server that takes its time, but lives, is left alone. */
+static void body_slow(struct world *world)
+{
+	serve(world, "127.0.0.1:0");
+	reach_all(world);
+	hold_calls(world, 1);
+	WAIT_FOR(world->held_count == 1);
+	fiber_sleep_ms(WITHIN_MS);
+	assert(uses(world, FABRIC_RDMA) && world->lost == 0);
+	answer_held(world);
+	WAIT_FOR(world->workers == 0);
+}
+
+START_TEST(a_slow_server_keeps_its_connection)
+{
+	in_world((uint64_t)_i, body_slow);
+}
+END_TEST
+
+/* All that the server grants is under way: it can be asked for a sign of life all the same. */
+static void body_full(struct world *world)
+{
+	uint64_t began_ns;
+
+	world->credits = 2;
+	serve(world, "127.0.0.1:0");
+	reach_all(world);
+	hold_calls(world, 3);
+	WAIT_FOR(world->held_count > 0);
+	fiber_sleep_ms(WITHIN_MS);
+	assert(uses(world, FABRIC_RDMA) && world->lost == 0);
+	fabric.silent = true;
+	began_ns = clock_ns();
+	WAIT_FOR(uses(world, FABRIC_TCP));
+	assert(clock_ns() - began_ns < AT_MOST_MS * NSEC_PER_MSEC);
+	do {
+		answer_held(world);
+		fiber_sleep_ms(1);
+	} while (world->workers > 0);
+}
+
+START_TEST(who_has_used_up_his_credits_is_not_left_alone)
+{
+	in_world((uint64_t)_i, body_full);
+}
+END_TEST
+
+/* An answer's WRITE comes when its call has long been answered by TCP: it reaches no memory. */
+static void body_late(struct world *world)
+{
+	uint8_t *memory = malloc(2 * (size_t)BULK_SIZE), *in = memory + BULK_SIZE;
+
+	serve(world, "127.0.0.1:0");
+	reach_all(world);
+	assert(ping(world) == 0 && used(world) == FABRIC_RDMA);
+	fabric.writes_are_late = true;
+	echo(world, 0, 1, memory, in);
+	assert(used(world) == FABRIC_TCP && world->executed == 1);
+	memset(in, 77, BULK_SIZE);
+	WAIT_FOR(served_by(world, FABRIC_RDMA) == 0);
+	fabric_let_late_writes_go();
+	for (size_t i = 0; i < BULK_SIZE; i++)
+		assert(in[i] == 77);
+	assert(fabric.refused > 0);
+	free(memory);
+}
+
+START_TEST(a_late_write_reaches_no_memory_that_was_given_back)
+{
+	in_world((uint64_t)_i, body_late);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		rdma_is_used_where_both_are,
+		only_addresses_with_a_device_are_told,
+		tcp_is_used_where_rdma_is_refused,
+		tcp_is_used_while_rdma_is_silent,
+		a_client_without_rdma_uses_tcp,
+		a_server_without_rdma_tells_of_none,
+		rdma_alone_if_so_chosen,
+		tcp_alone_if_so_chosen,
+		silence_leads_to_tcp_and_back,
+		a_broken_connection_is_made_anew,
+		a_slow_server_keeps_its_connection,
+		who_has_used_up_his_credits_is_not_left_alone,
+		a_late_write_reaches_no_memory_that_was_given_back,
+	};
+	Suite *suite = suite_create("fabrics");
+	TCase *tcase = tcase_create("fabrics");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tcase, UNIT_TIMEOUT_S);
+	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++)
+		tcase_add_loop_test(tcase, tests[i], 1, SEEDS + 1);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
