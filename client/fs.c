@@ -65,10 +65,15 @@ void fs_stats(struct fs *fs, struct fs_stats *ret_stats)
 		.bytes_copied = fs->counters.bytes_copied,
 		.resends = fs->counters.resends,
 		.bytes_lost = data_fs_lost(fs->data),
+		.switches = fs->tally.switches,
 		.targets_troubled = targets_troubled(fs->targets),
 	};
 
 	data_fs_held(fs->data, &stats.bytes_held, &stats.files_held);
+	for (enum fabric i = 0; i < FABRIC_COUNT; i++) {
+		stats.connections[i] = fs->tally.connections[i];
+		stats.bytes_by[i] = fs->tally.bulk[i];
+	}
 	*ret_stats = stats;
 }
 
@@ -82,10 +87,13 @@ int fs_stats_text(struct fs *fs, char *text, size_t size, size_t *ret_len)
 	len = snprintf(lines, sizeof(lines),
 		       "mds_calls %" PRIu64 "\nost_calls %" PRIu64 "\nresends %" PRIu64 "\nbytes_read %" PRIu64
 		       "\nbytes_written %" PRIu64 "\nbytes_ahead %" PRIu64 "\nbytes_copied %" PRIu64
-		       "\nbytes_held %" PRIu64 "\nbytes_lost %" PRIu64 "\nfiles_held %u\ntargets_troubled %u\n",
+		       "\nbytes_held %" PRIu64 "\nbytes_lost %" PRIu64 "\nfiles_held %u\ntargets_troubled %u"
+		       "\nconnections_tcp %" PRIu64 "\nconnections_rdma %" PRIu64 "\nbytes_tcp %" PRIu64
+		       "\nbytes_rdma %" PRIu64 "\ntransport_switches %" PRIu64 "\n",
 		       stats.mds_calls, stats.ost_calls, stats.resends, stats.bytes_read, stats.bytes_written,
 		       stats.bytes_ahead, stats.bytes_copied, stats.bytes_held, stats.bytes_lost, stats.files_held,
-		       stats.targets_troubled);
+		       stats.targets_troubled, stats.connections[FABRIC_TCP], stats.connections[FABRIC_RDMA],
+		       stats.bytes_by[FABRIC_TCP], stats.bytes_by[FABRIC_RDMA], stats.switches);
 	assert(len > 0 && (size_t)len < sizeof(lines));
 	*ret_len = (size_t)len;
 	if (size == 0)

@@ -17,6 +17,7 @@
 #define STRAKE_CLIENT_FS_H
 
 #include "common/address.h"
+#include "common/fabrics.h"
 #include "common/key.h"
 #include "common/layout.h"
 #include "common/loop.h"
@@ -347,7 +348,10 @@ struct fs_stats {
 	uint64_t bytes_held;                /* accepted, and not on stable storage yet */
 	uint64_t bytes_lost;                /* accepted, and refused by the servers later */
 	unsigned int files_held;
-	unsigned int targets_troubled; /* servers that did not answer the last attempt, or PING (probe.h) */
+	uint64_t connections[FABRIC_COUNT]; /* to the MDT and the OSTs, that stand */
+	uint64_t bytes_by[FABRIC_COUNT];    /* of file data, there and back, also read ahead and sent again */
+	uint64_t switches;                  /* from one fabric to the other */
+	unsigned int targets_troubled;      /* servers that did not answer the last attempt, or PING (probe.h) */
 };
 /* Any thread. */
 void fs_stats(struct fs *fs, struct fs_stats *ret_stats);

@@ -278,6 +278,9 @@ static int client_register(struct mgs_client *client, struct peer *peer)
 	target.pid = (uint32_t)getpid();
 	target.has_log_index = client->own_role == ROLE_MDT;
 	target.log_index = capacity.log_index;
+	target.has_connections_tcp = target.has_connections_rdma = true;
+	target.connections_tcp = capacity.connections[FABRIC_TCP];
+	target.connections_rdma = capacity.connections[FABRIC_RDMA];
 	request.target = &target;
 	request.has_older = request.older = client->older;
 

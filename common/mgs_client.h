@@ -7,6 +7,7 @@
 #define STRAKE_COMMON_MGS_CLIENT_H
 
 #include "common/address.h"
+#include "common/fabrics.h"
 #include "common/key.h"
 #include "common/loop.h"
 #include "common/ops.h"
@@ -26,6 +27,7 @@ struct mgs_capacity {
 	 * knows an older copy of the data directory.
 	 */
 	uint64_t log_index;
+	uint32_t connections[FABRIC_COUNT];
 };
 
 struct mgs_client_config {

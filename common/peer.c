@@ -85,7 +85,6 @@ void peer_stats(const struct peer *peer, struct peer_stats *ret_stats)
 {
 	*ret_stats = (struct peer_stats){
 		.calls = peer->calls,
-		.switches = peer->switches,
 		.fabric = peer->fabric,
 	};
 	for (enum fabric fabric = 0; fabric < FABRIC_COUNT; fabric++) {
@@ -96,7 +95,6 @@ void peer_stats(const struct peer *peer, struct peer_stats *ret_stats)
 		ret_stats->receives += stats.receives;
 		ret_stats->bytes_in += stats.bytes_in;
 		ret_stats->bytes_out += stats.bytes_out;
-		ret_stats->bytes_by[fabric] = stats.bytes_in + stats.bytes_out;
 		ret_stats->connects_by[fabric] = peer->connects[fabric];
 		ret_stats->connects += peer->connects[fabric];
 	}

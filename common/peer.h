@@ -27,6 +27,7 @@
 #include "common/ops.h"
 #include "common/uuid.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/uio.h>
 
@@ -37,6 +38,13 @@
 struct arena;
 struct peer; /* opaque: peer_internal.h */
 
+/* What several peers, of several threads, count together. */
+struct peer_tally {
+	_Atomic uint64_t connections[FABRIC_COUNT]; /* that stand now */
+	_Atomic uint64_t bulk[FABRIC_COUNT];        /* bytes of both directions */
+	_Atomic uint64_t switches;                  /* connections by another fabric than that of the one before */
+};
+
 struct peer_config {
 	struct uuid fs, target;       /* who must answer; zero: whoever does */
 	enum role role;               /* of the one who must answer */
@@ -46,7 +54,8 @@ struct peer_config {
 	bool admin;                   /* key is the admin key */
 	const char *const *addresses; /* copied */
 	size_t address_count;
-	void *owner; /* for the callbacks */
+	struct peer_tally *tally; /* borrowed; may be NULL */
+	void *owner;              /* for the callbacks */
 
 	/* The server sent something unasked. May be NULL. The message is freed after. */
 	void (*push)(void *owner, uint16_t opcode, const ProtobufCMessage *message);
@@ -129,8 +138,7 @@ void call_release(struct call *call);
 
 struct peer_stats {
 	uint64_t calls, sends, receives, connects, bytes_in, bytes_out;
-	uint64_t connects_by[FABRIC_COUNT], bytes_by[FABRIC_COUNT]; /* bytes of both directions */
-	uint64_t switches;  /* to another fabric than that of the last connection */
+	uint64_t connects_by[FABRIC_COUNT];
 	enum fabric fabric; /* of the connection, or the last one */
 };
 void peer_stats(const struct peer *peer, struct peer_stats *ret_stats);

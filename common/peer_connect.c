@@ -57,6 +57,8 @@ static void retry_later(struct peer *peer)
 static void connection_ended(struct peer *peer)
 {
 	peer->conn = NULL;
+	if (peer->config.tally != NULL)
+		peer->config.tally->connections[peer->fabric]--;
 	loop_timer_cancel(&peer->ping_timer);
 	peer_ways_lost(peer);
 	peer_flight_end(peer);
@@ -228,7 +230,8 @@ void peer_adopt(struct peer *peer, enum fabric fabric, const struct dial_result 
 	if (peer->conn != NULL)
 		connection_replaced(peer);
 	peer_ways_stop(peer);
-	peer->switches += peer->connected_ns != 0 && peer->fabric != fabric;
+	if (peer->config.tally != NULL && peer->connected_ns != 0 && peer->fabric != fabric)
+		peer->config.tally->switches++;
 	peer->fabric = fabric;
 	err = peer_flight_begin(peer, result->credits);
 	if (err < 0) {
@@ -242,6 +245,8 @@ void peer_adopt(struct peer *peer, enum fabric fabric, const struct dial_result 
 	peer->server = result->welcome;
 	peer->refusal = 0;
 	peer->connects[fabric]++;
+	if (peer->config.tally != NULL)
+		peer->config.tally->connections[fabric]++;
 	peer->connected_ns = peer->heard_ns = loop_now_ns(peer->loop);
 	peer->state = PEER_GREETING;
 	transport_begin(peer->conn, &peer_events, peer);

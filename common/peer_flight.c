@@ -96,6 +96,12 @@ bool peer_flight_expired(struct peer *peer, uint64_t now_ns, uint64_t *next_ns)
 
 /* --- sending ------------------------------------------------------------------------------------------------------ */
 
+static void count_bulk(struct peer *peer, size_t size)
+{
+	if (size > 0 && peer->config.tally != NULL)
+		atomic_fetch_add_explicit(&peer->config.tally->bulk[peer->fabric], size, memory_order_relaxed);
+}
+
 static void call_bulk_sent(void *arg)
 {
 	struct call *call = arg;
@@ -106,7 +112,8 @@ static void call_bulk_sent(void *arg)
 void peer_flight_send(struct peer *peer, struct call *call)
 {
 	uint32_t index = peer->free_entries[peer->free_count - 1];
-	bool has_bulk = bulk_iov_size(call->bulk_out, call->bulk_out_count) > 0;
+	size_t bulk_size = bulk_iov_size(call->bulk_out, call->bulk_out_count);
+	bool has_bulk = bulk_size > 0;
 	struct transport_message message = {
 		.header = {
 			.kind = FRAME_REQUEST,
@@ -141,6 +148,7 @@ void peer_flight_send(struct peer *peer, struct call *call)
 	call->entry = index;
 	call->sending = has_bulk;
 	call->state = CALL_SENT;
+	count_bulk(peer, bulk_size);
 	peer_ways_busy(peer);
 }
 
@@ -241,6 +249,7 @@ int peer_message(void *owner, const struct frame_header *header)
 	assert(entry != NULL);
 	call = entry->call;
 	entry_free(peer, header->xid & 0xffff);
+	count_bulk(peer, header->bulk_len);
 	if (peer->state == PEER_READY)
 		peer->backoff_ms = PEER_BACKOFF_MIN_MS;
 	if (call != NULL) {

@@ -100,7 +100,6 @@ struct peer {
 	struct call ping;
 	uint64_t heard_ns;
 	uint64_t connects[FABRIC_COUNT];
-	uint64_t switches;
 	char last_error[DIAL_TEXT_SIZE];
 
 	/* peer_calls.c */

@@ -249,6 +249,11 @@ void service_each_conn(struct service *service, void (*fn)(struct service_conn *
 	}
 }
 
+void service_connections(const struct service *service, uint32_t ret_counts[FABRIC_COUNT])
+{
+	memcpy(ret_counts, service->connections, sizeof(service->connections));
+}
+
 void service_stats(const struct service *service, struct service_stats *ret_stats)
 {
 	*ret_stats = service->stats;

@@ -137,8 +137,9 @@ void service_bulk_available(struct service *service);
 
 struct service_stats {
 	uint64_t connections, requests, replies, refused, bytes_in, bytes_out, sends, receives;
-	uint64_t connections_by[FABRIC_COUNT];
 };
 void service_stats(const struct service *service, struct service_stats *ret_stats);
+/* Those that stand, by each fabric. */
+void service_connections(const struct service *service, uint32_t ret_counts[FABRIC_COUNT]);
 
 #endif

@@ -42,7 +42,7 @@ static void conn_gone(struct service_conn *conn)
 	if (conn->next != NULL)
 		conn->next->previous = conn->previous;
 	service->stats.connections--;
-	service->stats.connections_by[conn->fabric]--;
+	service->connections[conn->fabric]--;
 
 	conn->running++; /* the owner may answer requests in its callback */
 	service_request_abandon(conn);
@@ -178,5 +178,5 @@ void service_incoming(void *owner, struct transport_incoming *incoming, const ch
 	service->conns = conn;
 	service->conn_count++;
 	service->stats.connections++;
-	service->stats.connections_by[conn->fabric]++;
+	service->connections[conn->fabric]++;
 }

@@ -66,7 +66,8 @@ struct service {
 	uint64_t hoard_until_ns;
 	struct service_box *spare; /* spare_count requests kept for reuse */
 	unsigned int spare_count;
-	struct service_stats stats; /* but what the transport counts */
+	uint32_t connections[FABRIC_COUNT]; /* that stand */
+	struct service_stats stats;         /* but what the transport counts */
 	struct service_log_limit log_limit;
 };
 

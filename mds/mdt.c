@@ -477,6 +477,7 @@ static void tell_capacity(void *owner, struct mgs_capacity *ret_capacity)
 								  : STRAKE__TARGET_STATE__TARGET_UP,
 		.log_index = mdt->is_in ? mdt_log_durable(mdt->log) : mdt->found,
 	};
+	service_connections(mdt->service, ret_capacity->connections);
 }
 
 static int reachable(void *owner, const char *preferred, struct address_list *ret_list)

@@ -125,6 +125,7 @@ static void answer_map(struct request *request)
 	struct reply reply = { .body = &body.base };
 	struct mgs *mgs = request->handler_data;
 	Strake__ClusterMap map = *registry_map(mgs->registry);
+	uint32_t connections[FABRIC_COUNT];
 
 	if (conn && ask->has_subscribe)
 		conn->subscribed = ask->subscribe;
@@ -132,6 +133,10 @@ static void answer_map(struct request *request)
 	body.hostname = mgs->hostname;
 	body.has_pid = true;
 	body.pid = (uint32_t)getpid();
+	service_connections(mgs->service, connections);
+	body.has_connections_tcp = body.has_connections_rdma = true;
+	body.connections_tcp = connections[FABRIC_TCP];
+	body.connections_rdma = connections[FABRIC_RDMA];
 	service_reply(request, &reply);
 }
 

@@ -140,6 +140,11 @@ static bool target_same_capacity(const Strake__Target *a, const Strake__Target *
 	       a->objects_total == b->objects_total && a->objects_free == b->objects_free;
 }
 
+static bool target_same_connections(const Strake__Target *a, const Strake__Target *b)
+{
+	return a->connections_tcp == b->connections_tcp && a->connections_rdma == b->connections_rdma;
+}
+
 /* --- entries ---------------------------------------------------------------------------------------------------- */
 
 static struct entry *entry_by_uuid(struct registry *registry, const Strake__Target *target)
@@ -257,7 +262,7 @@ static int entry_update(struct registry *registry, struct entry *entry, const St
 	bool same_log = entry->target->log_index == target->log_index;
 	Strake__Target *copy;
 
-	if (same && same_capacity && same_log)
+	if (same && same_capacity && same_log && target_same_connections(entry->target, target))
 		return 0;
 	copy = target_copy(target);
 	if (!copy)

@@ -53,6 +53,7 @@ void ost_capacity(void *owner, struct mgs_capacity *ret_capacity)
 	const struct ost *ost = owner;
 
 	*ret_capacity = ost->capacity;
+	service_connections(ost->service, ret_capacity->connections);
 	if (ost->io_errors > 0)
 		ret_capacity->state = STRAKE__TARGET_STATE__TARGET_DEGRADED;
 }

@@ -2,6 +2,9 @@
 #include "common/units.h"
 #include "common/uuid.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 const char *target_state_text(Strake__TargetState state)
 {
 	switch (state) {
@@ -32,6 +35,25 @@ const char *target_usage_text(const Strake__Target *target, char out[48])
 	return out;
 }
 
+const char *connections_text(bool told, uint32_t tcp, uint32_t rdma, char out[64])
+{
+	out[0] = '\0';
+	if (told)
+		snprintf(out, 64, ", %" PRIu32 " connection%s by TCP, %" PRIu32 " by RDMA", tcp, tcp == 1 ? "" : "s",
+			 rdma);
+	return out;
+}
+
+void connections_json(struct json *json, bool told, uint32_t tcp, uint32_t rdma)
+{
+	if (!told)
+		return;
+	json_object_begin(json, "connections");
+	json_unsigned(json, "tcp", tcp);
+	json_unsigned(json, "rdma", rdma);
+	json_object_end(json);
+}
+
 void target_json(struct json *json, const Strake__Target *target)
 {
 	char text[UUID_STRING_SIZE];
@@ -46,4 +68,5 @@ void target_json(struct json *json, const Strake__Target *target)
 	json_unsigned(json, "objects_free", target->objects_free);
 	if (target->role == STRAKE__TARGET_ROLE__TARGET_MDT)
 		json_unsigned(json, "log_index", target->log_index);
+	connections_json(json, target->has_connections_tcp, target->connections_tcp, target->connections_rdma);
 }

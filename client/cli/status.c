@@ -39,11 +39,14 @@ static size_t count_role(const Strake__ClusterMap *map, Strake__TargetRole role)
 static void print_target(const Strake__Target *target)
 {
 	bool is_mdt = target->role == STRAKE__TARGET_ROLE__TARGET_MDT;
-	char usage[48];
+	bool is_up = target->state != STRAKE__TARGET_STATE__TARGET_DOWN;
+	char usage[48], connections[64];
 
-	printf("    └─ %s-%u: %s (%s) %s, %s\n", is_mdt ? "MDT" : "OST", target->index, first_address(target),
+	printf("    └─ %s-%u: %s (%s) %s, %s%s\n", is_mdt ? "MDT" : "OST", target->index, first_address(target),
 	       target_usage_text(target, usage), target_state_text(target->state),
-	       target->hostname ? target->hostname : "?");
+	       target->hostname ? target->hostname : "?",
+	       connections_text(is_up && target->has_connections_tcp, target->connections_tcp, target->connections_rdma,
+				connections));
 }
 
 static void print_role(const Strake__ClusterMap *map, Strake__TargetRole role)
@@ -56,13 +59,15 @@ static void print_role(const Strake__ClusterMap *map, Strake__TargetRole role)
 static void print_map(const Strake__MapReply *reply, const struct address_list *mgs)
 {
 	const Strake__ClusterMap *map = reply->map;
-	char list[CLI_MGS_SIZE], uuid[UUID_STRING_SIZE];
+	char list[CLI_MGS_SIZE], connections[64], uuid[UUID_STRING_SIZE];
 	struct uuid fs;
 
 	uuid_from_bytes(map->fs_uuid.data, map->fs_uuid.len, &fs);
 	printf("Filesystem: %s (%s), epoch %llu\n", map->fs_name, uuid_format(&fs, uuid),
 	       (unsigned long long)map->epoch);
-	printf("  MGS: %s, %s\n", cli_join_addresses(mgs, list), reply->hostname ? reply->hostname : "?");
+	printf("  MGS: %s, %s%s\n", cli_join_addresses(mgs, list), reply->hostname ? reply->hostname : "?",
+	       connections_text(reply->has_connections_tcp, reply->connections_tcp, reply->connections_rdma,
+				connections));
 	printf("  MDS servers: %zu\n", count_role(map, STRAKE__TARGET_ROLE__TARGET_MDT));
 	print_role(map, STRAKE__TARGET_ROLE__TARGET_MDT);
 	printf("  OST targets: %zu\n", count_role(map, STRAKE__TARGET_ROLE__TARGET_OST));
@@ -114,6 +119,7 @@ static int json_map(const Strake__MapReply *reply, const struct address_list *mg
 	json_string(&json, "hostname", reply->hostname);
 	json_unsigned(&json, "pid", reply->pid);
 	json_string(&json, "state", "up");
+	connections_json(&json, reply->has_connections_tcp, reply->connections_tcp, reply->connections_rdma);
 	json_object_end(&json);
 	json_array_end(&json);
 	json_role(&json, "mds", map, STRAKE__TARGET_ROLE__TARGET_MDT);

@@ -35,6 +35,19 @@ if [ -z "$(ls /sys/class/infiniband 2>/dev/null)" ]; then
 fi
 
 start --osts 1 --transport tcp
+# Which connection goes by what is told.
+echo words >"$T/m/file"
+getfattr --only-values -n strake.stats "$T/m" >"$T/stats" || fail "strake.stats"
+grep -qE '^connections_tcp [1-9]' "$T/stats" && grep -qx 'connections_rdma 0' "$T/stats" || fail "strake.stats: $(cat "$T/stats")"
+told() {
+	strake -m "$MGS" status --json | python3 -c '
+import json, sys
+status = json.load(sys.stdin)
+for server in status["mgs"] + status["mds"] + status["oss"]:
+    assert server["connections"]["tcp"] > 0 and server["connections"]["rdma"] == 0'
+}
+await "the servers to tell of their connections" told
+strake -m "$MGS" status | grep -qE 'MDT-0: .*connections? by TCP, 0 by RDMA' || fail "strake status: $(strake -m "$MGS" status)"
 refused 2 "eplica" strake -m "$MGS" client put -R 2 "$0" /x
 refused 2 "tripe|size" strake -m "$MGS" client put -S 12345 "$0" /x
 refused 1 "exist|No such" strake -m "$MGS" client stat /x

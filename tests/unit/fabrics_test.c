@@ -45,6 +45,7 @@ struct world {
 	uint16_t port;
 	struct address_list reachable;
 	struct peer *peer;
+	struct peer_tally tally;
 	struct request *held[4];
 	unsigned int held_count;
 	uint16_t credits;     /* 0: the service's default */
@@ -131,12 +132,12 @@ static void serve(struct world *world, const char *address)
 	assert(service_reachable(world->service, NULL, &world->reachable) == 0);
 }
 
-static uint64_t served_by(const struct world *world, enum fabric by)
+static uint32_t served_by(const struct world *world, enum fabric by)
 {
-	struct service_stats stats;
+	uint32_t counts[FABRIC_COUNT];
 
-	service_stats(world->service, &stats);
-	return stats.connections_by[by];
+	service_connections(world->service, counts);
+	return counts[by];
 }
 
 /* --- the client's side -------------------------------------------------------------------------------------------- */
@@ -159,6 +160,7 @@ static void reach(struct world *world, const char *const *addresses, size_t coun
 		.key = &key,
 		.addresses = addresses,
 		.address_count = count,
+		.tally = &world->tally,
 		.owner = world,
 		.lost = peer_lost,
 	};
@@ -287,6 +289,7 @@ static void world_fiber(void *arg)
 
 	world->body(world);
 	world->peer = peer_free(world->peer);
+	assert(world->tally.connections[FABRIC_RDMA] == 0 && world->tally.connections[FABRIC_TCP] == 0);
 	world->service = service_free(world->service);
 	loop_stop(world->loop);
 }
@@ -516,9 +519,9 @@ static void body_falls_silent(struct world *world)
 	work_goes_on(world);
 	work_ends(world);
 	peer_stats(world->peer, &stats);
-	assert(stats.switches == 2 && stats.connects == 3 && world->lost == 2);
-	assert(stats.connects_by[FABRIC_RDMA] == 2 && stats.bytes_by[FABRIC_RDMA] > 0 &&
-	       stats.bytes_by[FABRIC_TCP] > 0);
+	assert(stats.connects == 3 && stats.connects_by[FABRIC_RDMA] == 2 && world->lost == 2);
+	assert(world->tally.switches == 2 && world->tally.bulk[FABRIC_RDMA] > 0 && world->tally.bulk[FABRIC_TCP] > 0);
+	assert(world->tally.connections[FABRIC_RDMA] == 1 && world->tally.connections[FABRIC_TCP] == 0);
 }
 
 START_TEST(silence_leads_to_tcp_and_back)

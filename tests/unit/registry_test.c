@@ -104,6 +104,13 @@ START_TEST(heartbeats_change_no_epoch)
 	ck_assert(registry_take_capacity_changed(registry));
 	ck_assert(!registry_take_capacity_changed(registry));
 	ck_assert_uint_eq(registry_map(registry)->target[0]->bytes_free, 5);
+
+	server.target.connections_rdma = 3;
+	server.target.has_connections_rdma = true;
+	ck_assert_int_eq(registry_register(registry, &server.target, 1, T0 + 3 * HEARTBEAT), 0);
+	ck_assert_uint_eq(epoch(registry), before);
+	ck_assert(!registry_take_capacity_changed(registry));
+	ck_assert_uint_eq(registry_map(registry)->target[0]->connections_rdma, 3);
 	ck_assert_ptr_null(registry_unstored(registry, &(size_t){ 0 }));
 	registry_free(registry);
 }
