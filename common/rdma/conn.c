@@ -56,6 +56,7 @@ void rdma_conn_end(struct rdma_conn *conn)
 	conn->events = NULL;
 
 	loop_timer_cancel(&conn->timer);
+	rdma_connect_stop(conn);
 	if (connected)
 		rdma_disconnect(conn->id); /* fails where the other end was first */
 	if (conn->id->qp != NULL)

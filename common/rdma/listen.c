@@ -50,8 +50,9 @@ static void greeted(struct rdma_conn *conn, const struct greeting *greeting)
 }
 
 /* No receive is ever missing (credits.h): what is refused for want of one is not sent again, but ends the connection. */
-static struct rdma_conn_param connection(const uint8_t *greeting)
+struct rdma_conn_param rdma_connection_param(uint8_t greeting[GREETING_SIZE])
 {
+	greeting_encode(&own_greeting, greeting);
 	return (struct rdma_conn_param){
 		.private_data = greeting,
 		.private_data_len = GREETING_SIZE,
@@ -84,7 +85,7 @@ int rdma_transport_accept(struct transport_incoming *base, const struct transpor
 	struct rdma_incoming *incoming = (struct rdma_incoming *)base;
 	struct rdma_cm_id *id = incoming->id;
 	uint8_t greeting[GREETING_SIZE];
-	struct rdma_conn_param param = connection(greeting);
+	struct rdma_conn_param param = rdma_connection_param(greeting);
 	struct rdma_conn *conn;
 	int err;
 
@@ -94,7 +95,6 @@ int rdma_transport_accept(struct transport_incoming *base, const struct transpor
 	if (err < 0)
 		return err;
 	greeted(conn, &incoming->greeting);
-	greeting_encode(&own_greeting, greeting);
 	err = rdma_conn_set_up(conn);
 	if (err == 0 && rdma_accept(id, &param) < 0)
 		err = -errno;
@@ -136,13 +136,10 @@ static void resolved(struct rdma_conn *conn)
 
 static void routed(struct rdma_conn *conn)
 {
-	uint8_t greeting[GREETING_SIZE];
-	struct rdma_conn_param param = connection(greeting);
 	int err = rdma_conn_set_up(conn);
 
-	greeting_encode(&own_greeting, greeting);
-	if (err == 0 && rdma_connect(conn->id, &param) < 0)
-		err = -errno;
+	if (err == 0)
+		err = rdma_connect_begin(conn);
 	if (err < 0)
 		rdma_conn_fail(conn, err, strerror(-err));
 	else

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 /* --- whose turn it is --------------------------------------------------------------------------------------------- */
 
@@ -163,6 +165,17 @@ static void rdma_transport_stats(const struct transport *base, struct transport_
 	*ret_stats = ((const struct transport_rdma *)base)->stats;
 }
 
+static void transport_destroy(struct transport_rdma *rdma)
+{
+	loop_watch_remove(&rdma->watch);
+	loop_watch_remove(&rdma->connects);
+	if (rdma->connects.fd >= 0)
+		close(rdma->connects.fd);
+	if (rdma->channel != NULL)
+		rdma_destroy_event_channel(rdma->channel);
+	free(rdma);
+}
+
 static void rdma_transport_free(struct transport *base)
 {
 	struct transport_rdma *rdma = rdma_of(base);
@@ -192,9 +205,7 @@ static void rdma_transport_free(struct transport *base)
 		device_free(device);
 	}
 	transport_item_pool_release(&rdma->items);
-	loop_watch_remove(&rdma->watch);
-	rdma_destroy_event_channel(rdma->channel);
-	free(rdma);
+	transport_destroy(rdma);
 }
 
 static const struct transport_ops rdma_ops = {
@@ -235,18 +246,19 @@ __attribute__((visibility("default"))) int strake_transport_rdma_new(struct loop
 	rdma->hook.run = send_hook;
 	rdma->resume_timer.expired = resume_timer;
 	rdma->channel = rdma_create_event_channel();
-	if (rdma->channel == NULL) {
+	err = rdma->channel == NULL ? -errno : nonblocking(rdma->channel->fd);
+	rdma->connects =
+		(struct loop_watch){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = rdma_connects_ready };
+	if (err == 0 && rdma->connects.fd < 0)
 		err = -errno;
-		free(rdma);
-		return err;
-	}
-	rdma->watch = (struct loop_watch){ .fd = rdma->channel->fd, .ready = rdma_cm_ready };
-	err = nonblocking(rdma->channel->fd);
 	if (err == 0)
+		err = loop_watch_add(loop, &rdma->connects, EPOLLIN);
+	if (err == 0) {
+		rdma->watch = (struct loop_watch){ .fd = rdma->channel->fd, .ready = rdma_cm_ready };
 		err = loop_watch_add(loop, &rdma->watch, EPOLLIN);
+	}
 	if (err < 0) {
-		rdma_destroy_event_channel(rdma->channel);
-		free(rdma);
+		transport_destroy(rdma);
 		return err;
 	}
 	*ret_transport = &rdma->base;

@@ -2,6 +2,7 @@
  * What the files of the RDMA transport know of each other; nobody else includes it.
  *
  *   plugin.c        the transport: making it, its connections' turns, devices
+ *   connect.c       rdma_connect(), and who waits for it
  *   conn.c          a connection's life: setting up, deadlines, its end
  *   listen.c        listeners, and what the connection manager tells
  *   receive.c       from receives to the owner's events
@@ -37,7 +38,9 @@
 #include "common/rdma/segment.h"
 #include "common/transport_queue.h"
 
+#include <pthread.h>
 #include <rdma/rdma_cma.h>
+#include <stdatomic.h>
 
 #define RECEIVES    (CREDITS_OURS + CREDITS_CONTROL)
 #define SENDS       32 /* segments that are being sent; CREDITS_CONTROL of them not for data */
@@ -78,6 +81,12 @@ struct rdma_conn {
 	bool broken;  /* the device has refused something */
 	bool flushed; /* its queue pair has failed before it stood */
 
+	/* connect.c */
+	bool connecting; /* by a thread that is not joined yet */
+	pthread_t connect_thread;
+	int connect_err; /* its own until: */
+	_Atomic bool connect_over;
+
 	struct rdma_cm_id *id;
 	struct ibv_cq *receive_cq, *send_cq;
 	struct ibv_mr *region;
@@ -113,6 +122,7 @@ struct transport_rdma {
 	struct transport_stats stats;
 	struct rdma_event_channel *channel; /* the connection manager's */
 	struct loop_watch watch;
+	struct loop_watch connects; /* an eventfd: a thread that connects has ended */
 	struct loop_hook hook;
 	bool hooked;
 	struct loop_timer resume_timer;
@@ -189,12 +199,25 @@ int rdma_transport_connect(struct transport *base, const struct sockaddr *addres
 			   const struct transport_events *events, void *owner, struct transport_conn **ret_conn);
 void rdma_transport_reclaim(struct transport *base, unsigned int idle_ms);
 
+/* --- connect.c ---------------------------------------------------------------------------------------------------- */
+
+/* The queue pair is made. What becomes of it is told by the connection manager, or ends the connection. -errno. */
+int rdma_connect_begin(struct rdma_conn *conn);
+/* Fine when it is over. */
+void rdma_connect_stop(struct rdma_conn *conn);
+
+/* Of the transport's watch `connects`. */
+void rdma_connects_ready(struct loop_watch *watch, uint32_t events);
+
 /* --- listen.c ----------------------------------------------------------------------------------------------------- */
 
 /* What the connection manager has to tell: of the transport's watch. */
 void rdma_cm_ready(struct loop_watch *watch, uint32_t events);
 
 void rdma_listeners_free(struct transport_rdma *rdma);
+
+/* What both ends ask for. It points to greeting, which is written. */
+struct rdma_conn_param rdma_connection_param(uint8_t greeting[GREETING_SIZE]);
 
 /* Of struct transport_ops. */
 int rdma_transport_listen(struct transport *base, const char *address, const struct transport_listener_events *events,

@@ -75,6 +75,7 @@ struct fake_id {
 	int unacknowledged;
 	uint8_t private_data[64];
 	size_t private_len;
+	_Atomic bool asked; /* rdma_connect(), perhaps by another thread */
 };
 
 struct fake_told {
@@ -113,7 +114,7 @@ static struct fake_fabric {
 	unsigned int notice_us;              /* so much later, every other time, is told of completions */
 	unsigned int delay_us;               /* the most that anything takes */
 	bool iwarp;                          /* who has connected must be heard first */
-	bool silent;                         /* what is posted from now on goes nowhere */
+	_Atomic bool silent;                 /* what is posted from now on goes nowhere; who connects by iWARP waits */
 	unsigned int break_in;               /* after so many sends the connection breaks; 0: never */
 	unsigned int delivered;              /* sends */
 	bool writes_are_late;                /* RDMA WRITEs come when they are let go */
@@ -802,17 +803,37 @@ int rdma_resolve_route(struct rdma_cm_id *base, int timeout_ms)
 
 int rdma_connect(struct rdma_cm_id *base, struct rdma_conn_param *param)
 {
-	struct fake_later *later;
+	struct fake_id *id = (struct fake_id *)base;
 
 	assert(base->qp != NULL && param->rnr_retry_count == 0);
-	((struct fake_id *)base)->initiator = true;
-	if (fabric.silent)
-		return 0;
-	later = fake_later_at(fake_due(0), STEP_CONNECT);
-	later->id = (struct fake_id *)base;
-	memcpy(later->private_data, param->private_data, param->private_data_len);
-	later->private_len = param->private_data_len;
+	while (fabric.iwarp && fabric.silent) { /* as siw does, until TCP gives up, or a signal comes */
+		if (usleep(1000) < 0)
+			return -1;
+	}
+	memcpy(id->private_data, param->private_data, param->private_data_len);
+	id->private_len = param->private_data_len;
+	id->initiator = true;
+	id->asked = true;
+	fake_fd_signal(base->channel->fd);
 	return 0;
+}
+
+/* On the loop: what has been asked goes on its way. */
+static void fake_take_asked(void)
+{
+	for (struct fake_id *id = fabric.ids; id != NULL; id = id->next) {
+		struct fake_later *later;
+
+		if (!id->asked)
+			continue;
+		id->asked = false;
+		if (fabric.silent)
+			continue;
+		later = fake_later_at(fake_due(0), STEP_CONNECT);
+		later->id = id;
+		memcpy(later->private_data, id->private_data, id->private_len);
+		later->private_len = id->private_len;
+	}
 }
 
 static void fake_connect(const struct fake_later *later)
@@ -886,6 +907,7 @@ int rdma_get_cm_event(struct rdma_event_channel *channel, struct rdma_cm_event *
 	assert(fcntl(channel->fd, F_GETFL) & O_NONBLOCK);
 	if (told == NULL) {
 		(void)!read(channel->fd, &count, sizeof(count));
+		fake_take_asked();
 		errno = EAGAIN;
 		return -1;
 	}
