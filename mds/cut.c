@@ -1,6 +1,7 @@
 #include "mds/cut.h"
 
 #include "common/logger.h"
+#include "mds/numbers.h"
 #include "mds/ost_set.h"
 #include "mds/pack.h"
 
@@ -78,12 +79,19 @@ bool cut_awaits(const struct cut_row *row, uint32_t ost)
 	return ost_set_has(row->osts, row->ost_count, ost);
 }
 
+static uint64_t next_number(const struct change *change, const struct inode *inode)
+{
+	uint64_t below = numbers_leaps(change->state->meta.reserved) * CUT_LEAP;
+
+	return (inode->cut > below ? inode->cut : below) + 1;
+}
+
 void cut_make(struct change *change, struct inode *inode, uint64_t start, uint64_t end)
 {
 	struct cut_row row = { .ino = inode->ino, .gen = inode->gen, .index = change->index };
 
 	assert(inode_has_objects(inode) && start < end);
-	row.number = ++inode->cut;
+	row.number = inode->cut = next_number(change, inode);
 	row.start = inode->cut_start = start;
 	row.end = inode->cut_end = end;
 	inode->cut_index = change->index;

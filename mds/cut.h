@@ -8,6 +8,9 @@
  * next. The inode keeps the latest cut for good: whoever asks an OST carries it, and the OST obeys, durably. So nobody
  * is told of a cut before its record is durable: no answer that has it leaves before (answer.h: cut_index).
  *
+ * An MDT that has gone on from an older copy of its state does not know which cuts OSTs have met since. A number that they
+ * know they would pass over, so the next one is above all of before: each leap (numbers.h) takes CUT_LEAP numbers.
+ *
  * A new gen needs no such wait. All that an OST does at its word is to make objects of that (ino, gen): should the record
  * be lost, the number is void (void.h) and the objects are destroyed; the old content is destroyed only after the
  * record is durable (destroy.h); and a cut of the new gen has a later record, which is waited for.
@@ -16,6 +19,8 @@
 #define STRAKE_MDS_CUT_H
 
 #include "mds/apply.h"
+
+#define CUT_LEAP (UINT64_C(1) << 32)
 
 struct cut_row {
 	uint64_t ino, gen, number, start, end;

@@ -20,6 +20,12 @@
  */
 #define NUMBERS_LEAP (UINT64_C(1) << 40)
 
+/* How often it has gone on so, by what is reserved (or has given out as many numbers). */
+static inline uint64_t numbers_leaps(uint64_t reserved)
+{
+	return reserved % (UINT64_C(1) << 48) / NUMBERS_LEAP;
+}
+
 struct numbers {
 	uint64_t next, end;
 	uint64_t asked_end, asked_index; /* 0: nothing asked */

@@ -153,6 +153,34 @@ START_TEST(other_truncates_are_cuts)
 }
 END_TEST
 
+/* OSTs may have met cuts that an MDT which goes on from an older copy does not know of. */
+START_TEST(cuts_go_on_above_after_an_older_copy)
+{
+	Strake__ReserveRecord reserve = STRAKE__RESERVE_RECORD__INIT;
+	struct driver *driver = driver_new();
+	struct inode inode;
+	uint64_t file;
+
+	driver_set_osts(driver, 2);
+	file = driver_create(driver, DRIVER_ROOT, "file");
+	inode = driver_inode(driver, file);
+	ck_assert_int_eq(driver_size(driver, &inode, 100000, true), 0);
+	ck_assert_int_eq(driver_truncate(driver, file, 50000), 0);
+	driver_acknowledge_all(driver);
+
+	reserve.up_to = driver->state.meta.reserved + NUMBERS_LEAP;
+	driver_own(driver, RECORD_RESERVE, 0, &reserve.base);
+	ck_assert_uint_eq(driver_inode(driver, file).cut, 1);
+	ck_assert_int_eq(driver_truncate(driver, file, 40000), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).cut, CUT_LEAP + 1);
+	driver_acknowledge_all(driver);
+	ck_assert_int_eq(punch(driver, file, 4096, 8192), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).cut, CUT_LEAP + 2);
+	driver_check(driver);
+	driver_free(driver);
+}
+END_TEST
+
 START_TEST(without_layout_no_cut)
 {
 	struct driver *driver = driver_new();
@@ -626,7 +654,7 @@ START_TEST(lost_writers_may_have_changed_content)
 }
 END_TEST
 
-UNIT_MAIN("mdt_data", truncate_to_nothing_is_new_content, other_truncates_are_cuts, without_layout_no_cut,
-	  layouts_are_inherited, a_new_file_may_lie_as_another, blocks_add_up, reports_merge,
-	  sizes_are_unsure_while_others_write, whoever_tells_of_a_cut_waits, data_version_follows_content,
-	  lost_writers_may_have_changed_content)
+UNIT_MAIN("mdt_data", truncate_to_nothing_is_new_content, other_truncates_are_cuts,
+	  cuts_go_on_above_after_an_older_copy, without_layout_no_cut, layouts_are_inherited,
+	  a_new_file_may_lie_as_another, blocks_add_up, reports_merge, sizes_are_unsure_while_others_write,
+	  whoever_tells_of_a_cut_waits, data_version_follows_content, lost_writers_may_have_changed_content)
