@@ -58,9 +58,10 @@ struct inode_data {
 	uint64_t
 		resends; /* how often answered bytes became dirty again: what was read or committed meanwhile lacks them */
 	unsigned int senders;
-	uint64_t own_end;  /* one past our last byte that attr.size may not have yet */
-	uint64_t sent_end; /* likewise of what is on the OSTs: what may be reported */
-	int64_t grown;     /* blocks of 512 that the OSTs have more since the last report, as their replies tell */
+	unsigned int refusals; /* WRITEs that were too old to an OST, while the MDT knows of nothing newer */
+	uint64_t own_end;      /* one past our last byte that attr.size may not have yet */
+	uint64_t sent_end;     /* likewise of what is on the OSTs: what may be reported */
+	int64_t grown;         /* blocks of 512 that the OSTs have more since the last report, as their replies tell */
 	uint64_t
 		recounts; /* grows with each change of blocks that no reply tells of: the OSTs are asked; 0: none since a report */
 	/* The MDT is to hear something; of that: something was written, or allocated. */
@@ -103,6 +104,9 @@ bool data_is_copied_to(const struct inode_data *data, uint64_t start, uint64_t e
 
 /* The reply to a change of our own (SIZE, PUNCH) that was asked at asked_ns. */
 int data_take_own_change(struct inode *inode, uint64_t asked_ns, const Strake__AttrReply *reply);
+
+/* Before the next of DATA_STALE_RETRIES; tries: of before. -EINTR, -ECANCELED as ctx_wait_ms(). */
+int data_stale_pause(struct inode *inode, struct fs_ctx *ctx, unsigned int tries);
 
 /* Start senders for what is due. inode->lock is held. */
 void data_kick(struct inode_data *data);

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#define STALE_FIRST_MS 2 /* pauses after a report's second ESTALE: */
+#define STALE_FIRST_MS 2 /* pauses after the second ESTALE: */
 #define STALE_MAX_MS   100
 
 uint64_t data_size(const struct inode *inode)
@@ -56,7 +56,7 @@ int data_take_own_change(struct inode *inode, uint64_t asked_ns, const Strake__A
 }
 
 /* Whoever truncates again and again, or an MDT that has lost what we know, must not use up all tries at once. */
-static int report_pause(struct inode *inode, struct fs_ctx *ctx, unsigned int tries)
+int data_stale_pause(struct inode *inode, struct fs_ctx *ctx, unsigned int tries)
 {
 	unsigned int ms = tries > 6 ? STALE_MAX_MS : (unsigned int)STALE_FIRST_MS << tries;
 
@@ -129,7 +129,7 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 		if (err == -ESTALE && tries < DATA_STALE_RETRIES) {
 			struct attr attr;
 
-			err = report_pause(inode, ctx, tries);
+			err = data_stale_pause(inode, ctx, tries);
 			if (err == 0)
 				err = inode_fetch_attr(inode, ctx, true, &attr);
 		}

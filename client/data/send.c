@@ -2,8 +2,9 @@
  * Dirty extents go to the OSTs. Sender fibers send full blocks at once; whoever needs the rest has it pushed.
  *
  * What can go wrong: ESTALE (the file was cut or replaced meanwhile: fetch the attributes, which drops what was cut,
- * and send again), an error of the OST (kept for the next flush, the bytes are lost and said so), an OST that is away
- * (hard: senders wait in worker_ost_call(), writers wait for room).
+ * and send again; where the MDT knows of nothing like that for long, it is an error), an error of the OST (kept for the
+ * next flush, the bytes are lost and said so), an OST that is away (hard: senders wait in worker_ost_call(), writers wait
+ * for room).
  */
 #include "client/attr.h"
 #include "client/ctx_wait.h"
@@ -150,6 +151,29 @@ static int data_send_again(struct inode *inode, struct fs_ctx *ctx, struct exten
 	return err;
 }
 
+/*
+ * An OST has taken a WRITE for older than a cut that it has met: the MDT knows. Unless it has gone on from an older copy of
+ * its state: then the OST would refuse it for ever.
+ */
+static int data_ask_cut(struct inode_data *data, struct fs_ctx *ctx, const struct attr *sent)
+{
+	struct inode *inode = data->inode;
+	unsigned int refusals;
+	struct attr attr;
+	int err = inode_fetch_attr(inode, ctx, true, &attr);
+
+	if (err < 0)
+		return err;
+	pthread_mutex_lock(&inode->lock);
+	if (inode->attr.gen != sent->gen || inode->attr.cut != sent->cut || data->refusals > DATA_STALE_RETRIES)
+		data->refusals = 0;
+	else
+		data->refusals++;
+	refusals = data->refusals;
+	pthread_mutex_unlock(&inode->lock);
+	return refusals > DATA_STALE_RETRIES ? -EIO : data_stale_pause(inode, ctx, refusals);
+}
+
 /* It is on the OST: keep it until it is committed; what it covers is superseded. */
 static void data_answered(struct inode_data *data, struct extent *extent, uint32_t ost, uint64_t gen, uint64_t instance)
 {
@@ -157,6 +181,8 @@ static void data_answered(struct inode_data *data, struct extent *extent, uint32
 	uint64_t gone = extents_cut(&data->uncommitted, extent->offset, extent_end(extent), false, &failed);
 
 	atomic_fetch_sub(&data->data_fs->held, gone);
+	if (data->dirty.count + data->flight.count == 0)
+		data->refusals = 0;
 	if (data->sent_end < extent_end(extent))
 		data->sent_end = extent_end(extent);
 	extent->ost = ost;
@@ -280,7 +306,7 @@ static bool data_send_next(struct inode_data *data)
 		data_unsend(data, extent, &attr);
 		pthread_mutex_unlock(&inode->lock);
 		if (err == -ESTALE)
-			err = inode_fetch_attr(inode, ctx, true, &attr);
+			err = data_ask_cut(data, ctx, &attr);
 		pthread_mutex_lock(&inode->lock);
 		if (err < 0 && err != -ECANCELED) {
 			/* The file itself is gone or out of reach: so are the bytes that wait for it. */

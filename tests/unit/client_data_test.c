@@ -1031,6 +1031,30 @@ START_TEST(what_an_ost_refuses_is_told_once)
 }
 END_TEST
 
+/* An OST has met a cut that the MDT does not know of, as it goes on from an older copy of its state. */
+static void unknown_cut_body(struct fake *fake)
+{
+	struct fs_stats stats;
+
+	begin(fake);
+	osts.cut = 3;
+	put_text(0, "x");
+	assert(flush() == -EIO && flush() == 0);
+	fs_stats(mount.fs, &stats);
+	assert(stats.bytes_lost == 1 && nothing_held() && all_are(0, 10, 0));
+	/* The next one is above all. */
+	cut_elsewhere(4, 4096, 8192);
+	put_out(0, "y");
+	assert(is_at(osts.bytes, 0, "y") && osts.cut == 4);
+	end();
+}
+
+START_TEST(what_is_too_old_for_ever_is_an_error)
+{
+	fake_run(unknown_cut_body);
+}
+END_TEST
+
 /* What was answered in a session that was lost is not sent in the next one, though the OST forgets it. */
 static void session_body(struct fake *fake)
 {
@@ -1696,8 +1720,8 @@ UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_
 	  what_was_not_answered_is_newer_than_a_cut, what_cuts_unheard_of_may_have_taken_is_an_error,
 	  an_answer_counts_only_for_the_gen_and_cut_in_force, what_others_have_written_since_is_not_covered,
 	  an_own_change_that_is_seen_before_its_answer_is_not_others, what_an_ost_refuses_is_told_once,
-	  a_lost_session_takes_what_was_answered, fsync_is_write_commit_size_and_log,
-	  a_punch_takes_what_was_written_before_it, room_is_asked_for_before_it_is_taken,
-	  data_and_holes_are_found_in_few_requests, the_osts_copy_by_themselves, a_report_tells_what_is_on_the_osts,
-	  nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole, read_ahead_never_gives_old_bytes,
-	  broken_read_ahead_is_not_given, read_ahead_is_bounded)
+	  what_is_too_old_for_ever_is_an_error, a_lost_session_takes_what_was_answered,
+	  fsync_is_write_commit_size_and_log, a_punch_takes_what_was_written_before_it,
+	  room_is_asked_for_before_it_is_taken, data_and_holes_are_found_in_few_requests, the_osts_copy_by_themselves,
+	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole,
+	  read_ahead_never_gives_old_bytes, broken_read_ahead_is_not_given, read_ahead_is_bounded)
