@@ -375,7 +375,7 @@ static bool cut_away_unknown(const struct attr *before, uint64_t size)
 	return before->ino != 0 && size > 0 && before->blocks != 0 && size <= before->size && before->blocks != full;
 }
 
-/* Of a directory that is only remembered: the kernel has checked that the caller may. */
+/* Of one that is only remembered: the kernel has checked that the caller may. */
 static void setattr_remembered(struct inode *inode, unsigned int fields, const struct attr *attr, struct attr *ret_attr)
 {
 	struct attr *known = &inode->attr;
@@ -414,7 +414,8 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 		err = setattr_ask(inode, ctx, fields, attr, ret_attr);
 	if (err == 0 && (fields & SETATTR_SIZE) != 0 && cut_away_unknown(&before, attr->size))
 		data_cut_away(inode);
-	if (err == -ESTALE && inode_is_remembered(inode, NULL)) {
+	/* Not a size: its bytes are gone. */
+	if (err == -ESTALE && (fields & SETATTR_SIZE) == 0 && inode_is_remembered(inode, NULL)) {
 		setattr_remembered(inode, fields, attr, ret_attr);
 		err = 0;
 	}

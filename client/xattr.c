@@ -50,7 +50,7 @@ static bool is_known_to_lack(struct fs *fs, uint64_t ino, const char *name)
 	return lacks;
 }
 
-/* A directory that was removed has none. */
+/* One that was removed, and is remembered, has none. */
 static bool is_remembered(struct fs *fs, uint64_t ino)
 {
 	struct inode *inode = inode_find(fs->inodes, ino);

@@ -396,6 +396,10 @@ static void orphan_body(struct real *real)
 		err = fs_getattr(stranger.fs, &ctx, ino, true, &attr);
 	}
 	assert(err == -ESTALE || err == -ENOENT);
+	/* It still has attributes for him, but no bytes. */
+	assert(fs_setattr(one.fs, &ctx, ino, SETATTR_MODE, &(struct attr){ .mode = 0600 }, &attr) == 0);
+	assert(attr.nlink == 0 && attr.mode == (S_IFREG | 0600));
+	assert(fs_setattr(one.fs, &ctx, ino, SETATTR_SIZE, &(struct attr){ .size = 1 }, &attr) == -ESTALE);
 	real_unmount(&stranger);
 	real_unmount(&two);
 	real_unmount(&one);
