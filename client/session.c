@@ -131,14 +131,15 @@ bool fs_session_log_is_durable(struct fs_session *session)
 
 void fs_session_log_seen(struct fs_session *session, struct log_mark mark, uint64_t log_index, uint64_t durable_index)
 {
-	bool lost;
+	bool counts, lost;
 
 	/* A reply from before the loss that comes late, or the second to show it, says nothing new. */
 	pthread_mutex_lock(&session->lock);
-	lost = log_index != 0 && log_index < mark.highest && mark.losses == session->log.losses;
-	if (!lost && log_index > session->log.highest && mark.losses == session->log.losses)
+	counts = mark.losses == session->log.losses;
+	lost = counts && log_index != 0 && log_index < mark.highest;
+	if (counts && !lost && log_index > session->log.highest)
 		session->log.highest = log_index;
-	if (durable_index > session->log_durable)
+	if (counts && !lost && durable_index > session->log_durable)
 		session->log_durable = durable_index;
 	pthread_mutex_unlock(&session->lock);
 	if (!lost)
@@ -149,8 +150,10 @@ void fs_session_log_seen(struct fs_session *session, struct log_mark mark, uint6
 	/* Without memory for it the renewal will do it. Others must not take it for done before it is. */
 	(void)inode_table_distrust(session->fs->inodes);
 	pthread_mutex_lock(&session->lock);
-	if (mark.losses == session->log.losses)
+	if (mark.losses == session->log.losses) {
 		session->log = (struct log_mark){ .highest = log_index, .losses = mark.losses + 1 };
+		session->log_durable = durable_index; /* of an older copy it is lower */
+	}
 	pthread_mutex_unlock(&session->lock);
 	fs_session_renew_soon(session);
 }
