@@ -6,6 +6,7 @@
 #include "client/fs_state.h"
 #include "client/layouts.h"
 #include "client/locks.h"
+#include "client/worker.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -325,19 +326,45 @@ void inode_pages_used(struct inode *inode)
 	pthread_mutex_unlock(&inode->lock);
 }
 
+static void pages_gone(struct inode *inode, bool all)
+{
+	pthread_mutex_lock(&inode->lock);
+	inode->pages_going = false;
+	if (all && inode->pages_used == 1)
+		inode->pages_used = 0;
+	pthread_mutex_unlock(&inode->lock);
+	inode_put(inode);
+}
+
+static void pages_go(struct worker *worker, void *arg)
+{
+	struct inode *inode = arg;
+	const struct fs_config *config = &inode->fs->config;
+
+	(void)worker;
+	config->drop_pages(config->owner, inode->ino, 0, 0);
+	pages_gone(inode, true);
+}
+
 void inode_pages_passed(struct inode *inode, uint64_t offset, uint64_t size)
 {
 	const struct fs_config *config = &inode->fs->config;
 	bool used, last;
 
+	if (config->drop_pages == NULL)
+		return;
 	pthread_mutex_lock(&inode->lock);
 	used = inode->pages_used > 0;
-	if (used)
+	last = inode->pages_used == 1 && !inode->pages_going;
+	/* At 1 when all have gone: nobody has used any since that began. */
+	if (inode->pages_used > (inode->pages_going ? 2 : 1))
 		inode->pages_used--;
-	last = inode->pages_used == 0;
+	inode->pages_going |= last;
 	pthread_mutex_unlock(&inode->lock);
-	if (used && config->drop_pages != NULL)
-		config->drop_pages(config->owner, inode->ino, last ? 0 : offset, last ? 0 : size);
+	if (used)
+		config->drop_pages(config->owner, inode->ino, offset, size);
+	if (last && worker_spawn(fs_worker(inode->fs), pages_go, inode_ref(inode)) < 0)
+		pages_gone(inode, false);
 }
 
 void inode_note_own_change(struct inode *inode, uint64_t data_before, const struct attr *now, uint64_t asked_ns)

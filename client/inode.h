@@ -56,6 +56,7 @@ struct inode {
 	bool pages_valid;
 	bool mapped;              /* the kernel has brought out mapped dirty pages of it */
 	unsigned char pages_used; /* inode_pages_used() */
+	bool pages_going;         /* all of them are being dropped */
 	uint64_t pages_opened_ns; /* the kernel was last told to drop its pages by the answer to an open */
 
 	/* What the kernel was shown of these attributes, and until when it may believe that. */
@@ -168,8 +169,9 @@ void inode_pages_become(struct inode *inode, const struct attr *attr);
  * Direct I/O beside the kernel's pages. Who writes past them has the kernel drop those in his way before he begins; but
  * until his bytes are here others may fill them again, with what was there before, and for writes that it does not wait
  * for (AIO) Linux before 7 does not look again. So what was passed is dropped once more before such a write is answered:
- * after a READ or WRITE of pages, and so long that PAGES_PASSED_MAX writes have come since; the last of them takes all
- * pages with it. Where nobody uses pages direct I/O costs nothing more.
+ * after a READ or WRITE of pages, and so long that PAGES_PASSED_MAX writes have come since. Then all pages go, and where
+ * nobody uses any direct I/O costs nothing more. That is not waited for: a page may be waiting for an OST that is away, and
+ * the write has nothing to do with that.
  */
 #define PAGES_PASSED_MAX 64
 void inode_pages_used(struct inode *inode);

@@ -1077,6 +1077,104 @@ START_TEST(a_lost_session_takes_what_was_answered)
 }
 END_TEST
 
+/* --- the caller's pages ------------------------------------------------------------------------------------------------- */
+
+static struct {
+	uint64_t offset, size;
+	unsigned int parts, all;
+	bool held; /* a page is not let go of */
+} drops;
+
+static void drop_pages(void *owner, uint64_t ino, uint64_t offset, uint64_t size)
+{
+	assert(owner == &drops && ino == 2);
+	drops.offset = offset;
+	drops.size = size;
+	if (size > 0) {
+		drops.parts++;
+		return;
+	}
+	while (drops.held)
+		fiber_sleep_ms(1);
+	drops.all++;
+}
+
+static void read_page(void)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct read_result result;
+	char page[4096];
+
+	ctx.paged = true;
+	assert(fs_read(file, &ctx, 0, sizeof(page), page, &result) == 0);
+	read_release(&result);
+}
+
+/* What is in the way of a write past the pages has gone when it is answered. */
+static void pass_pages(unsigned int times)
+{
+	for (unsigned int i = 0; i < times; i++) {
+		unsigned int parts = drops.parts;
+
+		put(direct, 100 + i, "yy", 2);
+		assert(drops.parts == parts + 1 && drops.offset == 100 + i && drops.size == 2);
+	}
+}
+
+static bool pages_are_used(void)
+{
+	bool used;
+
+	pthread_mutex_lock(&file->inode->lock);
+	used = file->inode->pages_used > 0;
+	pthread_mutex_unlock(&file->inode->lock);
+	return used;
+}
+
+static void passed_body(struct fake *fake)
+{
+	begin(fake);
+	memset(&drops, 0, sizeof(drops));
+	mount.fs->config.drop_pages = drop_pages;
+	mount.fs->config.owner = &drops;
+	put(direct, 0, "x", 1); /* nobody has any */
+	assert(drops.parts == 0);
+
+	/* All of them go in the end, and nobody waits for that. */
+	for (unsigned int round = 1; round <= 2; round++) {
+		read_page();
+		pass_pages(PAGES_PASSED_MAX - 1);
+		assert(drops.all == round - 1);
+		drops.held = true;
+		pass_pages(PAGES_PASSED_MAX);
+		drops.held = false;
+		while (pages_are_used())
+			fiber_sleep_ms(1);
+		assert(drops.all == round);
+		drops.parts = 0;
+		put(direct, 0, "x", 1);
+		assert(drops.parts == 0);
+	}
+
+	/* Who reads meanwhile has some again. */
+	read_page();
+	drops.held = true;
+	pass_pages(PAGES_PASSED_MAX);
+	read_page();
+	pass_pages(2 * PAGES_PASSED_MAX);
+	drops.held = false;
+	while (drops.all == 2)
+		fiber_sleep_ms(1);
+	pass_pages(1);
+	end();
+}
+
+START_TEST(pages_that_direct_io_has_passed_are_dropped_while_they_are_used)
+{
+	fake_run(passed_body);
+}
+END_TEST
+
 /* --- what is promised when ---------------------------------------------------------------------------------------------- */
 
 static void order_body(struct fake *fake)
@@ -1721,7 +1819,8 @@ UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_
 	  an_answer_counts_only_for_the_gen_and_cut_in_force, what_others_have_written_since_is_not_covered,
 	  an_own_change_that_is_seen_before_its_answer_is_not_others, what_an_ost_refuses_is_told_once,
 	  what_is_too_old_for_ever_is_an_error, a_lost_session_takes_what_was_answered,
-	  fsync_is_write_commit_size_and_log, a_punch_takes_what_was_written_before_it,
-	  room_is_asked_for_before_it_is_taken, data_and_holes_are_found_in_few_requests, the_osts_copy_by_themselves,
-	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole,
-	  read_ahead_never_gives_old_bytes, broken_read_ahead_is_not_given, read_ahead_is_bounded)
+	  pages_that_direct_io_has_passed_are_dropped_while_they_are_used, fsync_is_write_commit_size_and_log,
+	  a_punch_takes_what_was_written_before_it, room_is_asked_for_before_it_is_taken,
+	  data_and_holes_are_found_in_few_requests, the_osts_copy_by_themselves, a_report_tells_what_is_on_the_osts,
+	  nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole, read_ahead_never_gives_old_bytes,
+	  broken_read_ahead_is_not_given, read_ahead_is_bounded)

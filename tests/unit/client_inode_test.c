@@ -180,50 +180,6 @@ START_TEST(pages_are_kept_while_nobody_else_changed_the_file)
 }
 END_TEST
 
-static struct dropped {
-	uint64_t ino, offset, size;
-	unsigned int times;
-} dropped;
-
-static void drop_pages(void *owner, uint64_t ino, uint64_t offset, uint64_t size)
-{
-	ck_assert_ptr_eq(owner, &dropped);
-	dropped = (struct dropped){ ino, offset, size, dropped.times + 1 };
-}
-
-START_TEST(pages_that_direct_io_has_passed_are_dropped_while_they_are_used)
-{
-	struct inode *inode;
-
-	set_up();
-	fs.config.drop_pages = drop_pages;
-	fs.config.owner = &dropped;
-	inode = inode_get(fs.inodes, 5);
-	inode_pages_passed(inode, 4096, 512); /* nobody has any */
-	ck_assert_uint_eq(dropped.times, 0);
-
-	for (unsigned int round = 1; round <= 2; round++) {
-		inode_pages_used(inode);
-		for (unsigned int i = 1; i < PAGES_PASSED_MAX; i++) {
-			inode_pages_passed(inode, 4096 * i, 512);
-			ck_assert_uint_eq(dropped.ino, 5);
-			ck_assert_uint_eq(dropped.offset, 4096 * i);
-			ck_assert_uint_eq(dropped.size, 512);
-		}
-		ck_assert_uint_eq(dropped.times, round * PAGES_PASSED_MAX - 1);
-		inode_pages_passed(inode, 4096, 512); /* all of them: from here on there are none */
-		ck_assert_uint_eq(dropped.times, round * PAGES_PASSED_MAX);
-		ck_assert_uint_eq(dropped.offset, 0);
-		ck_assert_uint_eq(dropped.size, 0);
-		inode_pages_passed(inode, 4096, 512);
-		ck_assert_uint_eq(dropped.times, round * PAGES_PASSED_MAX);
-	}
-	inode_put(inode);
-	fs.config.drop_pages = NULL;
-	tear_down();
-}
-END_TEST
-
 START_TEST(attributes_come_from_the_wire_and_go_to_stat)
 {
 	Strake__Attr wire = STRAKE__ATTR__INIT;
@@ -305,6 +261,5 @@ END_TEST
 UNIT_MAIN("client_inode", an_inode_lives_as_long_as_its_references, the_table_grows_and_finds_all,
 	  an_older_version_does_not_replace_a_newer_one,
 	  an_unsure_size_is_not_believed_and_does_not_shrink_what_osts_said,
-	  pages_are_kept_while_nobody_else_changed_the_file,
-	  pages_that_direct_io_has_passed_are_dropped_while_they_are_used, attributes_come_from_the_wire_and_go_to_stat,
+	  pages_are_kept_while_nobody_else_changed_the_file, attributes_come_from_the_wire_and_go_to_stat,
 	  a_layout_is_kept_once)
