@@ -48,7 +48,9 @@ struct copying {
 struct step {
 	int from_fd, to_fd;
 	uint64_t from, to, end; /* end: of the source's part */
-	uint64_t from_size, to_size;
+	uint64_t from_size;
+	uint64_t to_size;  /* of the target's file, with what a WRITE that failed has left behind its object's end */
+	uint64_t data_end; /* in the target: of the last that was no hole */
 };
 
 static int copy_by_hand(struct step *step, size_t length)
@@ -66,6 +68,7 @@ static int copy_by_hand(struct step *step, size_t length)
 		return got < 0 || put < 0 ? -errno : -EIO;
 	step->from += (uint64_t)put;
 	step->to += (uint64_t)put;
+	step->data_end = step->to;
 
 	return 0;
 }
@@ -78,6 +81,7 @@ static int copy_data(struct step *step, size_t length)
 	if (done > 0) {
 		step->from += (uint64_t)done;
 		step->to += (uint64_t)done;
+		step->data_end = step->to;
 		return 0;
 	}
 	if (done < 0 && errno != EXDEV && errno != EOPNOTSUPP && errno != EINVAL && errno != ENOSYS)
@@ -102,7 +106,7 @@ static int write_zeros(int fd, uint64_t start, uint64_t end)
 	return 0;
 }
 
-/* Zeros where the source has none; nothing needs doing behind the target's end. */
+/* Zeros where the source has none; nothing needs doing behind the end of the target's file. */
 static int copy_hole(struct step *step, uint64_t length)
 {
 	uint64_t end = step->to + length;
@@ -119,6 +123,12 @@ static int copy_hole(struct step *step, uint64_t length)
 	return err;
 }
 
+/* Where the source's data ends: what lies behind its object's end is none of it. */
+static uint64_t source_end(const struct step *step)
+{
+	return step->end < step->from_size ? step->end : step->from_size;
+}
+
 /* Where the source has data next: its end where it has none. */
 static int next_data(const struct step *step, uint64_t *ret_data)
 {
@@ -130,7 +140,7 @@ static int next_data(const struct step *step, uint64_t *ret_data)
 	data = lseek(step->from_fd, (off_t)step->from, SEEK_DATA);
 	if (data < 0)
 		return errno == ENXIO ? 0 : -errno;
-	if ((uint64_t)data < step->end)
+	if ((uint64_t)data < source_end(step))
 		*ret_data = (uint64_t)data;
 
 	return 0;
@@ -150,7 +160,7 @@ static int step_run(void *arg)
 	hole = lseek(step->from_fd, (off_t)step->from, SEEK_HOLE);
 	if (hole < 0)
 		return -errno;
-	length = ((uint64_t)hole < step->end ? (uint64_t)hole : step->end) - step->from;
+	length = ((uint64_t)hole < source_end(step) ? (uint64_t)hole : source_end(step)) - step->from;
 
 	return copy_data(step, length < COPY_STEP ? length : COPY_STEP);
 }
@@ -181,11 +191,11 @@ static int copy_bytes(struct copying *copying)
 	err = ost_change_begin(ost, &running);
 	if (err < 0)
 		return err;
-	step.to_size = to->object->size;
+	step.to_size = object_file_size(to->object);
 	ledger_note_zeroed(ost->ledger, to->ino, to->gen, to->stripe_size, start, start + copying->length);
 	while (err == 0 && step.from < step.end)
 		err = helper_run(ost->copier, step_run, &step);
-	object_wrote(to->object, err == 0 ? to->offset + copying->length : 0);
+	object_wrote(to->object, err == 0 ? step.data_end : 0);
 	ost_change_end(ost, &running);
 
 	return err < 0 ? ost_io_error(ost, err) : 0;

@@ -397,12 +397,17 @@ int object_set_size(struct ost_object *object, uint64_t size)
 	return helper_run(object->file->ost->helper, truncate_run, &(struct truncation){ object->fd, size });
 }
 
-/* Its file goes on behind its end: there is a write at work, or was. */
-static bool is_too_long(const struct ost_object *object)
+uint64_t object_file_size(const struct ost_object *object)
 {
 	struct stat st;
 
-	return fstat(object->fd, &st) == 0 && (uint64_t)st.st_size > object->size;
+	return fstat(object->fd, &st) == 0 ? (uint64_t)st.st_size : object->size;
+}
+
+/* Its file goes on behind its end: there is a write at work, or was. */
+static bool is_too_long(const struct ost_object *object)
+{
+	return object_file_size(object) > object->size;
 }
 
 void object_undo(struct ost_object *object)

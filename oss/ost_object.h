@@ -77,6 +77,8 @@ void object_was_cut(struct ost_object *object);
 int64_t object_take_grown(struct ost_object *object);
 
 int object_set_size(struct ost_object *object, uint64_t size); /* ftruncate(2) */
+/* Of its file: more than the object's while a write goes on beyond that, and when one has failed until that is taken back. */
+uint64_t object_file_size(const struct ost_object *object);
 /*
  * A write has failed, and may have left some of its bytes beyond the end: they go, durably, so that they never become a part
  * of the file when that grows. What is within the end stays as it is. Inside the file, without a turn.

@@ -288,6 +288,69 @@ START_TEST(what_failed_takes_nothing_of_others_away)
 }
 END_TEST
 
+static void failing_fiber(void *arg)
+{
+	struct writer *writer = arg;
+	uint8_t data[8 * PAGE];
+
+	memset(data, 'f', sizeof(data));
+	writer->err = write_call(&(struct write_call){
+		.where = writer->where,
+		.offset = PAGE,
+		.data = data,
+		.length = sizeof(data),
+		.session = SESSION,
+		.slot = 3,
+		.seq = ++next_seq,
+	});
+	writers_left--;
+}
+
+static bool is_text_and_zeros(struct where where)
+{
+	uint8_t data[STRIPE];
+	int length = read_at(where, 0, data, STRIPE);
+
+	return length >= 4 && memcmp(data, "text", 4) == 0 && is_all(data + 4, (size_t)length - 4, 0);
+}
+
+/* A hole is copied over what a WRITE has just failed to write: it comes after that, so nothing of that is in it. */
+static void copy_after_body(void)
+{
+	struct where room = { .ino = 300, .gen = 1 }, nothing = { .ino = 400, .gen = 1 }, object = a;
+	struct writer writer;
+	uint8_t data[STRIPE] = { 0 };
+	unsigned int failed = 0;
+
+	assert(write_text(object, 0, "text") == 0 && write_at(room, 0, data, 4 * PAGE) == 0);
+	fill_disk();
+	for (unsigned int round = 1; round <= 20; round++) {
+		room = with_cut(room, round, 2 * PAGE, UINT64_MAX);
+		assert(cut(room) == 0);
+		writer = (struct writer){ .where = object };
+		writers_left = 1;
+		assert(fiber_start(loop, failing_fiber, &writer) == 0);
+		fiber_yield();
+		assert(copy(nothing, 0, object, PAGE, 8 * PAGE) == 0);
+		while (writers_left > 0)
+			fiber_sleep_ms(1);
+		failed += writer.err == -ENOSPC;
+		assert(is_text_and_zeros(object));
+
+		object = with_cut(object, round, 4, UINT64_MAX);
+		assert(cut(object) == 0);
+		memset(data, 0, sizeof(data));
+		assert(write_at(room, 0, data, 4 * PAGE) == 0);
+	}
+	assert(failed > 0);
+}
+
+START_TEST(what_failed_is_not_in_a_copy_that_comes_after)
+{
+	run_on_a_small_disk(copy_after_body);
+}
+END_TEST
+
 /* --- blocks --------------------------------------------------------------------------------------------------------------- */
 
 static int64_t grown_by(struct where where, uint32_t offset, size_t length)
@@ -393,4 +456,5 @@ END_TEST
 
 UNIT_MAIN("ost_space", room_is_there_and_goes_with_cuts, committed_room_survives_a_kill, room_is_kept_on_a_full_disk,
 	  what_failed_leaves_nothing_behind_the_end, what_failed_takes_nothing_of_others_away,
-	  writes_tell_what_they_take, what_is_sought_is_found_from_object_to_object)
+	  what_failed_is_not_in_a_copy_that_comes_after, writes_tell_what_they_take,
+	  what_is_sought_is_found_from_object_to_object)
