@@ -39,6 +39,7 @@ unharmed "an older copy of an MDT"
 work_ends
 
 # The MGS knows it also when all was stopped, and just started.
+head -c 200000 /dev/zero | tr '\0' o >"$T/m/cut" || fail "a file"
 strake cluster stop "$T/c" >/dev/null || fail "stop"
 aside
 is_refused "an older copy of an MDT, after a stop"
@@ -52,6 +53,7 @@ strake cluster start "$T/c" --mount "$T/m" >"$T/start.out" 2>&1 || fail "restart
 # What is made from here on the copy has not.
 end=$(end_of "$T/copy-mds0")
 for ((i = 0; i < 100; i++)); do echo "lost $i" >"$T/m/lost$i" || fail "a file"; done
+truncate -s 100000 "$T/m/cut" && truncate -s 90000 "$T/m/cut" || fail "cuts"
 sync "$T/m/lost99"
 await "the MGS is told how far the log is" is_told 100
 
@@ -94,11 +96,19 @@ cp -a "$T/copy-mds0" "$mds0" || fail "cp"
 is_refused "another record to go on from" --go-on-from $((end - 1))
 strake cluster start "$T/c" --mount "$T/m" --go-on-from "$end" >"$T/start.out" 2>&1 || fail "go on: $(cat "$T/start.out")"
 grep -q "going on from record $end, as told" "$T/c/log/mds0.log" || fail "no word of what is lost"
-expect "names" work "$(ls "$T/m")"
+expect "names" "cut work" "$(echo "$T"/m/* | sed "s:$T/m/::g")"
 are_gone() { [ "$(objects)" -le "$had" ]; }
 await "the objects of what is lost are gone" are_gone
 for ((i = 0; i < 100; i++)); do echo "new $i" >"$T/m/new$i" || fail "a new file"; done
 for ((i = 0; i < 100; i++)); do expect "a new file" "new $i" "$(cat "$T/m/new$i")"; done
+# What OSTs have cut since is not to be written to until it is cut once more, which they do.
+write() { timeout -s KILL "$(limit 60)" dd if=/dev/zero of="$T/m/cut" bs=1000 count=1 conv=notrunc,fsync 2>&1; }
+write | grep -q "Input/output error" || fail "a WRITE of before a cut"
+truncate -s 50000 "$T/m/cut" && truncate -s 200000 "$T/m/cut" || fail "cuts"
+expect "bytes that were cut away" 0 "$(tail -c +50001 "$T/m/cut" | tr -d '\0' | wc -c)"
+expect "bytes that were not" 50000 "$(head -c 50000 "$T/m/cut" | tr -d '\0' | wc -c)"
+write >"$T/write.out" || fail "a WRITE after a cut: $(cat "$T/write.out")"
+expect "bytes that were written" 49000 "$(head -c 50000 "$T/m/cut" | tr -d '\0' | wc -c)"
 strake cluster stop "$T/c" >/dev/null || fail "stop"
 strake cluster start "$T/c" --mount "$T/m" >"$T/start.out" 2>&1 || fail "without being told again: $(cat "$T/start.out")"
 expect "a new file" "new 99" "$(cat "$T/m/new99")"
