@@ -1,6 +1,7 @@
 /*
- * SEEK: the next data or the next hole, of an object or of all that follow it here. Behind an object's end all is hole, up
- * to the end of its stripe; an object that there is not is a hole as a whole.
+ * SEEK: the next data or the next hole, of an object or of all that follow it here. Data reaches to the end of its block, as
+ * on a disk, also where an object ends within it and the file goes on. Behind that all is hole, up to the end of the stripe;
+ * an object that there is not is a hole as a whole.
  */
 #include "common/layout.h"
 #include "oss/operations.h"
@@ -8,6 +9,8 @@
 
 #include <errno.h>
 #include <unistd.h>
+
+#define BLOCK 4096u /* of what is stored, mostly */
 
 struct seeking {
 	int fd, whence;
@@ -23,25 +26,33 @@ static int seek_run(void *arg)
 	return seeking->offset < 0 ? -errno : 0;
 }
 
+static uint64_t block_end(uint64_t offset)
+{
+	return (offset + BLOCK - 1) / BLOCK * BLOCK;
+}
+
 static int seek_object(struct ost_object *object, uint64_t stripe_size, bool hole, uint64_t *offset)
 {
-	struct seeking seeking = {
-		.fd = object->fd,
-		.whence = hole ? SEEK_HOLE : SEEK_DATA,
-		.offset = (off_t)*offset,
-	};
+	struct seeking seeking = { .fd = object->fd, .whence = hole ? SEEK_HOLE : SEEK_DATA };
+	uint64_t found;
 	int err;
 
-	if (*offset >= object->size)
+	if (*offset >= block_end(object->size))
 		return hole ? 0 : -ENXIO;
+	/* What follows the last byte in its block is as that one. */
+	seeking.offset = (off_t)(*offset < object->size ? *offset : object->size - 1);
 	err = helper_run(object->file->ost->helper, seek_run, &seeking);
 	if (err == -ENXIO && hole)
 		return 0;
 	if (err < 0)
 		return err == -ENXIO ? err : ost_io_error(object->file->ost, err);
-	if ((uint64_t)seeking.offset >= stripe_size)
+	found = (uint64_t)seeking.offset;
+	if (hole && found >= object->size)
+		found = block_end(found);
+	if (found >= stripe_size)
 		return -ENXIO;
-	*offset = (uint64_t)seeking.offset;
+	if (found > *offset)
+		*offset = found;
 
 	return 0;
 }

@@ -515,6 +515,29 @@ def holes(f):
     f.say("open for writing", c("lseek", wo, 0, os.SEEK_DATA))
 
 @case
+def last_blocks(f):
+    """What is written ends in the middle of a block, and the file goes on: data reaches to the end of that block."""
+    fd = f.open()
+    for end in 100, 4095, 12288, STRIPE - 1, STRIPE + 5000:
+        for size in end, end + 1, end + 8192, 3 * STRIPE:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, pattern(50), end - 50)
+            os.ftruncate(fd, size)
+            os.fsync(fd)
+            block = -(-end // 4096) * 4096
+            for at in end - 50, end - 1, end, end + 1, block - 1, block, size - 1:
+                f.say((end, size, at), c("lseek", fd, at, os.SEEK_DATA), c("lseek", fd, at, os.SEEK_HOLE))
+    os.ftruncate(fd, 0)
+    os.ftruncate(fd, 100)
+    os.pwrite(fd, b"", 50)
+    os.ftruncate(fd, 10000)
+    f.say("nothing", c("lseek", fd, 50, os.SEEK_DATA), c("lseek", fd, 50, os.SEEK_HOLE))
+    os.pwrite(fd, pattern(100), 0)
+    os.ftruncate(fd, 12000)
+    c("fallocate", fd, PUNCH | KEEP, 0, 4096)
+    f.say("punched", c("lseek", fd, 50, os.SEEK_DATA), c("lseek", fd, 50, os.SEEK_HOLE))
+
+@case
 def wide(f):
     """The ends of 16 TiB, in little time."""
     fd = f.open()

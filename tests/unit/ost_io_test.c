@@ -1091,7 +1091,7 @@ END_TEST
 static void seeking(void)
 {
 	uint8_t *data = pattern(8192, 5);
-	struct where full = { .ino = 101, .gen = 1 };
+	struct where full = { .ino = 101, .gen = 1 }, odd = { .ino = 102, .gen = 1 };
 
 	assert(seek(a, 10, false) == -ENXIO && seek(a, 10, true) == 10);
 	assert(write_at(a, 16384, data, 8192) == 0 && commit(a, NULL) == 0);
@@ -1101,6 +1101,11 @@ static void seeking(void)
 	for (uint32_t offset = 0; offset < STRIPE; offset += 8192)
 		assert(write_at(full, offset, data, 8192) == 0);
 	assert(seek(full, 0, true) == -ENXIO && seek(full, 5, false) == 5);
+	/* The block that it ends in is data as a whole. */
+	assert(write_at(odd, 8192, data, 100) == 0 && commit(odd, NULL) == 0);
+	assert(seek(odd, 8192, true) == 12288 && seek(odd, 8292, true) == 12288 && seek(odd, 12287, true) == 12288);
+	assert(seek(odd, 8292, false) == 8292 && seek(odd, 12287, false) == 12287 && seek(odd, 12288, false) == -ENXIO);
+	assert(seek(odd, 0, true) == 0 && seek(odd, 12288, true) == 12288);
 	free(data);
 }
 
