@@ -11,6 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define BUSY_MS     1000 /* it is in use only when it is so for that long */
+#define BUSY_TRY_MS 50
 
 static void print_help(void)
 {
@@ -22,6 +26,21 @@ static void print_help(void)
 	     "  -l, --lazy   detach it even when it is in use; then do not wait for those who use it");
 }
 
+/*
+ * Who only looks at something there, as mount(8) does before it mounts over it, keeps it in use for as long as a server's
+ * answer takes. If a mount comes on top meanwhile, that is the one to take away.
+ */
+static int detach(const char *path, unsigned int flags, struct process *ret_daemon, char *error, size_t error_size)
+{
+	int err = unmount_detach(path, flags, ret_daemon, error, error_size);
+
+	for (unsigned int waited_ms = 0; err == -EBUSY && waited_ms < BUSY_MS; waited_ms += BUSY_TRY_MS) {
+		usleep(BUSY_TRY_MS * 1000);
+		err = unmount_detach(path, flags, ret_daemon, error, error_size);
+	}
+	return err;
+}
+
 static int umount_path(const char *text, unsigned int flags)
 {
 	char path[PATH_MAX], error[PATH_MAX + 256];
@@ -30,7 +49,7 @@ static int umount_path(const char *text, unsigned int flags)
 
 	if (err)
 		return cli_fail("%s: %s", text, strerror(-err));
-	err = unmount_detach(path, flags, &daemon, error, sizeof(error));
+	err = detach(path, flags, &daemon, error, sizeof(error));
 	/* Detached by somebody else just now: its daemon may still be writing. */
 	if (err == -ENOENT && daemon.pid != 0)
 		err = 0;

@@ -79,6 +79,23 @@ elsewhere
 expect "content after umount -l" onetwothree "$(cat "$N/held")"
 leave "$N"
 
+# Who waits for a server's answer keeps it in use no longer than that takes.
+enter "$M" strict
+freeze $(servers mds)
+cat "$M/held" >"$T/looked" &
+looker=$!
+await "somebody to wait for the MDS" grep -qs "fuse\|request_wait" "/proc/$looker/wchan"
+strake umount "$M" 2>"$T/said" &
+waiter=$!
+# reaped_by PID: it has waited for a child, which was refused; or has ended itself
+reaped_by() { [ "$(cut -d ' ' -f 11 "/proc/$1/stat" 2>/dev/null || echo 1)" != 0 ]; }
+await "umount to be refused" reaped_by "$waiter"
+thaw
+wait "$waiter" || fail "umount under somebody who only looked said: $(cat "$T/said")"
+wait "$looker"
+expect "what he saw" onetwothree "$(cat "$T/looked")"
+! alive "$daemon" || fail "umount returned before the daemon had ended"
+
 # In another mount namespace it lives on; who unmounts it here is told.
 enter
 unshare -m sleep 1000 &
