@@ -7,7 +7,7 @@
 # What runs at its end is to be as it must be: `strake fsck` finds nothing. A test that breaks things on purpose, and leaves
 # them so, says why in NO_FSCK.
 # $BUILD is what is tested, $SCALE (percent) how much work is done; of a failed test the logs are kept in $LOGS, and
-# everything in $T if $KEEP is set.
+# everything in $T if $KEEP is set. $TRANSPORT and $LISTEN: what clusters are started with (RDMA, in a guest).
 # shellcheck shell=bash
 
 if [ "$(id -u)" = 0 ] && [ -z "${OWN_NAMESPACE:-}" ]; then
@@ -126,6 +126,7 @@ trap 'exit 130' INT TERM
 # cluster DIR [ARGS]: brings one up and has it stopped at the end.
 cluster() {
 	case " $CLUSTERS " in *" $1 "*) ;; *) CLUSTERS="$CLUSTERS $1" ;; esac
+	set -- "$@" ${TRANSPORT:+--transport "$TRANSPORT"} ${LISTEN:+--listen "$LISTEN"}
 	strake cluster start "$@" >"$T/start.out" 2>&1 || { cat "$T/start.out" >&2; fail "cluster start $*"; }
 }
 

@@ -17,7 +17,7 @@ command -v apt-get >/dev/null || skip "the guest's kernel is built from Debian's
 # What building and running it needs: not what the project needs.
 scripts/deps.sh ibverbs-providers flex bison bc || skip "packages are missing"
 tests/guest/kernel.sh >/dev/null || skip "there is no kernel for the guest"
-make -s -j"$(nproc)" build build/tests/transport_test || exit 1
+make -s -j"$(nproc)" tests-build || exit 1
 make -s -j"$(nproc)" SAN=address,undefined build/san-address-undefined/lib/strake-rdma.so \
 	build/san-address-undefined/tests/transport_test || exit 1
 
@@ -27,7 +27,7 @@ mkdir -p build/log
 # guest_runs NAME KIND COMMAND
 guest_runs() {
 	local log=build/log/guest-${1// /-}.log
-	if tests/guest/guest.sh -r "$2" -m 1024 -t 600 bash -c "$3" >"$log" 2>&1; then
+	if tests/guest/guest.sh -r "$2" -m 2048 -t 600 bash -c "$3" >"$log" 2>&1; then
 		echo "ok    $1"
 		passed=$((passed + 1))
 	else
@@ -41,10 +41,15 @@ guest_runs() {
 two='TEST_RDMA=192.0.2.2 TEST_RDMA_WIRE=wires'
 for kind in siw rxe; do
 	for build in build build/san-address-undefined; do
-		test="TEST_RDMA_KIND=$kind SEED=\$seed $build/tests/transport_test"
+		test="SEED=\$seed $build/tests/transport_test"
 		guest_runs "$kind ${build#build/} transport_test" $kind "for seed in 0 1 2 3 4; do
 			TEST_RDMA=192.0.2.1 $test && $two $test || exit; done"
 	done
+	# A cluster whose every byte goes by RDMA: it listens by nothing else.
+	for test in data names two_mounts client_verbs kill; do
+		guest_runs "$kind ${test}_test" $kind "TRANSPORT=rdma LISTEN=192.0.2.2 SCALE=25 bash tests/cluster/${test}_test.sh"
+	done
+	guest_runs "$kind link_test" $kind "bash tests/guest/link_test.sh"
 done
 printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
 [ "$failed" = 0 ]

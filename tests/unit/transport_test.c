@@ -6,7 +6,7 @@
  * Every test runs on TCP, and on RDMA over a fabric in memory (fake_verbs.h), once with each of some seeds: a failure names
  * it, as the number behind the test's name. SEED=N adds to them. With TEST_RDMA=ADDRESS, an address of a real RDMA device,
  * they run there, by the plug-in, and nowhere else; what needs a fabric that falls silent does so if TEST_RDMA_WIRE names a
- * link without which nothing gets through. TEST_RDMA_KIND=siw leaves out what siw cannot do.
+ * link without which nothing gets through.
  */
 #include "common/fiber.h"
 #include "common/logger.h"
@@ -40,12 +40,6 @@
 static bool is_real(void)
 {
 	return getenv("TEST_RDMA") != NULL;
-}
-
-/* Connects while its caller waits, as long as TCP tries. */
-static bool is_siw(void)
-{
-	return getenv("TEST_RDMA_KIND") != NULL && strcmp(getenv("TEST_RDMA_KIND"), "siw") == 0;
 }
 
 /* From now on nothing arrives, and nobody is told. */
@@ -1038,7 +1032,6 @@ int main(void)
 		calls_of_a_broken_connection_give_everything_back,
 	};
 	const TTest *const silent[] = {
-		/* the last of them not on siw */
 		silence_in_the_middle_of_a_frame_ends_it,
 		a_connection_must_stand_in_time,
 	};
@@ -1051,7 +1044,7 @@ int main(void)
 	tcase_set_timeout(tcase, UNIT_TIMEOUT_S);
 	for (size_t i = 0; i < sizeof(everywhere) / sizeof(*everywhere); i++)
 		tcase_add_loop_test(tcase, everywhere[i], real ? REAL : TCP, real ? REAL + 1 : SEEDS + 1);
-	for (size_t i = 0; i < sizeof(silent) / sizeof(*silent) - is_siw() && can_be_silent; i++)
+	for (size_t i = 0; i < sizeof(silent) / sizeof(*silent) && can_be_silent; i++)
 		tcase_add_loop_test(tcase, silent[i], real ? REAL : 1, real ? REAL + 1 : SEEDS + 1);
 	if (!real)
 		tcase_add_loop_test(tcase, a_late_write_reaches_no_memory_that_was_given_back, 1, SEEDS + 1);
