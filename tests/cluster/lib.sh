@@ -199,6 +199,7 @@ listing() {
 # work_begins: the hammer works in $T/m/work, one round after the other, and compares every byte, until work_ends.
 work_begins() {
 	mkdir "$T/m/work"
+	: >"$T/work.out"
 	work_rounds &
 	WORKER=$!
 }
