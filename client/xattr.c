@@ -110,7 +110,10 @@ int fs_listxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, char *list, si
 			*ret_len = total;
 	}
 	call_release(&call);
-	return err;
+	if (err != -ESTALE || !is_remembered(fs, ino))
+		return err;
+	*ret_len = 0;
+	return 0;
 }
 
 /* SETXATTR and REMOVEXATTR: the reply has the inode's attributes, ctime and perhaps mode being changed. */

@@ -121,6 +121,7 @@ def held_by_path(here, there, restart):
         for kind, (fd, st) in held.items():
             now = os.fstat(fd)
             expect(kind, (st.st_ino, st.st_mode, 0), (now.st_ino, now.st_mode, now.st_nlink))
+        for kind in "fifo", "device": expect(f"xattrs of a {kind}", [], os.listxattr(held[kind][0]))
 
 def stood_in(here, there, restart):
     """A working directory that is removed."""
