@@ -261,7 +261,7 @@ help:
 	@echo '  make check-long the same with twenty times the work: hours'
 	@echo '  make check-fresh  make run, stop and check in a bare Debian, which it makes and removes'
 	@echo '  make check-rdma   what needs RDMA devices, on devices of software in a guest, whose kernel it builds once'
-	@echo '  make bench      how long everyday work takes, here and on MooseFS, which it installs; half an hour of an idle machine'
+	@echo '  make bench      how long everyday work takes, here and on MooseFS, which it installs; minutes of an idle machine'
 	@echo '  make fuzz       look for bytes that break a decoder, SECONDS=60 each'
 	@echo '  make install    DESTDIR= PREFIX=$(PREFIX)'
 

@@ -94,11 +94,11 @@ void address_join(const char *host, uint16_t port, char out[ADDRESS_SIZE])
 
 void address_to_rdma(const char *text, char out[ADDRESS_SIZE])
 {
-	char copy[ADDRESS_SIZE];
+	size_t size = strlen(text) + 1, prefix = strlen(ADDRESS_RDMA);
 
-	assert(strlen(text) + sizeof(ADDRESS_RDMA) <= ADDRESS_SIZE);
-	strcpy(copy, text);
-	snprintf(out, ADDRESS_SIZE, ADDRESS_RDMA "%.*s", ADDRESS_SIZE - (int)sizeof(ADDRESS_RDMA), copy);
+	assert(prefix + size <= ADDRESS_SIZE);
+	memmove(out + prefix, text, size);
+	memcpy(out, ADDRESS_RDMA, prefix);
 }
 
 int address_with_port(const char *text, uint16_t port, char out[ADDRESS_SIZE])

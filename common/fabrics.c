@@ -35,11 +35,6 @@ void fabrics_choose(enum fabrics_choice choice)
 	chosen = choice;
 }
 
-enum fabrics_choice fabrics_chosen(void)
-{
-	return chosen;
-}
-
 const char *fabrics_rdma_reason(int err)
 {
 	if (err == -ENODEV)

@@ -23,7 +23,6 @@ int fabrics_parse(const char *text, enum fabrics_choice *ret_choice);
 
 /* For the whole program, before it makes threads; FABRICS_AUTO until then. Peers and services look when they are made. */
 void fabrics_choose(enum fabrics_choice choice);
-enum fabrics_choice fabrics_chosen(void);
 
 /* Is there what was chosen? -errno, and a sentence that says what to do. */
 int fabrics_check(char *error, size_t error_size);

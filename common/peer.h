@@ -4,9 +4,14 @@
  *
  *   - Belongs to its loop. peer_call() is for fibers; many may call at once and
  *     what they ask leaves in one send (LOOP_STAGE_SEND).
- *   - It connects on the first call and again after a loss, at most one attempt
- *     at a time, with a backoff from 20 ms to 2 s (random half), trying the
- *     addresses in turn. Callers wait for the connection within their deadline.
+ *   - It connects on the first call and again after a loss, with a backoff from
+ *     20 ms to 2 s (random half), trying the addresses in turn. Callers wait for
+ *     the connection within their deadline.
+ *   - Where it knows addresses of both kinds (fabrics.h) it has one attempt by
+ *     each: RDMA's begins 200 ms earlier, and what stands first is used. On TCP
+ *     it goes on trying RDMA, and goes over to it; on RDMA that is silent while
+ *     calls are under way it goes over to TCP if that answers, within 2 s. Going
+ *     over is a loss like any other.
  *   - Every attempt has a deadline. When it passes the connection is given up
  *     (a late answer must not land in memory that was handed back), and all
  *     calls on it end with -ECONNRESET: they may or may not have been executed.

@@ -152,8 +152,10 @@ void peer_dial(struct peer *peer)
 {
 	peer->state = PEER_DIALING;
 	peer->ways[FABRIC_TCP].tried = peer->ways[FABRIC_RDMA].tried = 0;
-	if (peer->address_count == 0)
-		snprintf(peer->last_error, sizeof(peer->last_error), "no address is known");
+	if (peer->ways[FABRIC_TCP].count + peer->ways[FABRIC_RDMA].count == 0)
+		snprintf(peer->last_error, sizeof(peer->last_error), "%s",
+			 peer->address_count == 0 ? "no address is known"
+						  : "all its addresses are of RDMA, and transport is tcp");
 	if (way_next(&peer->ways[FABRIC_RDMA]))
 		other_timer_set(peer, START_MS);
 	else if (!way_next(&peer->ways[FABRIC_TCP]))

@@ -35,6 +35,7 @@ if [ -z "$(ls /sys/class/infiniband 2>/dev/null)" ]; then
 fi
 
 start --osts 1 --transport tcp
+refused 1 "transport is tcp" mount.strake rdma://127.0.0.1:1:/ "$T" -o "transport=tcp,connect=1,key=$T/c/mds0/cluster.key"
 # Which connection goes by what is told.
 echo words >"$T/m/file"
 getfattr --only-values -n strake.stats "$T/m" >"$T/stats" || fail "strake.stats"
