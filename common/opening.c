@@ -14,6 +14,7 @@ enum {
 	HELLO_OWN_ROLE = 8,
 	HELLO_ROLE = 9,
 	HELLO_KEY_KIND = 10,
+	HELLO_LINE = 12,
 	HELLO_OWN_UUID = 16,
 	HELLO_FS = 32,
 	HELLO_TARGET = 48,
@@ -129,6 +130,7 @@ void opening_hello_encode(const struct opening_hello *hello, uint8_t out[OPENING
 	out[HELLO_OWN_ROLE] = (uint8_t)hello->own_role;
 	out[HELLO_ROLE] = (uint8_t)hello->role;
 	out[HELLO_KEY_KIND] = hello->admin ? KEY_ADMIN : KEY_CLUSTER;
+	put_u32(out + HELLO_LINE, hello->line);
 	memcpy(out + HELLO_OWN_UUID, hello->own_uuid.bytes, UUID_SIZE);
 	memcpy(out + HELLO_FS, hello->fs.bytes, UUID_SIZE);
 	memcpy(out + HELLO_TARGET, hello->target.bytes, UUID_SIZE);
@@ -143,6 +145,7 @@ static void hello_get(const uint8_t *in, struct opening_hello *ret_hello)
 		.own_role = in[HELLO_OWN_ROLE],
 		.role = in[HELLO_ROLE],
 		.admin = in[HELLO_KEY_KIND] == KEY_ADMIN,
+		.line = get_u32(in + HELLO_LINE),
 	};
 	memcpy(ret_hello->own_uuid.bytes, in + HELLO_OWN_UUID, UUID_SIZE);
 	memcpy(ret_hello->fs.bytes, in + HELLO_FS, UUID_SIZE);

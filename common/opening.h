@@ -37,7 +37,8 @@
 #define OPENING_PROOF_SIZE   MAC_SIZE
 #define OPENING_ACCEPT_SIZE  140
 
-/* Offsets: magic 0, versions 4 and 6 (u16), own role 8, role 9, key kind 10, zero 11..15, uuids 16, 32, 48, nonce 64.
+/* Offsets: magic 0, versions 4 and 6 (u16), own role 8, role 9, key kind 10, zero 11, line 12 (u32), uuids 16, 32, 48,
+ * nonce 64.
  */
 struct opening_hello {
 	uint16_t version_min, version_max;
@@ -45,6 +46,11 @@ struct opening_hello {
 	enum role role; /* who must answer; ROLE_ANY: whoever does */
 	bool admin;     /* proven is the admin key instead of the cluster's */
 	struct uuid own_uuid;
+	/*
+	 * Which of the client's lines this is, that follow one after the other: by its first request a connection takes the place
+	 * of an earlier one of the same client and line, of which nothing is executed any more. 0: of none.
+	 */
+	uint32_t line;
 	struct uuid fs, target; /* who must answer; zero: whoever does */
 	uint8_t nonce[OPENING_NONCE_SIZE];
 };

@@ -12,6 +12,8 @@
  *     it goes on trying RDMA, and goes over to it; on RDMA that is silent while
  *     calls are under way it goes over to TCP if that answers, within 2 s. Going
  *     over is a loss like any other.
+ *   - Its connections are one line (opening.h): what was sent by one that was lost is
+ *     either executed before the next one's first request, or never.
  *   - Every attempt has a deadline. When it passes the connection is given up
  *     (a late answer must not land in memory that was handed back), and all
  *     calls on it end with -ECONNRESET: they may or may not have been executed.

@@ -272,4 +272,5 @@ void peer_connect_init(struct peer *peer)
 	peer->ping_timer.expired = ping_due;
 	if (getrandom(&peer->random, sizeof(peer->random), 0) != (ssize_t)sizeof(peer->random) || peer->random == 0)
 		peer->random = clock_ns() | 1;
+	peer->line = (uint32_t)(peer->random >> 32) | 1;
 }

@@ -85,6 +85,7 @@ struct peer {
 
 	/* peer_connect.c */
 	enum peer_state state;
+	uint32_t line; /* of all its connections: opening.h */
 	struct transport_conn *conn;
 	enum fabric fabric; /* conn's, or that of the last one */
 	uint64_t connected_ns;

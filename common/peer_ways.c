@@ -91,6 +91,7 @@ static int way_dial(struct peer_way *way, struct transport *transport)
 		.role = peer->config.role,
 		.admin = peer->config.admin,
 		.own_uuid = peer->config.own_uuid,
+		.line = peer->line,
 		.fs = peer->config.fs,
 		.target = peer->config.target,
 	};

@@ -13,6 +13,50 @@ struct service_opening {
 	uint8_t welcome[OPENING_WELCOME_SIZE];
 };
 
+/* --- lines -------------------------------------------------------------------------------------------------------- */
+
+static struct service_conn **line_bucket(const struct service_conn *conn)
+{
+	return &conn->service->lines[conn->hello.line % SERVICE_LINES];
+}
+
+static struct service_conn *line_find(const struct service_conn *conn)
+{
+	struct service_conn *other = *line_bucket(conn);
+
+	while (other != NULL &&
+	       (other->hello.line != conn->hello.line || !uuid_equal(&other->hello.own_uuid, &conn->hello.own_uuid)))
+		other = other->line_next;
+	return other;
+}
+
+static void line_remove(const struct service_conn *conn)
+{
+	struct service_conn **at = line_bucket(conn);
+
+	while (*at != NULL && *at != conn)
+		at = &(*at)->line_next;
+	if (*at != NULL)
+		*at = conn->line_next;
+}
+
+/*
+ * What a client asks again by a new connection may lie unread in the one before, or be on its way there: executed late it
+ * could undo what has come after.
+ */
+void service_conn_asks(struct service_conn *conn)
+{
+	struct service_conn *before = conn->hello.line != 0 ? line_find(conn) : NULL;
+
+	conn->has_asked = true;
+	if (before != NULL)
+		service_conn_close(before);
+	if (conn->hello.line != 0) {
+		conn->line_next = *line_bucket(conn);
+		*line_bucket(conn) = conn;
+	}
+}
+
 /* --- its end ------------------------------------------------------------------------------------------------------ */
 
 void service_conn_destroy_if_over(struct service_conn *conn)
@@ -41,6 +85,8 @@ static void conn_gone(struct service_conn *conn)
 		service->conns = conn->next;
 	if (conn->next != NULL)
 		conn->next->previous = conn->previous;
+	if (conn->has_asked)
+		line_remove(conn);
 	service->stats.connections--;
 	service->connections[conn->fabric]--;
 

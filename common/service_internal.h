@@ -20,6 +20,8 @@
 #include "common/service.h"
 #include "common/transport.h"
 
+#define SERVICE_LINES 1024 /* buckets */
+
 struct service_box;     /* service_request.c: a request, and what the service keeps with it */
 struct service_opening; /* service_conn.c */
 
@@ -30,6 +32,8 @@ struct service_conn {
 	enum fabric fabric;
 	struct service_opening *opening; /* NULL: it is over */
 	struct opening_hello hello;
+	bool has_asked;                 /* its first request has come */
+	struct service_conn *line_next; /* of those that have, in its line's bucket */
 	char name[ADDRESS_SIZE + 16];
 	void *data;
 	unsigned int running;         /* requests under way, also the one that arrives */
@@ -60,7 +64,8 @@ struct service {
 	bool freed; /* and waits for its last requests */
 	bool held;
 	struct service_conn *conns;
-	size_t conn_count; /* also of those that are gone and have requests under way */
+	struct service_conn *lines[SERVICE_LINES]; /* by their line, those that have asked */
+	size_t conn_count;                         /* also of those that are gone and have requests under way */
 	struct service_conn *starving_first, *starving_last;
 	struct loop_timer hoard_timer; /* set while bulk memory is wanted, or was a moment ago */
 	uint64_t hoard_until_ns;
@@ -87,6 +92,9 @@ void service_incoming(void *owner, struct transport_incoming *incoming, const ch
 void service_conn_closed(void *owner, int err, const char *text);
 
 void service_conn_destroy_if_over(struct service_conn *conn);
+
+/* Its first request comes: an earlier connection of the same line is no more. */
+void service_conn_asks(struct service_conn *conn);
 
 /* --- service_request.c -------------------------------------------------------------------------------------------- */
 

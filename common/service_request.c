@@ -229,6 +229,8 @@ static int conn_frame(void *owner, const struct frame_header *header, const uint
 
 	if (header->kind != FRAME_REQUEST)
 		return -EPROTO;
+	if (!conn->has_asked)
+		service_conn_asks(conn);
 	if (conn->running >= service->opening.credits) {
 		conn->throttled = true;
 		return -EAGAIN;

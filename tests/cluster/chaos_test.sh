@@ -33,7 +33,12 @@ for n in 1 2; do work mover$n python3 "$mover" "$T/stop" "$T/mover$n.counts" $n 
 for n in 3 4; do work mover$n python3 "$mover" "$T/stop" "$T/mover$n.counts" $n "$SEED" "$T/m/moved"; done
 
 counts() { od -An -v -w8 -tu8 "$T"/{both,one,mover{1..4}}.counts; }
-ended() { for worker in $WORKERS; do kill -0 "$worker" 2>/dev/null || return 0; done && return 1; }
+# Who works says nothing unless something is wrong, and may have others who go on.
+ended() {
+	[ -z "$(cat "$T"/{both,one,mover{1..4}}.out)" ] || return 0
+	for worker in $WORKERS; do kill -0 "$worker" 2>/dev/null || return 0; done
+	return 1
+}
 # Each has done what it was at when it was `counted`, and something more; or one has ended.
 go_on() { ended || counts | paste - <(echo "$counted") | awk '$1 < $2 + 2 { waits = 1 } END { exit waits || NR < 8 }'; }
 await_progress() {

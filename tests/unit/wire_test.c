@@ -1367,9 +1367,11 @@ static void raw_expect_end(int fd)
 	close(fd);
 }
 
-static int raw_open(const struct server *server)
+static int raw_open_as(const struct server *server, struct uuid uuid, uint32_t line)
 {
-	const struct opening_hello hello = { .own_role = ROLE_CLIENT, .role = ROLE_OST, .own_uuid = own_uuid };
+	const struct opening_hello hello = {
+		.own_role = ROLE_CLIENT, .role = ROLE_OST, .own_uuid = uuid, .line = line
+	};
 	uint8_t hello_bytes[OPENING_HELLO_SIZE], welcome[OPENING_WELCOME_SIZE], proof[OPENING_PROOF_SIZE];
 	uint8_t accept[OPENING_ACCEPT_SIZE];
 	char text[OPENING_TEXT_SIZE];
@@ -1385,6 +1387,27 @@ static int raw_open(const struct server *server)
 	raw_receive(fd, accept, sizeof(accept));
 	assert(opening_accepted(accept, &credits, text) == 0 && credits > 0);
 	return fd;
+}
+
+static int raw_open(const struct server *server)
+{
+	return raw_open_as(server, own_uuid, 0);
+}
+
+/* A GLIMPSE, which the server holds. */
+static void raw_hold(int fd, uint64_t xid)
+{
+	Strake__GlimpseRequest request = STRAKE__GLIMPSE_REQUEST__INIT;
+	struct frame_header header = {
+		.version = FRAME_VERSION, .kind = FRAME_REQUEST, .opcode = OP_GLIMPSE, .xid = xid
+	};
+	uint8_t data[FRAME_HEADER_SIZE + 64];
+
+	request.stripe_size = 65536;
+	header.body_len = (uint32_t)strake__glimpse_request__pack(&request, data + FRAME_HEADER_SIZE);
+	header.body_sum = crc32c(data + FRAME_HEADER_SIZE, header.body_len);
+	frame_encode(&header, data);
+	raw_send(fd, data, FRAME_HEADER_SIZE + header.body_len);
 }
 
 /* A good READ request with bulk, encoded. Returns its length. */
@@ -1691,19 +1714,11 @@ END_TEST
 /* It sends more than it was granted: what is above waits on its side of the wire. */
 static void body_greedy(struct world *world)
 {
-	Strake__GlimpseRequest request = STRAKE__GLIMPSE_REQUEST__INIT;
-	struct frame_header header = { .version = FRAME_VERSION, .kind = FRAME_REQUEST, .opcode = OP_GLIMPSE };
-	uint8_t data[FRAME_HEADER_SIZE + 64];
 	unsigned int left = 40;
 	int fd = raw_open(&world->server);
 
-	request.stripe_size = 65536;
-	header.body_len = (uint32_t)strake__glimpse_request__pack(&request, data + FRAME_HEADER_SIZE);
-	header.body_sum = crc32c(data + FRAME_HEADER_SIZE, header.body_len);
-	for (header.xid = 1; header.xid <= left; header.xid++) {
-		frame_encode(&header, data);
-		raw_send(fd, data, FRAME_HEADER_SIZE + header.body_len);
-	}
+	for (uint64_t xid = 1; xid <= left; xid++)
+		raw_hold(fd, xid);
 	for (; left > 0; left -= 4) {
 		WAIT_FOR(world->server.held_count >= 4);
 		server_release(&world->server);
@@ -1715,6 +1730,55 @@ static void body_greedy(struct world *world)
 START_TEST(nobody_takes_more_than_he_was_granted)
 {
 	on_one_loop((struct service_config){ .credits = 4 }, body_greedy);
+}
+END_TEST
+
+/*
+ * What waits in a connection is not executed once a later one of the same line has asked something; other lines and other
+ * clients have nothing to do with that, nor has a connection that asks nothing.
+ */
+static void body_lines(struct world *world)
+{
+	struct server *server = &world->server;
+	struct uuid other_uuid = own_uuid;
+	int first, second, silent, others[3];
+
+	other_uuid.bytes[0] ^= 1;
+	others[0] = raw_open_as(server, own_uuid, 8);
+	others[1] = raw_open_as(server, other_uuid, 7);
+	others[2] = raw_open_as(server, own_uuid, 7 + 1024);
+	first = raw_open_as(server, own_uuid, 7);
+	raw_hold(first, 1);
+	raw_hold(first, 2); /* above what is granted: it waits */
+	for (int i = 0; i < 3; i++) {
+		raw_hold(others[i], 1);
+		raw_hold(others[i], 2);
+	}
+	WAIT_FOR(server->held_count == 4);
+
+	silent = raw_open_as(server, own_uuid, 7);
+	assert(server->closed == 0);
+	second = raw_open_as(server, own_uuid, 7);
+	raw_hold(second, 1);
+	WAIT_FOR(server->held_count == 5);
+	assert(server->closed == 1);
+	server_release(server);
+	WAIT_FOR(server->held_count == 3); /* the others' second ones */
+	server_release(server);
+	assert(server->handled == 8);
+	raw_hold(second, 2);
+	WAIT_FOR(server->held_count == 1);
+	server_release(server);
+	raw_expect_end(first);
+	close(silent);
+	close(second);
+	for (int i = 0; i < 3; i++)
+		close(others[i]);
+}
+
+START_TEST(what_waits_in_a_connection_goes_with_it)
+{
+	on_one_loop((struct service_config){ .credits = 1 }, body_lines);
 }
 END_TEST
 
@@ -2203,7 +2267,7 @@ UNIT_MAIN("wire", bulk_and_bodies_of_all_sizes_go_both_ways, long_bodies_arrive_
 	  refusals_are_told_in_words, garbage_is_cut_off, bulk_is_refused_where_none_belongs,
 	  who_hoards_bulk_memory_is_cut_off, noise_in_right_frames_is_survived, frames_may_be_cut_anywhere,
 	  a_peer_that_does_not_read_is_cut_off, nobody_takes_more_than_he_was_granted,
-	  greetings_have_nonces_of_their_own, a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more,
-	  an_answer_to_something_else_is_none, an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back,
-	  a_cancelled_call_gets_no_more_bulk, attempts_become_rare, silence_is_noticed,
-	  two_thousand_idle_connections_are_cheap, connections_are_bounded)
+	  what_waits_in_a_connection_goes_with_it, greetings_have_nonces_of_their_own,
+	  a_peer_that_reads_late_is_read_late, who_does_not_listen_is_told_no_more, an_answer_to_something_else_is_none,
+	  an_answer_before_the_question_is_none, what_is_granted_can_be_taken_back, a_cancelled_call_gets_no_more_bulk,
+	  attempts_become_rare, silence_is_noticed, two_thousand_idle_connections_are_cheap, connections_are_bounded)
