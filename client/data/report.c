@@ -78,6 +78,19 @@ static int report_count(struct inode *inode, struct fs_ctx *ctx, const struct at
 	return err == -ESTALE || err == -EINTR || err == -ECANCELED ? err : 0;
 }
 
+/*
+ * How many blocks more. An OST's answer counts also what it does for WRITEs that it has not answered; that is told with their
+ * end, since the MDT takes no more blocks than the file has room for up to its end.
+ */
+static int64_t report_grown(const struct inode_data *data)
+{
+	int64_t unanswered = (int64_t)(data->flight.bytes + data->flight.count * 2 * 4096) / 512;
+
+	if (data->flight.count == 0 || data->grown <= 0)
+		return data->grown;
+	return data->grown > unanswered ? data->grown - unanswered : 0;
+}
+
 int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 {
 	struct inode_data *data = inode->data;
@@ -90,7 +103,7 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 		bool all_sent = data->dirty.count + data->flight.count == 0;
 		Strake__SizeRequest request = STRAKE__SIZE_REQUEST__INIT;
 		uint64_t stamp = data->stamp, asked_ns = clock_ns(), recounts = data->recounts;
-		int64_t grown = data->grown;
+		int64_t grown = report_grown(data);
 		struct attr asked;
 		bool reported = false;
 		struct call call = { .opcode = OP_SIZE, .request = &request.base, .flags = stable ? FRAME_SYNC : 0 };

@@ -1535,6 +1535,31 @@ static void report_body(struct fake *fake)
 	end();
 }
 
+/* What an OST has grown by may be of WRITEs that it has not answered: it is told when these are. */
+static void blocks_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	const struct inode_data *data;
+
+	begin(fake);
+	osts.hold = OP_WRITE;
+	for (uint64_t at = 0; at < ROOM; at += 8192)
+		put_letters(at, 'x', 8192);
+	data = file->inode->data;
+	start(flush_fiber);
+	while (fake->held_count < 2)
+		fiber_sleep_ms(1);
+	osts.hold = 0;
+	answer_write(fake->held[--fake->held_count]);
+	while (data->dirty.count > 0 || data->flight.count > fake->held_count)
+		fiber_sleep_ms(1);
+	assert(data_report_size(file->inode, &ctx, false) == 0 && osts.end > 0 && osts.grown == 0);
+	while (fake->held_count > 0)
+		answer_write(fake->held[--fake->held_count]);
+	assert(finish() == 0 && osts.grown == ROOM / EXTENT_BLOCK * 8);
+	end();
+}
+
 /* Closed without a flush: the MDT hears of the size before it hears that nobody writes. */
 static void close_body(struct fake *fake)
 {
@@ -1553,6 +1578,7 @@ static void close_body(struct fake *fake)
 START_TEST(a_report_tells_what_is_on_the_osts)
 {
 	fake_run(report_body);
+	fake_run(blocks_body);
 	fake_run(close_body);
 }
 END_TEST
