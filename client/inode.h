@@ -45,11 +45,12 @@ struct inode {
 
 	unsigned int open_read, open_write; /* handles here */
 	unsigned int open_dirs;             /* ... of a directory; nobody is told */
-	unsigned int told_modes;            /* what the MDT was told: OPEN_READ, OPEN_WRITE */
-	bool told_before;                   /* something was told at some time: a CLOSE may be crossing a CREATE */
-	bool telling;                       /* an OPEN or CLOSE is under way */
-	bool close_queued;                  /* in a tell_queue, by: */
-	struct inode *close_next;           /* the queue's worker's */
+	unsigned int told_modes;  /* what the MDT may have heard of, and no CLOSE since: OPEN_READ, OPEN_WRITE */
+	unsigned int known_modes; /* of these, what it surely knows */
+	bool told_before;         /* something was told at some time: a CLOSE may be crossing a CREATE */
+	bool telling;             /* an OPEN or CLOSE is under way */
+	bool close_queued;        /* in a tell_queue, by: */
+	struct inode *close_next; /* the queue's worker's */
 
 	/* What the kernel's pages of this file were filled from: the same at the next open means keep them. */
 	uint64_t pages_gen, pages_cut, pages_size, pages_data_version;

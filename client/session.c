@@ -308,7 +308,8 @@ static void reclaim_clear(struct reclaim *reclaim)
 
 /*
  * What is open here, and from now on taken as told; and every cached attribute loses its worth. What was told and is closed
- * stays told until CLOSE says otherwise: this MDT may have executed its OPEN or CREATE before.
+ * stays told until CLOSE says otherwise, as this MDT may have executed its OPEN or CREATE before; but who opens it again must
+ * tell, as it may not have.
  */
 static int reclaim_collect(struct fs_session *session, struct reclaim *ret_reclaim)
 {
@@ -331,6 +332,7 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 		if (reclaim.modes != NULL && reclaim.inos != NULL) {
 			modes = tell_modes(inode);
 			inode->told_modes |= modes;
+			inode->known_modes = modes;
 		}
 		pthread_mutex_unlock(&inode->lock);
 		if (modes == 0) {

@@ -97,7 +97,7 @@ static int tell(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, boo
 	pthread_mutex_lock(&inode->lock);
 	while (inode->telling && err == 0)
 		err = ctx_wait_in(worker, ctx, &inode->changed, &inode->lock, CTX_WAIT_FOREVER);
-	if (err < 0 || (!again && (inode->told_modes & modes) == modes)) {
+	if (err < 0 || (!again && (inode->known_modes & modes) == modes)) {
 		pthread_mutex_unlock(&inode->lock);
 		return err < 0 ? err : inode_fetch_attr(inode, ctx, true, ret_attr);
 	}
@@ -109,6 +109,8 @@ static int tell(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, boo
 	pthread_mutex_lock(&inode->lock);
 	if (told)
 		inode->told_modes |= modes;
+	if (err == 0)
+		inode->known_modes |= modes;
 	inode->telling = false;
 	fiber_wake_all(&inode->changed);
 	pthread_mutex_unlock(&inode->lock);
@@ -168,6 +170,7 @@ int tell_created(struct inode *inode, struct fs_ctx *ctx, unsigned int modes, ui
 	certain = !inode->told_before && mark % 2 == 0 && mark == fs_session_reclaims(inode->fs->session);
 	if (certain) {
 		inode->told_modes |= modes;
+		inode->known_modes |= modes;
 		inode->told_before = true;
 	}
 	pthread_mutex_unlock(&inode->lock);
@@ -340,6 +343,7 @@ static void batch_end(struct close_batch *batch, bool told, struct close_list *l
 
 		pthread_mutex_lock(&inode->lock);
 		inode->telling = false;
+		inode->known_modes &= ~batch->modes[i];
 		if (told)
 			inode->told_modes &= ~batch->modes[i];
 		else if (!inode->close_queued)

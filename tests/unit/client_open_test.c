@@ -211,9 +211,49 @@ static void closed_body(struct fake *fake)
 	fake_unmount(&mount);
 }
 
+static bool hold_close(struct fake *fake, struct request *request)
+{
+	return request->header.opcode == OP_CLOSE ? fake_hold(fake, request) : false;
+}
+
+/* Its CLOSE waits while the MDT comes back, which is not told of it as it is closed; opened again it is. */
+static void reopened_body(struct fake *fake)
+{
+	struct fs_config config;
+	struct fake_mount mount;
+	struct file *file;
+	bool keep;
+
+	fake_make(fake, "f", S_IFREG | 0644);
+	fake_make(fake, "first", S_IFREG | 0644);
+	fake_config(fake, &config);
+	fake_mount(fake, &config, &mount);
+	while (fake->asked[OP_SESSION_RENEW] == 0)
+		fiber_sleep_ms(1);
+	fake->hook = hold_close;
+	fs_release(open_file(mount.fs, 3, O_RDONLY, &keep));
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	fs_release(open_file(mount.fs, 2, O_RDONLY, &keep)); /* waits for the first one's */
+
+	fake->instance++;
+	fake->reclaim = true;
+	fake->inodes[1].opened = 0;
+	fake_break_connections(fake);
+	while (fake->asked[OP_RECLAIM] == 0)
+		fiber_sleep_ms(1);
+	file = open_file(mount.fs, 2, O_RDONLY, &keep);
+	assert(fake->inodes[1].opened == OPEN_READ);
+	fake->hook = NULL;
+	fake_let_go(fake);
+	fs_release(file);
+	fake_unmount(&mount);
+}
+
 START_TEST(what_was_closed_before_a_reclaim_is_told)
 {
 	fake_run(closed_body);
+	fake_run(reopened_body);
 }
 END_TEST
 
