@@ -5,6 +5,7 @@
 #include "common/transport_rdma.h"
 #include "common/transport_tcp.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,8 +36,24 @@ void fabrics_choose(enum fabrics_choice choice)
 	chosen = choice;
 }
 
+/* A file for each device, whether or not libibverbs has a driver for it. */
+static bool kernel_has_devices(void)
+{
+	DIR *folder = opendir("/sys/class/infiniband");
+	const struct dirent *entry = NULL;
+
+	while (folder != NULL && (entry = readdir(folder)) != NULL && entry->d_name[0] == '.')
+		;
+	if (folder != NULL)
+		closedir(folder);
+	return entry != NULL;
+}
+
 const char *fabrics_rdma_reason(int err)
 {
+	if (err == -ENODEV && kernel_has_devices())
+		return "the kernel has RDMA devices, but libibverbs finds none: it wants the kernel's ib_uverbs and a "
+		       "driver of its own (Debian: ibverbs-providers)";
 	if (err == -ENODEV)
 		return "this machine has no RDMA device (ibv_devices shows those that there are)";
 	if ((err == -ENOENT || err == -ELIBBAD) && transport_rdma_reason()[0] != '\0')
@@ -44,22 +61,26 @@ const char *fabrics_rdma_reason(int err)
 	return strerror(-err);
 }
 
-int fabrics_check(char *error, size_t error_size)
+int fabrics_probe_rdma(void)
 {
 	const struct transport_limits limits = { 0 };
 	struct transport *transport;
 	struct loop *loop;
-	int err;
+	int err = loop_new(&loop);
 
-	if (chosen != FABRICS_RDMA)
-		return 0;
-	err = loop_new(&loop);
-	if (err == 0) {
-		err = transport_rdma_new(loop, &limits, &transport);
-		if (err == 0)
-			transport_free(transport);
-		loop_free(loop);
-	}
+	if (err < 0)
+		return err;
+	err = transport_rdma_new(loop, &limits, &transport);
+	if (err == 0)
+		transport_free(transport);
+	loop_free(loop);
+	return err;
+}
+
+int fabrics_check(char *error, size_t error_size)
+{
+	int err = chosen == FABRICS_RDMA ? fabrics_probe_rdma() : 0;
+
 	if (err < 0)
 		snprintf(error, error_size, "transport is rdma, but %s; get that in order, or set auto or tcp",
 			 fabrics_rdma_reason(err));

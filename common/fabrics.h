@@ -27,6 +27,9 @@ void fabrics_choose(enum fabrics_choice choice);
 /* Is there what was chosen? -errno, and a sentence that says what to do. */
 int fabrics_check(char *error, size_t error_size);
 
+/* Is there RDMA here? 0, or an errno of transport_rdma_new(). */
+int fabrics_probe_rdma(void);
+
 struct fabrics {
 	struct loop *loop;
 	enum fabrics_choice choice;

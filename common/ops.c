@@ -47,6 +47,8 @@
 #define DESCRIPTOR_LookupRequest       &strake__lookup_request__descriptor
 #define DESCRIPTOR_MapReply            &strake__map_reply__descriptor
 #define DESCRIPTOR_MapRequest          &strake__map_request__descriptor
+#define DESCRIPTOR_NetTestReply        &strake__net_test_reply__descriptor
+#define DESCRIPTOR_NetTestRequest      &strake__net_test_request__descriptor
 #define DESCRIPTOR_OpenRequest         &strake__open_request__descriptor
 #define DESCRIPTOR_PunchRequest        &strake__punch_request__descriptor
 #define DESCRIPTOR_ReadReply           &strake__read_reply__descriptor

@@ -96,8 +96,10 @@ struct service *service_free(struct service *service)
 
 void service_destroy_if_over(struct service *service)
 {
-	if (service->freed && service->conn_count == 0)
-		free(service);
+	if (!service->freed || service->conn_count > 0)
+		return;
+	service_net_free(service);
+	free(service);
 }
 
 /* --- listening ---------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
  *   service_conn.c     a connection from the opening to its end
  *   service_request.c  from a frame to the owner's handler
  *   service_reply.c    answers and pushes
+ *   service_net.c      what `strake net test` asks
  *
  * The happy path: a connection comes in and goes through the opening (opening.h); then the transport brings frames:
  * a request is made of each header and body, its bulk is received where it says, the owner's handler gets it,
@@ -55,6 +56,12 @@ struct service_log_limit {
 	unsigned int lines, dropped;
 };
 
+/* Of NET_TEST: memory that bulk comes to and goes from, the same for all. */
+struct service_net {
+	struct bulk sink, source; /* data NULL: not wanted yet */
+	unsigned int answers;     /* with bulk, that are not sent yet */
+};
+
 struct service {
 	struct loop *loop;
 	struct service_config config;
@@ -74,6 +81,7 @@ struct service {
 	uint32_t connections[FABRIC_COUNT]; /* that stand */
 	struct service_stats stats;         /* but what the transport counts */
 	struct service_log_limit log_limit;
+	struct service_net net;
 };
 
 /* --- service.c ---------------------------------------------------------------------------------------------------- */
@@ -110,5 +118,15 @@ void service_request_abandon(struct service_conn *conn);
 void service_hoard_check(struct loop_timer *timer);
 
 void service_spare_free(struct service *service);
+
+/* --- service_net.c ------------------------------------------------------------------------------------------------ */
+
+/* Where the bulk of a NET_TEST goes. NULL: no memory. */
+struct bulk *service_net_sink(struct service *service);
+
+void service_net_test(struct request *request);
+
+/* With the service: no connection is left. */
+void service_net_free(struct service *service);
 
 #endif

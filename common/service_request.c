@@ -156,10 +156,16 @@ void service_hoard_check(struct loop_timer *timer)
 }
 
 /* Memory for a request's bulk. -EAGAIN: none just now, and the connection waits for it. */
-static int bulk_for(struct service_conn *conn, size_t size, struct bulk **ret_bulk)
+static int bulk_for(struct service_conn *conn, const struct op *op, size_t size, struct bulk **ret_bulk)
 {
 	const struct service_config *config = &conn->service->config;
-	struct bulk *bulk = config->bulk_alloc(config->owner, size);
+	struct bulk *bulk;
+
+	if (op->number == OP_NET_TEST) {
+		*ret_bulk = service_net_sink(conn->service);
+		return *ret_bulk == NULL ? -ENOMEM : 0;
+	}
+	bulk = config->bulk_alloc(config->owner, size);
 
 	if (bulk == NULL) {
 		starving_append(conn);
@@ -180,7 +186,7 @@ static int request_admit(const struct service_conn *conn, const struct op *op, c
 
 	if (op == NULL || (op->role != ROLE_ANY && op->role != config->role))
 		return -EOPNOTSUPP;
-	if ((op->flags & OP_PUSH) || (header->bulk_len > 0 && config->bulk_alloc == NULL))
+	if ((op->flags & OP_PUSH) || (header->bulk_len > 0 && config->bulk_alloc == NULL && op->number != OP_NET_TEST))
 		return -EPROTO;
 	if ((op->flags & OP_MDT) && conn->hello.own_role != ROLE_MDT)
 		return -EPERM;
@@ -236,7 +242,7 @@ static int conn_frame(void *owner, const struct frame_header *header, const uint
 		return -EAGAIN;
 	}
 	if (header->bulk_len > 0 && refusal == 0) {
-		err = bulk_for(conn, header->bulk_len, &bulk);
+		err = bulk_for(conn, op, header->bulk_len, &bulk);
 		if (err < 0)
 			return err;
 	}
@@ -275,6 +281,8 @@ static int conn_message(void *owner, const struct frame_header *header)
 		service_reply_error(&box->request, box->refusal);
 	} else if (header->opcode == OP_PING) {
 		service_reply_error(&box->request, 0);
+	} else if (header->opcode == OP_NET_TEST) {
+		service_net_test(&box->request);
 	} else {
 		service->config.handle(service->config.owner, &box->request);
 	}

@@ -20,8 +20,27 @@ int transport_rdma_new(struct loop *loop, const struct transport_limits *limits,
 /* Why there is no plug-in, in words; "" if it is loaded or was not wanted yet. Any thread. */
 const char *transport_rdma_reason(void);
 
+/* A port of a device, and what this machine's addresses are on it. */
+#define RDMA_PORT_ADDRESSES_MAX 16
+struct rdma_port {
+	char device[64]; /* "mlx5_0" */
+	unsigned int port;
+	const char *state;    /* "active", "down", "init", "armed", "?" */
+	const char *link;     /* "Ethernet", "InfiniBand", "?" */
+	const char *protocol; /* "RoCE", "iWARP", "InfiniBand", "?" */
+	size_t address_count;
+	struct rdma_port_address {
+		char host[64];      /* numeric */
+		char interface[64]; /* "eth0" */
+	} addresses[RDMA_PORT_ADDRESSES_MAX];
+};
+
+/* Tell of every port. Errors are those of transport_rdma_new(). */
+int transport_rdma_ports(void (*tell)(void *arg, const struct rdma_port *port), void *arg);
+
 /* What the plug-in has. */
 int strake_transport_rdma_new(struct loop *loop, const struct transport_limits *limits,
 			      struct transport **ret_transport);
+int strake_transport_rdma_ports(void (*tell)(void *arg, const struct rdma_port *port), void *arg);
 
 #endif

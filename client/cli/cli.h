@@ -31,6 +31,7 @@ int cli_format(int argc, char **argv, const struct cli_globals *globals);
 int cli_cluster(int argc, char **argv, const struct cli_globals *globals);
 int cli_status(int argc, char **argv, const struct cli_globals *globals);
 int cli_fsck(int argc, char **argv, const struct cli_globals *globals);
+int cli_net(int argc, char **argv, const struct cli_globals *globals);
 int cli_client(int argc, char **argv, const struct cli_globals *globals);
 
 /* "strake: ..." on stderr; CLI_FAILED. */

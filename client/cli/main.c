@@ -22,6 +22,7 @@ static const struct verb {
 	{ "umount", cli_umount, false, "MNT", "unmount it, and wait until all is written" },
 	{ "status", cli_status, false, "[--json]", "the servers and how they are" },
 	{ "fsck", cli_fsck, false, "[--json]", "is all of it as it must be? while it is in use" },
+	{ "net", cli_net, false, "[test HOST[:PORT]] [--json]", "RDMA devices; how fast a server answers" },
 	{ "client", cli_client, false, "put|get|ls|...", "files without a mount" },
 };
 
@@ -112,7 +113,8 @@ int main(int argc, char **argv)
 		return status;
 	if (first == argc)
 		return cli_misuse(
-			"", "what is to be done? mgs, mds, oss, format, cluster, mount, umount, status, fsck, client");
+			"",
+			"what is to be done? mgs, mds, oss, format, cluster, mount, umount, status, fsck, net, client");
 	verb = find_verb(argv[first]);
 	if (!verb)
 		return cli_misuse("", "there is no verb \"%s\"", argv[first]);

@@ -60,6 +60,7 @@ while read -r order <&9; do
 		expect "sessions" 2 $(($(grep -c "session .*: opened" "$T/c/log/mds.log") - $(grep -c "session .*: closed" "$T/c/log/mds.log")))
 		;;
 	fsck) whole ;;
+	net) on host strake net test 127.0.0.1:9400 --seconds 0.1 >"$T/net.out" 2>&1 || fail "strake net test: $(cat "$T/net.out")" ;;
 	restart)
 		pid=$(cat "$T/mds.pid")
 		kill -9 "$pid" || fail "no MDS to kill"

@@ -49,7 +49,7 @@ for kind in siw rxe; do
 	for test in data names two_mounts client_verbs kill; do
 		guest_runs "$kind ${test}_test" $kind "TRANSPORT=rdma LISTEN=192.0.2.2 SCALE=25 bash tests/cluster/${test}_test.sh"
 	done
-	guest_runs "$kind link_test" $kind "bash tests/guest/link_test.sh"
+	for test in link net; do guest_runs "$kind ${test}_test" $kind "bash tests/guest/${test}_test.sh"; done
 done
 printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
 [ "$failed" = 0 ]

@@ -9,7 +9,7 @@ something is done that needs the operation, and its result is looked at: no erro
 
 The namespaces are TAG and the name, see OWNERS; MNT and MNT2 are where the filesystem is mounted. Says "listens", and begins
 with the first line of its input. What needs a shell it asks for by a line, and goes on with the next of its input: "session"
-opens and closes a session, "fsck" looks at all of it, "restart" restarts the MDS. Says "all right" then, and carries on until
+opens and closes a session, "fsck" looks at all of it, "net" tests the network, "restart" restarts the MDS. Says "all right" then, and carries on until
 there is one more line; or ends with exit status 1 and what was wrong on stderr. Standard library only.
 """
 import contextlib, ctypes, errno, fcntl, mmap, os, re, socket, struct, sys, threading, time
@@ -130,7 +130,7 @@ MESSAGES = wrong_peer.schema()[0]
 NUMBERS = {name: int(number, 0) for name, number, *_ in OPS}
 NAMES = {number: name for name, number in NUMBERS.items()}
 FLAGS = {NUMBERS[name]: flags for name, _, _, _, flags in OPS}
-BULK = {("WRITE", REQUEST), ("READ", REPLY)}
+BULK = {("WRITE", REQUEST), ("READ", REPLY), ("NET_TEST", REQUEST), ("NET_TEST", REPLY)}
 # What they could say is optional, and not said here.
 NO_BODY = {("SYNC", REQUEST), ("FSCK_ENTRIES", REQUEST), ("FSCK_FILES", REPLY)}
 NEVER_ASKED = {"ACCESS"}  # the kernel judges itself (default_permissions)
@@ -392,6 +392,8 @@ class Work:
     SESSION_CLOSE = SESSION_OPEN
     def FSCK_ENTRIES(self): shell("fsck")
     FSCK_INODES = FSCK_OBJECTS = FSCK_FILES = FSCK_ENTRIES
+
+    def NET_TEST(self): shell("net")
 
     # What is asked again when a connection stands again, and all the time.
     def RECLAIM(self): shell("restart")

@@ -1,0 +1,84 @@
+#!/bin/bash
+# strake net, and strake net test, where there are devices: in a guest (guest.sh) with two, joined by a wire.
+. "$(dirname "$0")/../cluster/lib.sh"
+
+[ -d /sys/class/net/wires ] || skip "it runs in the guest of tests/guest/guest.sh"
+kind=rxe protocol=RoCE
+[ -d /sys/class/infiniband/rxe0 ] || kind=siw protocol=iWARP
+
+json() { python3 -c "import json, sys; it = json.load(open('$T/out')); assert $1, it" || fail "$1"; }
+says() { grep -q -- "$1" "$T/out" || fail "it says '$(cat "$T/out")', not '$1'"; }
+
+# --- devices ----------------------------------------------------------------------------------------------------------
+
+strake net >"$T/out" || fail "strake net"
+for n in 0 1; do says "^${kind}$n port 1: active, $protocol over Ethernet, 192.0.2.$((n + 1)) (rdma$n)$"; done
+strake net --json >"$T/out" || fail "strake net --json"
+json "[d['name'] for d in it['devices']] == ['${kind}0', '${kind}1'] and it['reason'] is None"
+json "it['devices'][1]['addresses'] == [{'address': '192.0.2.2', 'interface': 'rdma1'}]"
+json "all(d['state'] == 'active' and d['link_layer'] == 'Ethernet' and d['protocol'] == '$protocol' for d in it['devices'])"
+ip link set rdma1 down
+down() { strake net >"$T/out" && grep -q "^${kind}1 port 1: down" "$T/out"; }
+await "the port is down" down
+ip link set rdma1 up
+ip addr replace 192.0.2.2/24 dev rdma1 noprefixroute
+ip route replace 192.0.2.0/24 dev rdma1 src 192.0.2.2 table 101
+up() { strake net >"$T/out" && grep -q "^${kind}1 port 1: active.*192.0.2.2 (rdma1)" "$T/out"; }
+await "the port is up again" up
+
+# A kernel's devices that libibverbs has no driver for.
+drivers=$(dirname "$(find /usr/lib -name "lib$kind-rdmav*.so" | head -n 1)")
+mount -t tmpfs none "$drivers" || fail "cannot hide the drivers"
+strake net >"$T/out" 2>/dev/null || fail "strake net without drivers"
+umount "$drivers"
+says "No RDMA here: the kernel has RDMA devices, but libibverbs finds none"
+
+# --- a test -----------------------------------------------------------------------------------------------------------
+
+measured() { # TRANSPORT
+	json "all(t['latency_us']['min'] > 0 and t['to_server_bytes_per_s'] > 0 and t['from_server_bytes_per_s'] > 0 and t['lost_calls'] == 0
+		for t in it['transports'] if t['transport'] == '$1' and t['measured'])"
+	json "[t['measured'] for t in it['transports'] if t['transport'] == '$1'] == [True]"
+}
+cluster "$T/c" --osts 1 --listen 192.0.2.2
+MGS=$(field "$T/c" mgs 0 address)
+for role in mgs mds oss; do
+	address=$(field "$T/c" $role 0 address)
+	strake -m "$MGS" net test "$address" --seconds 0.3 --json >"$T/out" || fail "$role: $(cat "$T/out")"
+	measured tcp
+	measured rdma
+	json "it['passed'] and it['transports'][1]['address'].startswith('rdma://192.0.2.2:')"
+	[ $role != oss ] || say "$kind $(tr -d ' \n' <"$T/out")"
+done
+# By the address that it has told.
+rdma=$(python3 -c "import json; print(json.load(open('$T/out'))['transports'][1]['address'])")
+strake -m "$MGS" net test "$rdma" --transport rdma --seconds 0.1 --json >"$T/out" || fail "$rdma: $(cat "$T/out")"
+json "[t['transport'] for t in it['transports']] == ['rdma'] and it['address'] == '$rdma'"
+measured rdma
+strake -m "$MGS" net test "$rdma" --seconds 0.1 --json >"$T/out" || fail "$rdma, auto: $(cat "$T/out")"
+measured tcp
+measured rdma
+strake -m "$MGS" net test "$rdma" --transport tcp >"$T/out" 2>&1 && fail "$rdma by TCP"
+says "is an address of RDMA, and --transport is tcp"
+
+# A fabric that does not answer: TCP is measured, and what is wrong is told.
+for port in $(sed -n '/^\[ports\]/,$s/.* = //p' "$T/c/cluster.conf"); do
+	ip rule add pref 5 ipproto tcp dport "$port" lookup local && ip rule add pref 5 ipproto tcp sport "$port" lookup local ||
+		fail "no rule for port $port"
+done
+ip link set wires down
+strake -m "$MGS" net test "$(field "$T/c" oss 0 address)" --seconds 0.1 --json >"$T/out"
+expect "exit status without the fabric" 1 $?
+measured tcp
+json "not it['passed'] and not it['transports'][1]['measured'] and 'rdma://192.0.2.2:' in it['transports'][1]['reason']"
+ip link set wires up
+again() { strake -m "$MGS" net test "$(field "$T/c" oss 0 address)" --seconds 0.1 >"$T/out" 2>&1; }
+await "the fabric is measured again" again
+
+# A server that listens by RDMA only is found by its plain address, too.
+strake cluster stop "$T/c" >/dev/null || fail "stop"
+cluster "$T/r" --osts 1 --listen 192.0.2.2 --transport rdma
+MGS=$(field "$T/r" mgs 0 address)
+strake -m "$MGS" net test "${MGS#rdma://}" --seconds 0.1 --json >"$T/out" || fail "by RDMA only: $(cat "$T/out")"
+measured rdma
+json "it['transports'][0]['reason'] == 'the server does not listen by it' and it['passed']"
