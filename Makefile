@@ -89,7 +89,7 @@ TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c
               $(patsubst tests/tools/%/main.c,$(B)/tests/%,$(wildcard tests/tools/*/main.c))
 
 .PHONY: all build tests-build fuzz fuzz-targets fuzz-build deps run stop check check-unit check-cluster check-long check-fresh \
-        check-rdma bench install clean format help lint force
+        check-rdma bench bench-rdma install clean format help lint force
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -232,6 +232,10 @@ bench: build
 check-rdma:
 	$(Q)tests/guest/check.sh
 
+# RDMA beside TCP, on such devices; no test.
+bench-rdma: build
+	$(Q)tests/guest/bench.sh
+
 fuzz-targets:
 	$(Q)$(MAKE) CC=clang SAN=fuzzer-no-link,address,undefined B=build/san-fuzz fuzz-build
 # All of them, SECONDS each; CORPUS=DIR goes on from there.
@@ -262,6 +266,7 @@ help:
 	@echo '  make check-fresh  make run, stop and check in a bare Debian, which it makes and removes'
 	@echo '  make check-rdma   what needs RDMA devices, on devices of software in a guest, whose kernel it builds once'
 	@echo '  make bench      how long everyday work takes, here and on MooseFS, which it installs; minutes of an idle machine'
+	@echo '  make bench-rdma   RDMA beside TCP on devices of software in such a guest: latency, MiB/s, CPU, copies, calls'
 	@echo '  make fuzz       look for bytes that break a decoder, SECONDS=60 each'
 	@echo '  make install    DESTDIR= PREFIX=$(PREFIX)'
 
