@@ -278,10 +278,12 @@ FACTS(unlink_facts)
 FORM(rename_form)
 {
 	const Strake__RenameRequest *request = (const void *)message;
-	const unsigned int known = RENAME_NOREPLACE | RENAME_EXCHANGE;
+	const unsigned int one_way = RENAME_NOREPLACE | RENAME_WHITEOUT;
 	int err;
 
-	if ((request->flags & ~known) || (request->flags & known) == known)
+	if (request->flags & ~(one_way | RENAME_EXCHANGE))
+		return -EINVAL;
+	if ((request->flags & RENAME_EXCHANGE) && (request->flags & one_way))
 		return -EINVAL;
 	err = form_name(request->name, -EBUSY);
 	return err < 0 ? err : form_name(request->new_name, -EBUSY);
@@ -291,7 +293,14 @@ FACTS(rename_facts)
 {
 	const Strake__RenameRequest *request = (const void *)message;
 	struct dirent_row row;
+	int err;
 
+	if (request->flags & RENAME_WHITEOUT) {
+		err = take_number(admit);
+		if (err < 0)
+			return err;
+		note_space(admit);
+	}
 	note_name(admit, request->parent, name_of(request->name));
 	if (dirent_get(admit->state, request->new_parent, name_of(request->new_name), &row) == 0) {
 		note_unsure(admit, row.ino, FACT_REPLACED_UNSURE);

@@ -89,6 +89,8 @@ static inline void change_touch_dir(const struct change *change, struct inode *d
 /* create.c */
 APPLY_FUNCTION(create_apply); /* CREATE, MKDIR, MKNOD, SYMLINK */
 APPLY_FUNCTION(tmpfile_apply);
+/* A whiteout (device 0:0) of the record's number, made by cred in dir. It gets its name from the caller, who stores it. */
+void create_whiteout(struct change *change, Strake__Cred *cred, const struct inode *dir, struct inode *ret_inode);
 /* link.c */
 APPLY_FUNCTION(link_apply);
 /* unlink.c */

@@ -1,6 +1,6 @@
 /*
  * CREATE, MKDIR, MKNOD, SYMLINK: a new inode under a new name. Its number is the record's, its content's gen the same.
- * TMPFILE: one under none.
+ * TMPFILE: one under none. And what a rename leaves as a whiteout.
  *
  * CREATE also opens: a name that is there already is only opened, unless exclusive was asked. TMPFILE opens, too: what it
  * makes is an orphan (orphan.h), held by the asker.
@@ -132,6 +132,15 @@ static void fill_inode(struct change *change, const Strake__CreateRequest *reque
 	}
 	set_layout(change, request, dir, inode);
 	change->state->meta.inodes++;
+}
+
+void create_whiteout(struct change *change, Strake__Cred *cred, const struct inode *dir, struct inode *ret_inode)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+
+	request.cred = cred;
+	*ret_inode = (struct inode){ .mode = S_IFCHR };
+	fill_inode(change, &request, dir, ret_inode);
 }
 
 /* CREATE of a name that is there. */

@@ -1,5 +1,6 @@
 /*
- * RENAME: a name moves, replaces another, or two change places (RENAME_EXCHANGE).
+ * RENAME: a name moves, replaces another, or two change places (RENAME_EXCHANGE); where it was a whiteout may stay
+ * (RENAME_WHITEOUT).
  *
  * Nothing is keyed by path, so a directory moves with all that is below it by two rows. That it does not move below
  * itself is checked up the tree: a directory's row has its parent.
@@ -12,7 +13,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h> /* RENAME_NOREPLACE, RENAME_EXCHANGE */
+#include <stdio.h> /* RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT */
 
 /* Both ends of a rename. The directories are one and the same struct when the name stays in its directory. */
 struct rename_ends {
@@ -91,6 +92,14 @@ static int check_permissions(struct view *view, const Strake__Cred *cred, const 
 	return ends->exchange ? check_moved_dir(view, cred, ends, &ends->target) : 0;
 }
 
+/* May a whiteout be made? It is no device, so anybody may who may make something there. */
+static int check_whiteout(const struct change *change, const Strake__Cred *cred)
+{
+	if (!access_is_id(cred->uid) || !access_is_id(cred->gid))
+		return -EINVAL;
+	return change_is_fact(change, FACT_NO_SPACE) ? -ENOSPC : 0;
+}
+
 /* A directory's ".." goes from one parent to the other. */
 static int move_link(struct inode *from, struct inode *to)
 {
@@ -126,6 +135,22 @@ static void store_moved(struct change *change, struct inode *inode, const struct
 	change_touch_names(change, inode);
 }
 
+/* The old name goes, or is a whiteout's. */
+static void leave_name(struct change *change, const Strake__RenameRequest *request, struct inode *dir)
+{
+	struct bytes name = name_of(request->name);
+	struct inode whiteout;
+
+	if (!(request->flags & RENAME_WHITEOUT)) {
+		dirent_del(change->state, dir->ino, name);
+		dir->entries--;
+		return;
+	}
+	create_whiteout(change, request->cred, dir, &whiteout);
+	change_touch_names(change, &whiteout);
+	dirent_put(change->state, dir->ino, name, whiteout.ino, whiteout.mode);
+}
+
 static void rename_change(struct change *change, const Strake__RenameRequest *request, struct rename_ends *ends)
 {
 	struct state *state = change->state;
@@ -135,8 +160,7 @@ static void rename_change(struct change *change, const Strake__RenameRequest *re
 		dirent_put(state, ends->from_dir->ino, from, ends->target.ino, ends->target.mode);
 		store_moved(change, &ends->target, ends->from_dir);
 	} else {
-		dirent_del(state, ends->from_dir->ino, from);
-		ends->from_dir->entries--;
+		leave_name(change, request, ends->from_dir);
 		if (!ends->has_target) {
 			ends->to_dir->entries++;
 		} else if (inode_is_dir(&ends->target) || ends->target.nlink == 1) {
@@ -187,7 +211,10 @@ int rename_apply(struct change *change, const ProtobufCMessage *message)
 			return err;
 		if (!ends.exchange && ends.has_target && inode_is_dir(&ends.target) && ends.target.entries > 0)
 			return -ENOTEMPTY;
-		err = count_links(&ends);
+		if (request->flags & RENAME_WHITEOUT)
+			err = check_whiteout(change, request->cred);
+		if (err == 0)
+			err = count_links(&ends);
 		if (err < 0)
 			return err;
 		rename_change(change, request, &ends);

@@ -24,9 +24,9 @@ expect "device" "1,3" "$(stat -c %t,%T a/null)"
 
 # rename in all its forms
 python3 - <<'PY' || fail "rename"
-import ctypes, errno, os
+import ctypes, errno, os, stat
 libc = ctypes.CDLL(None, use_errno=True)
-NOREPLACE, EXCHANGE = 1, 2
+NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
 def rename2(a, b, flags):
     r = libc.renameat2(-100, a.encode(), -100, b.encode(), flags)
     return 0 if r == 0 else ctypes.get_errno()
@@ -38,6 +38,10 @@ write("r1", "1"); write("r2", "2")
 assert rename2("r1", "r2", NOREPLACE) == errno.EEXIST
 assert rename2("r1", "r2", EXCHANGE) == 0 and read("r1") == "2" and read("r2") == "1"
 assert rename2("r1", "r2", 0) == 0 and read("r2") == "2" and not os.path.exists("r1")
+assert rename2("r2", "r1", WHITEOUT) == 0 and read("r1") == "2" and os.stat("r2").st_mode == stat.S_IFCHR and os.stat("r2").st_rdev == 0
+assert rename2("r1", "r2", WHITEOUT) == 0 and read("r2") == "2" and os.stat("r1").st_mode == stat.S_IFCHR
+assert rename2("r1", "r2", WHITEOUT | EXCHANGE) == errno.EINVAL
+os.unlink("r1")
 os.makedirs("d1/d2/d3")
 try:
     os.rename("d1", "d1/d2/d3/d4"); raise SystemExit("loop")

@@ -264,10 +264,19 @@ static void set_parent(struct model *model, int node, int dir)
 	model->nodes[dir].nlink++;
 }
 
+/* What a rename has left under the old name. */
+static int whiteout_of(struct model *model, int dir, int name)
+{
+	uint64_t ino = 0;
+
+	ck_assert_int_eq(driver_lookup(model->driver, model->nodes[dir].ino, name_texts[name], &ino), 0);
+	return node_new(model, ino, S_IFCHR);
+}
+
 static void rename_one(struct model *model)
 {
-	static const unsigned int choices[] = { 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE };
-	unsigned int flags = choices[dice(model, 5)];
+	static const unsigned int choices[] = { 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT };
+	unsigned int flags = choices[dice(model, count_nodes(model) < NODES - 1 ? 6 : 5)];
 	int from_dir = any(model, true), from = (int)dice(model, NAMES), to_dir = any(model, true),
 	    to = (int)dice(model, NAMES);
 	int source = model->nodes[from_dir].entry[from], target = model->nodes[to_dir].entry[to];
@@ -285,7 +294,7 @@ static void rename_one(struct model *model)
 		set_parent(model, source, to_dir);
 		return;
 	}
-	model->nodes[from_dir].entry[from] = -1;
+	model->nodes[from_dir].entry[from] = flags & RENAME_WHITEOUT ? whiteout_of(model, from_dir, from) : -1;
 	if (target >= 0)
 		drop_link(model, target);
 	model->nodes[to_dir].entry[to] = source;

@@ -2,7 +2,7 @@
 #include "mdt_driver.h"
 #include "unit.h"
 
-#include <stdio.h> /* RENAME_NOREPLACE, RENAME_EXCHANGE */
+#include <stdio.h> /* RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT */
 
 START_TEST(forms)
 {
@@ -26,8 +26,10 @@ START_TEST(forms)
 	ck_assert_int_eq(driver_rmdir(driver, DRIVER_ROOT, ".."), -ENOTEMPTY);
 	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, ".", DRIVER_ROOT, "x", 0), -EBUSY);
 	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "x", DRIVER_ROOT, "..", 0), -EBUSY);
-	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "x", DRIVER_ROOT, "y", 4), -EINVAL);
+	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "x", DRIVER_ROOT, "y", 8), -EINVAL);
 	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "x", DRIVER_ROOT, "y", RENAME_NOREPLACE | RENAME_EXCHANGE),
+			 -EINVAL);
+	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "x", DRIVER_ROOT, "y", RENAME_WHITEOUT | RENAME_EXCHANGE),
 			 -EINVAL);
 	request.cred = symlink.cred = &driver->cred;
 	request.parent = symlink.parent = DRIVER_ROOT;
@@ -156,6 +158,13 @@ START_TEST(rename_cases)
 		{ "a", "n", "/", "g", RENAME_EXCHANGE, 0 },
 		{ "a", "n", "/", "b", RENAME_EXCHANGE, 0 },
 		{ "n", "x", "a", "x", 0, 0 },
+		{ "a", "f", "/", "new", RENAME_WHITEOUT, 0 },
+		{ "a", "f", "/", "g", RENAME_WHITEOUT, 0 },
+		{ "a", "f", "/", "g", RENAME_WHITEOUT | RENAME_NOREPLACE, -EEXIST },
+		{ "a", "f", "/", "h", RENAME_WHITEOUT, 0 },
+		{ "a", "none", "/", "new", RENAME_WHITEOUT, -ENOENT },
+		{ "a", "n", "/", "b", RENAME_WHITEOUT, 0 },
+		{ "/", "a", "n", "x", RENAME_WHITEOUT, -EINVAL },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -189,6 +198,34 @@ START_TEST(rename_onto_itself_keeps_both_names)
 	ck_assert_int_eq(driver_lookup(driver, DRIVER_ROOT, "one", NULL), 0);
 	ck_assert_int_eq(driver_lookup(driver, DRIVER_ROOT, "two", NULL), 0);
 	ck_assert_uint_eq(driver_inode(driver, file).nlink, 2);
+	driver_free(driver);
+}
+END_TEST
+
+/* A whiteout is a device 0:0 of who has moved what was there; the directory has as many entries as before. */
+START_TEST(a_whiteout_stays)
+{
+	struct driver *driver = driver_new();
+	uint64_t dir = driver_mkdir(driver, DRIVER_ROOT, "dir"), file = driver_create(driver, dir, "file"), found;
+	struct inode inode = driver_inode(driver, dir);
+
+	driver->cred.uid = driver->cred.gid = 1000;
+	ck_assert_int_eq(driver_rename(driver, dir, "file", dir, "moved", RENAME_WHITEOUT), -EACCES);
+	inode.mode = S_IFDIR | S_ISGID | 0777;
+	inode.gid = 77;
+	inode_store(driver->state.view, &inode);
+	ck_assert_int_eq(driver_rename(driver, dir, "file", dir, "moved", RENAME_WHITEOUT), 0);
+	ck_assert_int_eq(driver_lookup(driver, dir, "moved", &found), 0);
+	ck_assert_uint_eq(found, file);
+	ck_assert_int_eq(driver_lookup(driver, dir, "file", &found), 0);
+	inode = driver_inode(driver, found);
+	ck_assert_uint_eq(inode.mode, S_IFCHR);
+	ck_assert_uint_eq(inode.rdev, 0);
+	ck_assert_uint_eq(inode.nlink, 1);
+	ck_assert_uint_eq(inode.uid, 1000);
+	ck_assert_uint_eq(inode.gid, 77);
+	ck_assert_uint_eq(driver_inode(driver, dir).entries, 2);
+	driver_check(driver);
 	driver_free(driver);
 }
 END_TEST
@@ -307,6 +344,7 @@ START_TEST(no_space_leaves_room_to_remove)
 	ck_assert_int_eq(driver_make(driver, OP_MKDIR, DRIVER_ROOT, "new", 0755, NULL), -ENOSPC);
 	ck_assert_int_eq(driver_link(driver, file, DRIVER_ROOT, "new"), -ENOSPC);
 	ck_assert_int_eq(driver_setxattr(driver, file, "user.x", "v", 0), -ENOSPC);
+	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "file", DRIVER_ROOT, "moved", RENAME_WHITEOUT), -ENOSPC);
 	ck_assert_int_eq(driver_rename(driver, DRIVER_ROOT, "file", DRIVER_ROOT, "moved", 0), 0);
 	ck_assert_int_eq(driver_unlink(driver, DRIVER_ROOT, "moved"), 0);
 	driver_free(driver);
@@ -314,5 +352,5 @@ START_TEST(no_space_leaves_room_to_remove)
 END_TEST
 
 UNIT_MAIN("mdt_names", forms, targets_come_back, not_what_it_seems, a_number_leads_to_what_has_a_name, rename_cases,
-	  rename_onto_itself_keeps_both_names, links_are_bounded, times_and_versions, create_opens_what_is_there,
-	  no_space_leaves_room_to_remove)
+	  rename_onto_itself_keeps_both_names, a_whiteout_stays, links_are_bounded, times_and_versions,
+	  create_opens_what_is_there, no_space_leaves_room_to_remove)

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/fs.h> /* RENAME_NOREPLACE, RENAME_EXCHANGE */
+#include <linux/fs.h> /* RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -258,10 +258,15 @@ OP(rename)
 
 OP(renameat2)
 {
-	static const unsigned int flags[] = { RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE,
-					      RENAME_NOREPLACE | RENAME_EXCHANGE };
+	static const unsigned int flags[] = { RENAME_NOREPLACE,
+					      RENAME_EXCHANGE,
+					      RENAME_EXCHANGE,
+					      RENAME_NOREPLACE | RENAME_EXCHANGE,
+					      RENAME_WHITEOUT,
+					      RENAME_WHITEOUT | RENAME_NOREPLACE,
+					      RENAME_WHITEOUT | RENAME_EXCHANGE };
 
-	RESULT(renameat2(AT_FDCWD, P0, AT_FDCWD, P1, flags[N0 % 4]));
+	RESULT(renameat2(AT_FDCWD, P0, AT_FDCWD, P1, flags[N0 % 7]));
 }
 
 OP(link)
