@@ -226,7 +226,8 @@ int rename_apply(struct change *change, const ProtobufCMessage *message)
 		reply->replaced =
 			answer_inode(change->answer, &ends.target, change_is_fact(change, FACT_REPLACED_UNSURE));
 	reply->parent_attr = answer_inode(change->answer, ends.from_dir, false);
-	reply->new_parent_attr = answer_inode(change->answer, ends.to_dir, false);
+	if (ends.to_dir != ends.from_dir)
+		reply->new_parent_attr = answer_inode(change->answer, ends.to_dir, false);
 	reply->has_name_version_before = 1;
 	reply->name_version_before = name_version_before;
 	return 0;

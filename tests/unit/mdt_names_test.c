@@ -289,6 +289,11 @@ START_TEST(times_and_versions)
 	ck_assert_int_eq(renamed->parent_attr->mtime_ns, renamed->attr->ctime_ns);
 	ck_assert_int_eq(renamed->new_parent_attr->mtime_ns, renamed->attr->ctime_ns);
 	ck_assert_ptr_null(renamed->replaced);
+	ck_assert_int_eq(driver_rename(driver, other, "file", other, "moved", 0), 0);
+	ck_assert_int_eq(driver_rename(driver, other, "moved", other, "file", 0), 0);
+	renamed = driver_rename_reply(driver);
+	ck_assert_int_eq(renamed->parent_attr->mtime_ns, renamed->attr->ctime_ns);
+	ck_assert_ptr_null(renamed->new_parent_attr);
 
 	before = driver_inode(driver, file);
 	ck_assert_int_eq(driver_link(driver, file, dir, "again"), 0);
