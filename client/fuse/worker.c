@@ -486,6 +486,9 @@ static void read_batch(struct fuse_worker *worker)
 		n = read(worker->fd, worker->buffer->data, worker->buffer->size);
 		if (n >= 0) {
 			serve(worker, (size_t)n);
+			/* Who asks alone waits for this; and what came behind it is told of once more. */
+			if (worker->running == 1)
+				return;
 		} else if (errno == ENODEV) {
 			device_ended(worker);
 			return;
