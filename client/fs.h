@@ -160,17 +160,18 @@ void fs_forget(struct fs *fs, uint64_t ino, uint64_t count);
 int fs_getattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, bool fresh, struct attr *ret_attr);
 
 /*
- * For a caller that caches attributes on its own, as the kernel does. fs_attr_shown() notes that it is given these, and
+ * For a caller that caches attributes on its own, as the kernel does. fs_attr_shown() notes that ctx is given these, and
  * returns for how long it may believe them (ns). fs_attr_outdated() after an open tells, once, that what it may have is no
  * longer what the open found and must be dropped before the open is answered: the opener would go by an old size.
  */
-uint64_t fs_attr_shown(struct fs *fs, const struct attr *attr);
+uint64_t fs_attr_shown(struct fs *fs, const struct fs_ctx *ctx, const struct attr *attr);
 /*
  * The same with a name in that directory. *ret_believe: it may believe it to lead there for the attribute timeout; not at all
  * where files are locked that other mounts use, too: whoever has such a lock goes by what its holder before has done to the
  * names beside (a database and its journal).
  */
-uint64_t fs_entry_shown(struct fs *fs, uint64_t dir, const struct attr *attr, bool *ret_believe);
+uint64_t fs_entry_shown(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, const struct attr *attr,
+			bool *ret_believe);
 bool fs_attr_outdated(const struct file *file);
 
 enum setattr_fields {

@@ -65,6 +65,7 @@ struct inode {
 		uint64_t version, size;
 		uint64_t until_ns;
 		bool several; /* different ones, so there is no telling which it has */
+		pid_t asker;  /* who asked, if it was one caller whom we know; else 0 */
 	} shown;
 
 	/* With what state of its names (attr.name_version) the kernel was last shown one, and until when it may believe that. */

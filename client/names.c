@@ -23,12 +23,12 @@ static struct inode *take_known(struct fs *fs, const Strake__Attr *wire, uint64_
 	return inode;
 }
 
-void names_take_changed(struct fs *fs, const Strake__Attr *wire, uint64_t asked_ns)
+void names_take_changed(struct fs *fs, const struct fs_ctx *ctx, const Strake__Attr *wire, uint64_t asked_ns)
 {
 	struct inode *inode = take_known(fs, wire, asked_ns);
 
 	if (inode != NULL)
-		shown_changed(inode);
+		shown_changed(inode, ctx);
 	inode_put(inode);
 }
 
@@ -43,13 +43,13 @@ static void names_take_own(struct fs *fs, const Strake__Attr *wire, bool told_be
 	inode_put(inode);
 }
 
-int names_take_entry(struct fs *fs, const Strake__EntryReply *reply, uint64_t asked_ns, struct inode **ret_inode,
-		     struct attr *ret_attr)
+int names_take_entry(struct fs *fs, const struct fs_ctx *ctx, const Strake__EntryReply *reply, uint64_t asked_ns,
+		     struct inode **ret_inode, struct attr *ret_attr)
 {
 	struct inode *inode;
 	int err;
 
-	names_take_changed(fs, reply->parent_attr, asked_ns);
+	names_take_changed(fs, ctx, reply->parent_attr, asked_ns);
 	if (reply->attr == NULL || reply->attr->ino == 0)
 		return -EPROTO;
 	names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
@@ -74,7 +74,7 @@ static int entry_ask(struct fs *fs, struct fs_ctx *ctx, struct call *call, struc
 	int err = worker_mds_call(fs_worker(fs), ctx, call);
 
 	if (err == 0)
-		err = names_take_entry(fs, (const Strake__EntryReply *)call->reply, asked_ns, &inode, &attr);
+		err = names_take_entry(fs, ctx, (const Strake__EntryReply *)call->reply, asked_ns, &inode, &attr);
 	call_release(call);
 	if (err < 0)
 		return err;
@@ -238,7 +238,7 @@ static int remove_name(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, uint6
 	if (err == 0) {
 		reply = (const Strake__EntryReply *)call.reply;
 		names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
-		names_take_changed(fs, reply->parent_attr, asked_ns);
+		names_take_changed(fs, ctx, reply->parent_attr, asked_ns);
 	}
 	call_release(&call);
 	return err;
@@ -275,10 +275,10 @@ int fs_rename(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 	if (err == 0) {
 		reply = (const Strake__RenameReply *)call.reply;
 		names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
-		names_take_changed(fs, reply->attr, asked_ns);
-		names_take_changed(fs, reply->replaced, asked_ns);
-		names_take_changed(fs, reply->parent_attr, asked_ns);
-		names_take_changed(fs, reply->new_parent_attr, asked_ns);
+		names_take_changed(fs, ctx, reply->attr, asked_ns);
+		names_take_changed(fs, ctx, reply->replaced, asked_ns);
+		names_take_changed(fs, ctx, reply->parent_attr, asked_ns);
+		names_take_changed(fs, ctx, reply->new_parent_attr, asked_ns);
 	}
 	call_release(&call);
 	return err;

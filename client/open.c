@@ -184,7 +184,7 @@ static int create_ask(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, Strake
 	int err = worker_mds_call(fs_worker(fs), ctx, &call);
 
 	if (err == 0)
-		err = names_take_entry(fs, (const Strake__EntryReply *)call.reply, asked_ns, ret_inode, ret_attr);
+		err = names_take_entry(fs, ctx, (const Strake__EntryReply *)call.reply, asked_ns, ret_inode, ret_attr);
 	else if (!call.answered && opcode == OP_CREATE)
 		doubt_raise(fs, request); /* what has no name goes with our session */
 	call_release(&call);

@@ -15,7 +15,7 @@ static uint64_t believed_until(const struct fs *fs)
 
 /* --- attributes -------------------------------------------------------------------------------------------------- */
 
-uint64_t fs_attr_shown(struct fs *fs, const struct attr *attr)
+uint64_t fs_attr_shown(struct fs *fs, const struct fs_ctx *ctx, const struct attr *attr)
 {
 	struct inode *inode = inode_find(fs->inodes, attr->ino);
 	uint64_t now = clock_ns(), valid_ns = 0;
@@ -34,10 +34,14 @@ uint64_t fs_attr_shown(struct fs *fs, const struct attr *attr)
 	if (inode->attr.version == attr->version && inode->attr_expires_ns > now && !data_unreported(inode))
 		valid_ns = inode->attr_expires_ns - now;
 	shown = &inode->shown;
-	if (shown->until_ns <= now)
+	if (shown->until_ns <= now) {
 		shown->several = false;
-	else if (shown->version != attr->version || shown->size != attr->size)
-		shown->several = true;
+		shown->asker = ctx->pid;
+	} else {
+		shown->several |= shown->version != attr->version || shown->size != attr->size;
+		if (shown->asker != ctx->pid)
+			shown->asker = 0;
+	}
 	shown->version = attr->version;
 	shown->size = attr->size;
 	shown->until_ns = believed_until(fs);
@@ -87,11 +91,21 @@ bool fs_attr_outdated(const struct file *file)
 	return is_old(file->inode);
 }
 
-void shown_changed(struct inode *inode)
+static bool others_were_shown(struct inode *inode, const struct fs_ctx *ctx)
+{
+	bool others;
+
+	pthread_mutex_lock(&inode->lock);
+	others = inode->shown.asker == 0 || inode->shown.asker != ctx->pid;
+	pthread_mutex_unlock(&inode->lock);
+	return others;
+}
+
+void shown_changed(struct inode *inode, const struct fs_ctx *ctx)
 {
 	const struct fs_config *config = &inode->fs->config;
 
-	if (config->drop_attr != NULL && is_old(inode))
+	if (config->drop_attr != NULL && others_were_shown(inode, ctx) && is_old(inode))
 		config->drop_attr(config->owner, inode->ino);
 }
 
@@ -142,7 +156,8 @@ void shown_share_dir(struct fs *fs, uint64_t dir)
 
 /* --- names ------------------------------------------------------------------------------------------------------- */
 
-uint64_t fs_entry_shown(struct fs *fs, uint64_t dir, const struct attr *attr, bool *ret_believe)
+uint64_t fs_entry_shown(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, const struct attr *attr,
+			bool *ret_believe)
 {
 	struct inode *inode = inode_find(fs->inodes, attr->ino);
 	struct entry_shown *entry;
@@ -159,7 +174,7 @@ uint64_t fs_entry_shown(struct fs *fs, uint64_t dir, const struct attr *attr, bo
 		inode_put(inode);
 	}
 	*ret_believe = !is_shared(fs, dir);
-	return fs_attr_shown(fs, attr);
+	return fs_attr_shown(fs, ctx, attr);
 }
 
 void shown_own_names(struct inode *inode, uint64_t before, uint64_t now)

@@ -48,11 +48,12 @@ void shown_no_name(struct fs *fs, const struct fs_ctx *ctx);
 void shown_attr_is_old(struct inode *inode);
 
 /*
- * A call that is about to be answered has changed it, and inode->attr says how. The kernel drops what it knows of it then,
- * by itself; but an answer of before, to somebody else who looks at it, may still be on its way there, and would be taken
- * for what is so now. So where one was shown the kernel is told to drop it: what it has asked for before that counts no more.
+ * A call by ctx that is about to be answered has changed it, and inode->attr says how. The kernel drops what it knows of it
+ * then, by itself; but an answer of before, to somebody else who looks at it, may still be on its way there, and would be
+ * taken for what is so now. So where one was shown to others the kernel is told to drop it: what it has asked for before
+ * that counts no more. What this caller himself was shown has arrived, as he asks for one thing after the other.
  */
-void shown_changed(struct inode *inode);
+void shown_changed(struct inode *inode, const struct fs_ctx *ctx);
 
 /* We changed its names ourselves: what the kernel knew of them before (attr.name_version `before`) it knows now. */
 void shown_own_names(struct inode *inode, uint64_t before, uint64_t now);

@@ -123,7 +123,7 @@ static int change(struct fs *fs, struct fs_ctx *ctx, struct call *call)
 	int err = worker_mds_call(fs_worker(fs), ctx, call);
 
 	if (err == 0)
-		names_take_changed(fs, ((const Strake__AttrReply *)call->reply)->attr, asked_ns);
+		names_take_changed(fs, ctx, ((const Strake__AttrReply *)call->reply)->attr, asked_ns);
 	call_release(call);
 	return err;
 }

@@ -103,7 +103,7 @@ void fuse_fill_entry(const struct fuse_request *request, const struct attr *attr
 	const struct fuse_server *server = request->server;
 	uint64_t dir = request_ino(request, request->header.nodeid);
 	bool believe;
-	uint64_t attr_ns = fs_entry_shown(server->fs, dir, attr, &believe);
+	uint64_t attr_ns = fs_entry_shown(server->fs, &request->ctx, dir, attr, &believe);
 
 	fill_entry(server, attr, attr_ns, believe ? server->entry_timeout_ms : 0, out);
 }
@@ -127,13 +127,13 @@ void fuse_answer_nameless(struct fuse_request *request, const struct attr *attr)
 {
 	struct fuse_entry_out out;
 
-	fill_entry(request->server, attr, fs_attr_shown(request_fs(request), attr), 0, &out);
+	fill_entry(request->server, attr, fs_attr_shown(request_fs(request), &request->ctx, attr), 0, &out);
 	answer_entry(request, attr->ino, &out);
 }
 
 void fuse_answer_attr(struct fuse_request *request, const struct attr *attr)
 {
-	uint64_t valid_ns = fs_attr_shown(request_fs(request), attr);
+	uint64_t valid_ns = fs_attr_shown(request_fs(request), &request->ctx, attr);
 	struct fuse_attr_out out = {
 		.attr_valid = valid_ns / NSEC_PER_SEC,
 		.attr_valid_nsec = (uint32_t)(valid_ns % NSEC_PER_SEC),
@@ -153,7 +153,7 @@ static void fill_statx_time(int64_t ns, struct fuse_sx_time *out)
 
 void fuse_answer_statx(struct fuse_request *request, const struct attr *attr)
 {
-	uint64_t valid_ns = fs_attr_shown(request_fs(request), attr);
+	uint64_t valid_ns = fs_attr_shown(request_fs(request), &request->ctx, attr);
 	struct fuse_statx_out out = {
 		.attr_valid = valid_ns / NSEC_PER_SEC,
 		.attr_valid_nsec = (uint32_t)(valid_ns % NSEC_PER_SEC),

@@ -294,13 +294,19 @@ static bool dropped(struct drops *drops, uint64_t a, uint64_t b)
 	return as_wanted;
 }
 
-static void show(struct fs *fs, uint64_t ino)
+static void show_to(struct fs *fs, pid_t pid, uint64_t ino)
 {
 	struct fs_ctx ctx = root_ctx();
 	struct attr attr;
 
+	ctx.pid = pid;
 	assert(fs_getattr(fs, &ctx, ino, false, &attr) == 0);
-	fs_attr_shown(fs, &attr);
+	fs_attr_shown(fs, &ctx, &attr);
+}
+
+static void show(struct fs *fs, uint64_t ino)
+{
+	show_to(fs, 0, ino);
 }
 
 static void drops_body(struct real *real)
@@ -350,6 +356,20 @@ static void drops_body(struct real *real)
 	assert(fs_setxattr(fs, &ctx, ino, "user.x", "1", 1, 0) == 0 && dropped(&drops, ino, 0));
 	show(fs, ino);
 	assert(fs_removexattr(fs, &ctx, ino, "user.x") == 0 && dropped(&drops, ino, 0));
+
+	/* What he himself was shown has arrived; what was shown to somebody else, too, may not have. */
+	ctx.pid = 7;
+	show_to(fs, 7, dir);
+	assert(fs_mkdir(fs, &ctx, dir, "c", 1, 0755, &attr) == 0 && dropped(&drops, 0, 0));
+	show_to(fs, 7, dir);
+	assert(fs_mkdir(fs, &ctx, dir, "d", 1, 0755, &attr) == 0 && dropped(&drops, 0, 0));
+	show_to(fs, 8, dir);
+	assert(fs_mkdir(fs, &ctx, dir, "e", 1, 0755, &attr) == 0 && dropped(&drops, dir, 0));
+	show_to(fs, 8, dir);
+	show_to(fs, 7, dir);
+	assert(fs_mkdir(fs, &ctx, dir, "h", 1, 0755, &attr) == 0 && dropped(&drops, dir, 0));
+	show_to(fs, 8, dir);
+	assert(fs_rmdir(fs, &ctx, dir, "h", 1) == 0 && dropped(&drops, dir, 0));
 	real_unmount(&mount);
 }
 
