@@ -315,6 +315,49 @@ int disk_pwrite(struct disk *disk, int fd, const void *data, size_t size, uint64
 	return 0;
 }
 
+struct making {
+	int dir;
+	const char *path;
+	const uint8_t *data;
+	size_t size, written;
+	uint64_t offset;
+};
+
+static int make_run(void *arg)
+{
+	struct making *making = arg;
+	int fd = openat(making->dir, making->path, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return -errno;
+	while (making->written < making->size) {
+		ssize_t n = pwrite(fd, making->data + making->written, making->size - making->written,
+				   (off_t)(making->offset + making->written));
+
+		if (n <= 0)
+			break;
+		making->written += (size_t)n;
+	}
+
+	return fd;
+}
+
+int disk_make(struct disk *disk, struct helper *helper, int dir, const char *path, const void *data, size_t size,
+	      uint64_t offset, size_t *ret_written)
+{
+	struct making making = { .dir = dir, .path = path, .data = data, .size = size, .offset = offset };
+	int result = check_fault(disk, DISK_OPEN);
+
+	if (result < 0)
+		return result;
+	if (disk->fault)
+		making.size = 0; /* disk_pwrite() asks it, too */
+	result = helper_run(helper, make_run, &making);
+	*ret_written = making.written;
+
+	return result;
+}
+
 static int sync_file(struct disk *disk, int fd, unsigned int flags)
 {
 	struct io_uring_sqe *sqe;

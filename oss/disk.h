@@ -10,6 +10,7 @@
 #define STRAKE_OSS_DISK_H
 
 #include "common/loop.h"
+#include "oss/helper.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,12 @@ ssize_t disk_pread_cached(struct disk *disk, int fd, void *data, size_t size, ui
  */
 size_t disk_sendfile_cached(struct disk *disk, int fd, int pipe, size_t size, uint64_t offset);
 int disk_pwrite(struct disk *disk, int fd, const void *data, size_t size, uint64_t offset); /* all of it */
+/*
+ * A new file, empty if there was one, and bytes into it: by one errand of that thread, where the ring would make two, each
+ * with a thread of its own to wake. The descriptor; *ret_written: how much of it was written, 0 after an error of that.
+ */
+int disk_make(struct disk *disk, struct helper *helper, int dir, const char *path, const void *data, size_t size,
+	      uint64_t offset, size_t *ret_written);
 int disk_fdatasync(struct disk *disk, int fd);
 int disk_fsync(struct disk *disk, int fd);
 int disk_fallocate(struct disk *disk, int fd, int mode, uint64_t offset, uint64_t length);

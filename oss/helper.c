@@ -27,7 +27,7 @@ struct helper {
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t work;
 	struct job *first, *last;
-	bool stop;
+	bool at_work, stop;
 };
 
 static void finished(struct loop_post *post)
@@ -59,6 +59,7 @@ static void *helper_main(void *arg)
 
 		if (!job && helper->stop)
 			break;
+		helper->at_work = job;
 		if (!job) {
 			pthread_cond_wait(&helper->work, &helper->lock);
 			continue;
@@ -83,8 +84,8 @@ static void enqueue(struct helper *helper, struct job *job)
 	else
 		helper->first = job;
 	helper->last = job;
-	pthread_cond_signal(&helper->work);
 	pthread_mutex_unlock(&helper->lock);
+	pthread_cond_signal(&helper->work); /* who wakes up finds the lock free */
 }
 
 int helper_new(struct loop *loop, struct helper **ret_helper)
@@ -137,6 +138,17 @@ int helper_run(struct helper *helper, int (*fn)(void *arg), void *arg)
 		fiber_wait(&job.queue, NULL);
 
 	return job.result;
+}
+
+bool helper_is_idle(struct helper *helper)
+{
+	bool idle;
+
+	pthread_mutex_lock(&helper->lock);
+	idle = !helper->first && !helper->at_work;
+	pthread_mutex_unlock(&helper->lock);
+
+	return idle;
 }
 
 void helper_close(struct helper *helper, int fd)

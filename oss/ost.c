@@ -340,6 +340,8 @@ int ost_start(struct ost *ost, struct loop *loop, char *error, size_t error_size
 	if (err == 0)
 		err = helper_new(loop, &ost->copier);
 	if (err == 0)
+		err = helper_new(loop, &ost->maker);
+	if (err == 0)
 		err = data_pool_new(buffers_available, ost, &ost->buffers);
 	if (err == 0)
 		err = slot_table_new(SLOTS_PER_SESSION_MAX, &ost->slots);
@@ -444,6 +446,7 @@ struct ost *ost_close(struct ost *ost)
 	ost->helper = helper_free(ost->helper);
 	ost->syncer = helper_free(ost->syncer);
 	ost->copier = helper_free(ost->copier);
+	ost->maker = helper_free(ost->maker);
 	ost->disk = disk_free(ost->disk);
 	if (ost->index)
 		(void)index_close(ost->index, 0);

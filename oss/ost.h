@@ -102,6 +102,7 @@ struct ost {
 	struct disk *disk;
 	struct helper *helper;
 	struct helper *syncer, *copier; /* for syncfs and for COPY alone, which take their time */
+	struct helper *maker;           /* of new objects with their first bytes */
 	struct index *index;
 	struct ledger *ledger; /* NULL: there can be none */
 	struct data_pool *buffers;

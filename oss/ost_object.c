@@ -222,6 +222,17 @@ static void enter_index(struct ost_object *object)
 	file->last_change = index_last_change(index);
 }
 
+/* It is new, and there will be a row when it is durable. */
+static void announce(struct ost_object *object)
+{
+	const struct ost_file *file = object->file;
+
+	object->fresh = true;
+	object->writes++; /* so that a commit comes by, even if nothing is ever written */
+	index_announce_object(file->ost->index, file->ino, file->gen, object->seq,
+			      (struct index_object){ .stripe_size = file->stripe_size });
+}
+
 static int object_open(struct ost_object *object, bool known, const struct index_object *row)
 {
 	struct ost *ost = object->file->ost;
@@ -240,16 +251,72 @@ static int object_open(struct ost_object *object, bool known, const struct index
 		return ost_io_error(ost, -errno);
 	object->size = (uint64_t)st.st_size;
 	object->blocks = (uint64_t)st.st_blocks;
-	if (!known) {
-		object->fresh = true;
-		object->writes++; /* so that a commit comes by, even if nothing is ever written */
-		index_announce_object(ost->index, object->file->ino, object->file->gen, object->seq,
-				      (struct index_object){ .stripe_size = object->file->stripe_size });
-	} else if (row->stripe_size == 0) {
+	if (!known)
+		announce(object);
+	else if (row->stripe_size == 0)
 		enter_index(object);
-	}
 
 	return 0;
+}
+
+/* To be opened, by who has it now: all others wait for opening_ends(). NULL: no memory. */
+static struct ost_object *object_new(struct ost_file *file, uint64_t seq)
+{
+	struct ost_object *object = calloc(1, sizeof(*object));
+
+	if (!object)
+		return NULL;
+	*object = (struct ost_object){ .file = file, .seq = seq, .fd = -1, .refs = 1, .opening = true };
+	file->refs++;
+	enlist(object);
+
+	return object;
+}
+
+static void opening_ends(struct ost_object *object, int err)
+{
+	object->open_err = err;
+	object->opening = false;
+	fiber_wake_all(&object->opened);
+	if (err < 0)
+		delist(object);
+}
+
+int object_reserve(struct ost_file *file, uint64_t seq, struct ost_object **ret_object)
+{
+	struct index_object row;
+
+	if (object_find(file, seq) || !helper_is_idle(file->ost->maker) ||
+	    index_get_object(file->ost->index, file->ino, file->gen, seq, &row) == 0)
+		return -EAGAIN;
+	*ret_object = object_new(file, seq);
+
+	return *ret_object ? 0 : -ENOMEM;
+}
+
+int object_make(struct ost_object *object, const void *data, size_t size, uint64_t offset, size_t *ret_written)
+{
+	struct ost_file *file = object->file;
+	struct ost *ost = file->ost;
+	char path[OBJECT_PATH_SIZE];
+	int fd, err = 0;
+
+	*ret_written = 0;
+	object_path(file->ino, file->gen, object->seq, path);
+	make_room(ost, ost->config.objects_open);
+	fd = disk_make(ost->disk, ost->maker, ost->objects_dir, path, data, size, offset, ret_written);
+	if (fd >= 0) {
+		object->fd = fd;
+		ost->object_count++;
+		announce(object);
+	} else if (fd == -EMFILE || fd == -ENFILE) {
+		err = object_open(object, false, NULL); /* which closes more of the idle ones first */
+	} else {
+		err = fd == -EIO ? ost_io_error(ost, fd) : fd;
+	}
+	opening_ends(object, err);
+
+	return err;
 }
 
 static int wait_opened(struct ost_object *object, struct ost_object **ret_object)
@@ -274,26 +341,19 @@ int object_get(struct ost_file *file, uint64_t seq, bool create, struct ost_obje
 	struct ost_object *object = object_find(file, seq);
 	struct index_object row = { .stripe_size = 0 };
 	bool known;
+	int err;
 
 	if (object)
 		return wait_opened(object, ret_object);
 	known = index_get_object(file->ost->index, file->ino, file->gen, seq, &row) == 0;
 	if (!known && !create)
 		return -ENOENT;
-	object = calloc(1, sizeof(*object));
+	object = object_new(file, seq);
 	if (!object)
 		return -ENOMEM;
-	*object = (struct ost_object){ .file = file, .seq = seq, .fd = -1, .refs = 1, .opening = true };
-	file->refs++;
-	enlist(object);
-
-	object->open_err = object_open(object, known, &row);
-	object->opening = false;
-	fiber_wake_all(&object->opened);
-	if (object->open_err < 0) {
-		int err = object->open_err;
-
-		delist(object);
+	err = object_open(object, known, &row);
+	opening_ends(object, err);
+	if (err < 0) {
 		object_put(object);
 		return err;
 	}

@@ -56,6 +56,13 @@ static inline bool object_is_dirty(const struct ost_object *object)
  * or errors of open(2)
  */
 int object_get(struct ost_file *file, uint64_t seq, bool create, struct ost_object **ret_object);
+/*
+ * A new one whose first bytes are at hand: reserved, so that whoever else wants it waits, until object_make() makes its file
+ * and writes them (size 0: none) by one errand. It has then been opened, with *ret_written of them in it, or not: the error
+ * is that of object_get(), and the reference stays to be put. -EAGAIN of the first: there is one, or that would have to wait.
+ */
+int object_reserve(struct ost_file *file, uint64_t seq, struct ost_object **ret_object);
+int object_make(struct ost_object *object, const void *data, size_t size, uint64_t offset, size_t *ret_written);
 void object_hold(struct ost_object *object); /* another reference */
 void object_put(struct ost_object *object);
 struct ost_object *object_find(struct ost_file *file, uint64_t seq); /* if it is in memory; no reference */

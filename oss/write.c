@@ -59,24 +59,44 @@ static uint64_t note(const struct writing *writing)
 	return ledger_note_write(writing->ost->ledger, &write);
 }
 
+static int store(const struct writing *writing, struct ost_object *object)
+{
+	const uint8_t *data = writing->bulk->data;
+	size_t done = 0;
+	int err = 0;
+
+	if (object->opening)
+		err = object_make(object, data, writing->length, writing->offset, &done);
+	if (err == 0 && done < writing->length)
+		err = disk_pwrite(writing->ost->disk, object->fd, data + done, writing->length - done,
+				  writing->offset + done);
+
+	return err;
+}
+
 static int write_bytes(struct writing *writing, struct ost_object *object)
 {
 	struct ost *ost = writing->ost;
 	struct running_write running = { .session = writing->slot.session };
 	uint64_t noted;
+	size_t none;
 	int err;
 
 	ost_ledger_make_room(ost, bulk_sums_count(writing->offset, writing->length));
 	err = ost_change_begin(ost, &running);
-	if (err < 0)
+	if (err < 0) {
+		if (object->opening)
+			(void)object_make(object, NULL, 0, 0, &none); /* others may wait for it */
 		return err;
+	}
 	noted = note(writing);
-	err = disk_pwrite(ost->disk, object->fd, writing->bulk->data, writing->length, writing->offset);
+	err = store(writing, object);
 	object_wrote(object, err == 0 ? writing->offset + writing->length : 0);
 	ledger_done(ost->ledger, noted, err == 0);
 	ost_change_end(ost, &running);
 
-	return err < 0 && err != -EINVAL ? ost_io_error(ost, err) : err;
+	/* Without a descriptor object_make() has said why. */
+	return err < 0 && err != -EINVAL && object->fd >= 0 ? ost_io_error(ost, err) : err;
 }
 
 static int write_in_turn(struct writing *writing, struct ost_object *object, bool direct)
@@ -95,8 +115,10 @@ static int write_object(struct writing *writing, struct ost_file *file)
 {
 	bool direct = wants_direct(writing->ost, writing);
 	struct ost_object *object;
-	int err = object_get(file, writing->object_seq, true, &object);
+	int err = direct ? -EAGAIN : object_reserve(file, writing->object_seq, &object);
 
+	if (err == -EAGAIN)
+		err = object_get(file, writing->object_seq, true, &object);
 	if (err < 0)
 		return err;
 	err = write_in_turn(writing, object, direct);

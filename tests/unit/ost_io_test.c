@@ -429,6 +429,66 @@ START_TEST(overlapping_writes_do_not_mix)
 }
 END_TEST
 
+static struct where new_object(uint64_t number)
+{
+	return (struct where){ .ino = 1000 + number, .gen = 1, .seq = number % 3 };
+}
+
+static void maker(void *arg)
+{
+	uint32_t slot = (uint32_t)(uintptr_t)arg;
+	uint8_t *data = malloc(STRIPE);
+
+	for (uint32_t round = 1; round <= 20; round++) {
+		struct write_call call = { .where = new_object(round * WRITERS + slot / 2),
+					   .data = data + slot % 2 * (STRIPE / 2),
+					   .offset = slot % 2 * (STRIPE / 2),
+					   .length = STRIPE / 2,
+					   .session = SESSION,
+					   .slot = slot,
+					   .seq = round };
+
+		memset(data, (int)(slot / 2 + round), STRIPE);
+		assert(write_call(&call) == 0);
+	}
+	free(data);
+	writers--;
+}
+
+/* Objects that are not there yet, many of them at once, each by two who want it. */
+static void new_ones(void)
+{
+	uint8_t *got = malloc(STRIPE), *wanted = malloc(STRIPE);
+
+	for (uintptr_t slot = 10; slot < 10 + WRITERS; slot++) {
+		writers++;
+		assert(fiber_start(loop, maker, (void *)slot) == 0);
+	}
+	while (writers > 0)
+		fiber_sleep_ms(1);
+	for (uint32_t round = 1; round <= 20; round++) {
+		for (uint32_t half = 5; half < (10 + WRITERS) / 2; half++) {
+			struct totals totals;
+
+			memset(wanted, (int)(half + round), STRIPE);
+			assert(read_at(new_object(round * WRITERS + half), 0, got, STRIPE) == STRIPE);
+			assert(memcmp(got, wanted, STRIPE) == 0);
+			assert(commit(new_object(round * WRITERS + half), &totals) == 0);
+			assert(totals.blocks == STRIPE / 512);
+		}
+	}
+	free(got);
+	free(wanted);
+}
+
+START_TEST(new_objects_are_made_once)
+{
+	fixture_format();
+	fixture_run(new_ones);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
 /* Descriptors are few, dirty ones are synced before they are closed. */
 static void many_objects(void)
 {
@@ -1169,9 +1229,9 @@ END_TEST
 
 UNIT_MAIN("ost_io", writes_are_read_back, nonsense_is_refused, wrong_sums_store_nothing, random_reads_and_writes,
 	  reads_without_sums_leave_by_sendfile, a_cut_does_not_disturb_what_is_being_sent,
-	  what_a_gone_peer_left_is_thrown_away, overlapping_writes_do_not_mix, few_descriptors_suffice,
-	  buffers_are_bounded_and_waited_for, sizes_are_told, all_files_are_committed, committed_survives_a_kill,
-	  what_is_committed_is_on_the_disk, a_row_comes_when_its_file_is_durable, a_commit_covers_what_came_before_it,
-	  a_failed_sync_changes_the_instance, disk_errors_are_the_objects, a_lost_object_is_an_error,
-	  another_osts_or_a_broken_directory_is_refused, stopping_waits_for_what_runs, holes_are_found,
-	  a_full_disk_is_an_ordinary_answer)
+	  what_a_gone_peer_left_is_thrown_away, overlapping_writes_do_not_mix, new_objects_are_made_once,
+	  few_descriptors_suffice, buffers_are_bounded_and_waited_for, sizes_are_told, all_files_are_committed,
+	  committed_survives_a_kill, what_is_committed_is_on_the_disk, a_row_comes_when_its_file_is_durable,
+	  a_commit_covers_what_came_before_it, a_failed_sync_changes_the_instance, disk_errors_are_the_objects,
+	  a_lost_object_is_an_error, another_osts_or_a_broken_directory_is_refused, stopping_waits_for_what_runs,
+	  holes_are_found, a_full_disk_is_an_ordinary_answer)
