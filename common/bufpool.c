@@ -23,6 +23,8 @@ struct bufpool {
 	bool freed;           /* by its owner: goes with the last buffer that is out */
 	void (*available)(void *owner);
 	void *owner;
+	void (*made)(void *owner, void *memory, size_t size);
+	void *made_owner;
 };
 
 static size_t page_size(void)
@@ -121,6 +123,8 @@ static struct buffer *buffer_new(struct bufpool *pool)
 		free(buffer);
 		return NULL;
 	}
+	if (pool->made)
+		pool->made(pool->made_owner, buffer->bulk.data, pool->mapped);
 	return buffer;
 }
 
@@ -146,6 +150,12 @@ void bufpool_set_available(struct bufpool *pool, void (*available)(void *owner),
 {
 	pool->available = available;
 	pool->owner = owner;
+}
+
+void bufpool_set_made(struct bufpool *pool, void (*made)(void *owner, void *memory, size_t size), void *owner)
+{
+	pool->made = made;
+	pool->made_owner = owner;
 }
 
 unsigned int bufpool_count_out(const struct bufpool *pool)

@@ -28,6 +28,9 @@ struct bufpool *bufpool_free(struct bufpool *pool);
 struct bulk *bufpool_get(struct bufpool *pool);
 void bufpool_set_available(struct bufpool *pool, void (*available)(void *owner), void *owner);
 
+/* Each new buffer's memory is told, which stays until bufpool_free() at least. */
+void bufpool_set_made(struct bufpool *pool, void (*made)(void *owner, void *memory, size_t size), void *owner);
+
 unsigned int bufpool_count_out(const struct bufpool *pool);
 
 #endif

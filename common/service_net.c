@@ -24,7 +24,7 @@ static void source_released(struct bulk *bulk)
 }
 
 /* Its pages are written to once: those of nothing but zeros would all be one, and faster than any data. */
-static struct bulk *bulk_get(struct bulk *bulk, void (*release)(struct bulk *bulk))
+static struct bulk *bulk_get(struct service *service, struct bulk *bulk, void (*release)(struct bulk *bulk))
 {
 	uint8_t *data = bulk->data != NULL ? NULL : malloc(FRAME_BULK_MAX);
 
@@ -34,13 +34,14 @@ static struct bulk *bulk_get(struct bulk *bulk, void (*release)(struct bulk *bul
 		for (size_t i = 0; i < FRAME_BULK_MAX; i++)
 			data[i] = (uint8_t)(i * 7);
 		*bulk = (struct bulk){ data, FRAME_BULK_MAX, release };
+		service_keep(service, data, FRAME_BULK_MAX);
 	}
 	return bulk;
 }
 
 struct bulk *service_net_sink(struct service *service)
 {
-	return bulk_get(&service->net.sink, sink_released);
+	return bulk_get(service, &service->net.sink, sink_released);
 }
 
 void service_net_free(struct service *service)
@@ -64,14 +65,15 @@ static void answer_addresses(struct request *request)
 
 static void answer_bulk(struct request *request, size_t size)
 {
-	struct service_net *net = &request->conn->service->net;
+	struct service *service = request->conn->service;
+	struct service_net *net = &service->net;
 	struct reply reply = { .bulk_count = 1 };
 
 	if (size > FRAME_BULK_MAX || net->answers == ANSWERS_MAX) {
 		service_reply_error(request, size > FRAME_BULK_MAX ? -EINVAL : -EBUSY);
 		return;
 	}
-	reply.owner = bulk_get(&net->source, source_released);
+	reply.owner = bulk_get(service, &net->source, source_released);
 	if (reply.owner == NULL) {
 		service_reply_error(request, -ENOMEM);
 		return;

@@ -8,15 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REMOTE (IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE)
+
+/* What is shown to nobody may be of memory that is registered for good; what is shown never is. */
 static struct ibv_mr *region_new(struct rdma_conn *conn, void *memory, size_t size, unsigned int access)
 {
-	return ibv_reg_mr(conn->id->qp->pd, memory, size, access);
+	struct ibv_mr *kept = (access & REMOTE) == 0 ? rdma_kept_region(conn, memory, size) : NULL;
+
+	return kept != NULL ? kept : ibv_reg_mr(conn->id->qp->pd, memory, size, access);
 }
 
-static void regions_free(struct ibv_mr **regions, unsigned int count)
+static void regions_free(const struct rdma_conn *conn, struct ibv_mr **regions, unsigned int count)
 {
 	for (unsigned int i = 0; i < count; i++) {
-		if (regions[i] != NULL)
+		if (regions[i] != NULL && !rdma_region_is_kept(conn->rdma, regions[i]))
 			ibv_dereg_mr(regions[i]);
 		regions[i] = NULL;
 	}
@@ -36,7 +41,7 @@ static bool pieces_register(struct rdma_conn *conn, const struct transport_messa
 		if (count < PREFACE_PIECES)
 			regions[count] = region_new(conn, iov->iov_base, iov->iov_len, access);
 		if (count == PREFACE_PIECES || regions[count] == NULL) {
-			regions_free(regions, count);
+			regions_free(conn, regions, count);
 			return false;
 		}
 		count++;
@@ -95,19 +100,19 @@ void bulk_offer_add(struct rdma_conn *conn, struct bulk_offer *offer)
 	conn->moving.offers = offer;
 }
 
-void bulk_offer_free(struct bulk_offer *offer)
+void bulk_offer_free(const struct rdma_conn *conn, struct bulk_offer *offer)
 {
-	regions_free(offer->regions, PREFACE_PIECES + 1);
+	regions_free(conn, offer->regions, PREFACE_PIECES + 1);
 	free(offer);
 }
 
 /* Nobody can reach its memory any more, and then it is given back. */
-static void offer_over(struct bulk_offer *offer)
+static void offer_over(const struct rdma_conn *conn, struct bulk_offer *offer)
 {
 	void (*done)(void *arg) = offer->done;
 	void *arg = offer->arg;
 
-	bulk_offer_free(offer);
+	bulk_offer_free(conn, offer);
 	if (done != NULL)
 		done(arg);
 }
@@ -131,7 +136,7 @@ void bulk_answered(struct rdma_conn *conn, uint64_t xid)
 		conn->moving.placed_in = offer->bulk_in;
 		conn->moving.placed_size = offer->bulk_in_size;
 	}
-	offer_over(offer);
+	offer_over(conn, offer);
 }
 
 int bulk_placed(const struct rdma_conn *conn, const struct frame_header *header, void **ret_bulk_in)
@@ -202,7 +207,7 @@ struct bulk_push *bulk_push_new(struct rdma_conn *conn, const struct transport_m
 
 void bulk_push_free(struct rdma_conn *conn, struct bulk_push *push)
 {
-	regions_free(push->regions, PREFACE_PIECES);
+	regions_free(conn, push->regions, PREFACE_PIECES);
 	*push = (struct bulk_push){ 0 };
 	conn->moving.pushes_out--;
 }
@@ -286,8 +291,7 @@ static void read_over(struct rdma_conn *conn)
 {
 	if (--conn->moving.pull_reads > 0)
 		return;
-	ibv_dereg_mr(conn->moving.pull_region);
-	conn->moving.pull_region = NULL;
+	regions_free(conn, &conn->moving.pull_region, 1);
 	conn->moving.pulled = true;
 	rdma_resume_later(conn);
 }
@@ -327,16 +331,14 @@ void bulk_end(struct rdma_conn *conn)
 {
 	struct remote_piece piece;
 
-	if (conn->moving.pull_region != NULL)
-		ibv_dereg_mr(conn->moving.pull_region);
-	conn->moving.pull_region = NULL;
+	regions_free(conn, &conn->moving.pull_region, 1);
 	while (conn->moving.places != NULL)
 		bulk_place_take(conn, conn->moving.places->xid, &piece);
 	while (conn->moving.offers != NULL) {
 		struct bulk_offer *offer = conn->moving.offers;
 
 		conn->moving.offers = offer->next;
-		offer_over(offer);
+		offer_over(conn, offer);
 	}
 	for (unsigned int i = 0; i < PUSHES; i++) {
 		if (conn->moving.pushes[i].used)

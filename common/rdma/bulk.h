@@ -3,9 +3,10 @@
  * answer brings to the place that the request has told. Used above BULK_INLINE bytes; below it, and whenever something is
  * in the way (no memory to register, too many pieces, a pipe), bulk travels in the stream.
  *
- *   - Memory is registered for the one call, exactly as long as it is, and the key is void before anybody is told that the
+ *   - What is shown is registered for the one call, exactly as long as it is, and the key is void before anybody is told that the
  *     call is over: by the answer, or by the connection's end, whose queue pair is gone by then. So whatever comes late is
  *     refused by the device, and finds nobody's new data.
+ *   - What is not shown, the answerer's, may be of memory that is registered once (kept.c).
  *   - An offer (the asker's) lives from transport_send() to the answer's frame. transport_forget() of one is not possible
  *     without ending the connection.
  *   - A pull (the answerer's RDMA READ): one at a time; what comes behind the frame waits until it is done.
@@ -77,7 +78,7 @@ struct bulk_state {
 void bulk_offer_new(struct rdma_conn *conn, const struct transport_message *message, size_t bulk_len,
 		    struct preface *ret_preface, struct bulk_offer **ret_offer);
 void bulk_offer_add(struct rdma_conn *conn, struct bulk_offer *offer);
-void bulk_offer_free(struct bulk_offer *offer);
+void bulk_offer_free(const struct rdma_conn *conn, struct bulk_offer *offer);
 
 /* The answer to a request has come: its memory is its owner's again. `done` may call anything. */
 void bulk_answered(struct rdma_conn *conn, uint64_t xid);

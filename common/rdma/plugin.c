@@ -198,6 +198,7 @@ static void rdma_transport_free(struct transport *base)
 		rdma->resumed_first = conn->resumed_next;
 		rdma_conn_drop(conn);
 	}
+	rdma_kept_free(rdma);
 	while (rdma->devices != NULL) {
 		struct rdma_device *device = rdma->devices;
 
@@ -215,6 +216,7 @@ static const struct transport_ops rdma_ops = {
 	.serves = rdma_transport_serves,
 	.stats = rdma_transport_stats,
 	.reclaim = rdma_transport_reclaim,
+	.keep = rdma_transport_keep,
 	.free = rdma_transport_free,
 };
 

@@ -7,6 +7,7 @@
  *   listen.c        listeners, and what the connection manager tells
  *   receive.c       from receives to the owner's events
  *   send.c          from the owner's calls to sends
+ *   kept.c          memory that is registered once
  *   bulk.[ch]       bulk from memory to memory, and whose the memory is
  *   segment.[ch]    what a SEND carries
  *   preface.[ch]    what stands before a frame
@@ -114,6 +115,7 @@ struct rdma_conn {
 };
 
 struct rdma_listener;
+struct rdma_kept; /* kept.c */
 
 struct transport_rdma {
 	struct transport base; /* first */
@@ -131,6 +133,8 @@ struct transport_rdma {
 	struct transport_item_pool items;
 	struct rdma_device *devices;
 	struct rdma_listener *listeners;
+	struct rdma_kept *kept; /* by address */
+	size_t kept_count, kept_room;
 };
 
 static inline struct transport_rdma *rdma_of(struct transport *base)
@@ -236,6 +240,21 @@ void rdma_receive(struct rdma_conn *conn);
 
 /* Take what is kept: it may have become acceptable. */
 void rdma_receive_kept(struct rdma_conn *conn);
+
+/* --- kept.c ------------------------------------------------------------------------------------------------------- */
+
+/* Of struct transport_ops. */
+int rdma_transport_keep(struct transport *base, void *memory, size_t size);
+
+/*
+ * The region that kept memory has on the connection's device, made when it is first asked for. It is known there only: no key
+ * of it lets anybody else in. NULL: not all of this memory is kept, or it cannot be registered.
+ */
+struct ibv_mr *rdma_kept_region(struct rdma_conn *conn, const void *memory, size_t size);
+bool rdma_region_is_kept(const struct transport_rdma *rdma, const struct ibv_mr *region);
+
+/* Nothing is under way any more. */
+void rdma_kept_free(struct transport_rdma *rdma);
 
 /* --- send.c ------------------------------------------------------------------------------------------------------- */
 

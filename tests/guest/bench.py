@@ -113,6 +113,7 @@ def note_bytes(what, kind, done, size):
     for role in ("mount", "oss"):
         note(f"{what}, copied in user space per byte: {role}", kind, done[role]["copied"] / size / MIB)
         note(f"{what}, through sockets per byte: {role}", kind, done[role]["socket_bytes"] / size / MIB)
+        note(f"{what}, verbs calls per MiB: {role}", kind, done[role]["verbs_calls"] / size)
 
 def calls(done): return sum(done[name] for name in COUNTERS if name.endswith("_calls") or name == "waits")
 

@@ -155,4 +155,37 @@ START_TEST(freed_with_buffers_out)
 }
 END_TEST
 
-UNIT_MAIN("bufpool", arguments, buffers, last_in_first_out, tells_when_available, freed_with_buffers_out)
+static void note_made(void *owner, void *memory, size_t size)
+{
+	struct iovec *made = owner;
+
+	while (made->iov_len != 0)
+		made++;
+	*made = (struct iovec){ memory, size };
+}
+
+START_TEST(tells_of_what_is_made)
+{
+	struct iovec made[4] = { 0 };
+	struct bufpool *pool;
+	struct bulk *first, *second;
+
+	ck_assert_int_eq(bufpool_new(5000, 512, 2, &pool), 0);
+	bufpool_set_made(pool, note_made, made);
+	first = bufpool_get(pool);
+	first->release(first);
+	first = bufpool_get(pool);
+	second = bufpool_get(pool);
+	ck_assert_ptr_null(bufpool_get(pool));
+	ck_assert_ptr_eq(made[0].iov_base, first->data);
+	ck_assert_ptr_eq(made[1].iov_base, second->data);
+	ck_assert_uint_eq(made[0].iov_len, 8192);
+	ck_assert_uint_eq(made[2].iov_len, 0);
+	first->release(first);
+	second->release(second);
+	bufpool_free(pool);
+}
+END_TEST
+
+UNIT_MAIN("bufpool", arguments, buffers, last_in_first_out, tells_when_available, freed_with_buffers_out,
+	  tells_of_what_is_made)
