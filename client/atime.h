@@ -20,7 +20,7 @@
 #include "client/worker.h"
 
 #define ATIMES_TELL_MS     5000
-#define ATIMES_PATIENCE_MS 4000 /* of those who can do without: more than a peer pauses between attempts */
+#define ATIMES_PATIENCE_MS 2000 /* of those who can do without */
 #define ATIMES_BATCH       1024 /* by one request; so many are told at once */
 #define ATIMES_MAX         8192 /* that wait: of more the times of access are not kept */
 
