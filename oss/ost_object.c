@@ -282,12 +282,21 @@ static void opening_ends(struct ost_object *object, int err)
 		delist(object);
 }
 
-int object_reserve(struct ost_file *file, uint64_t seq, struct ost_object **ret_object)
+static bool may_make(struct ost_file *file, uint64_t seq)
 {
 	struct index_object row;
 
-	if (object_find(file, seq) || !helper_is_idle(file->ost->maker) ||
-	    index_get_object(file->ost->index, file->ino, file->gen, seq, &row) == 0)
+	return !object_find(file, seq) && helper_is_idle(file->ost->maker) &&
+	       index_get_object(file->ost->index, file->ino, file->gen, seq, &row) < 0;
+}
+
+int object_reserve(struct ost_file *file, uint64_t seq, struct ost_object **ret_object)
+{
+	if (!may_make(file, seq))
+		return -EAGAIN;
+	/* Which may wait: before the write counts as one that runs. Others may make the object meanwhile. */
+	make_room(file->ost, file->ost->config.objects_open);
+	if (!may_make(file, seq))
 		return -EAGAIN;
 	*ret_object = object_new(file, seq);
 
@@ -303,7 +312,6 @@ int object_make(struct ost_object *object, const void *data, size_t size, uint64
 
 	*ret_written = 0;
 	object_path(file->ino, file->gen, object->seq, path);
-	make_room(ost, ost->config.objects_open);
 	fd = disk_make(ost->disk, ost->maker, ost->objects_dir, path, data, size, offset, ret_written);
 	if (fd >= 0) {
 		object->fd = fd;

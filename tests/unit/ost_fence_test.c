@@ -521,6 +521,44 @@ START_TEST(an_eviction_waits_for_what_runs)
 }
 END_TEST
 
+/* Holds every sync. */
+static int wait_to_sync(void *arg, enum disk_op op)
+{
+	(void)arg;
+	in_gate |= op == DISK_SYNC;
+	while (op == DISK_SYNC && gate_closed)
+		fiber_wait(&gate, NULL);
+
+	return 0;
+}
+
+/* One that makes a new object, and waits until others are synced so that it may have a descriptor, is not on its way yet. */
+static void making_write_body(void)
+{
+	struct where other = { .ino = 101, .gen = 1 };
+	unsigned int before = ost->config.objects_open;
+
+	assert(write_text(other, 0, "dirty") == 0);
+	ost->config.objects_open = 1;
+	write_over = push_over = in_gate = false;
+	gate_closed = true;
+	disk_set_fault(ost->disk, wait_to_sync, NULL);
+	assert(fiber_start(loop, write_fiber, NULL) == 0);
+	wait_for(&in_gate);
+	assert(fiber_start(loop, evict_fiber, NULL) == 0);
+	wait_for(&push_over);
+	wait_for(&write_over);
+	assert(push_result == 0 && write_result == -ENOSESSION);
+	ost->config.objects_open = before;
+	open_gate();
+}
+
+START_TEST(an_eviction_does_not_wait_for_descriptors)
+{
+	run_bodies(making_write_body, NULL);
+}
+END_TEST
+
 /* One that waits for its turn does not get it any more. */
 static void waiting_write_body(void)
 {
@@ -894,7 +932,8 @@ END_TEST
 UNIT_MAIN("ost_fence", truncates_cut_once, whoever_brings_a_newer_cut_has_it_applied, punches_leave_holes,
 	  what_an_unlink_left_behind_is_empty, a_kill_in_a_cut_or_a_destroy_is_survived,
 	  what_was_answered_is_known_after_a_kill, the_destroyed_stay_dead_while_somebody_may_write, big_files_go_too,
-	  sessions_and_leases, an_eviction_waits_for_what_runs, an_evicted_write_never_lands, void_numbers_make_nothing,
-	  void_numbers_lie_over_others, void_numbers_go_a_piece_at_a_time, void_numbers_wait_for_what_runs,
-	  void_numbers_survive_a_kill, a_commit_brings_back_nothing_that_a_cut_takes, a_resend_gets_the_first_answer,
+	  sessions_and_leases, an_eviction_waits_for_what_runs, an_eviction_does_not_wait_for_descriptors,
+	  an_evicted_write_never_lands, void_numbers_make_nothing, void_numbers_lie_over_others,
+	  void_numbers_go_a_piece_at_a_time, void_numbers_wait_for_what_runs, void_numbers_survive_a_kill,
+	  a_commit_brings_back_nothing_that_a_cut_takes, a_resend_gets_the_first_answer,
 	  a_resend_takes_the_place_of_what_runs)
