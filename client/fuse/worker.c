@@ -477,6 +477,7 @@ static void device_ended(struct fuse_worker *worker)
 static void read_batch(struct fuse_worker *worker)
 {
 	for (unsigned int i = 0; i < READ_BATCH; i++) {
+		bool idle = worker->running == 0;
 		ssize_t n;
 
 		if (worker->buffer == NULL)
@@ -487,7 +488,7 @@ static void read_batch(struct fuse_worker *worker)
 		if (n >= 0) {
 			serve(worker, (size_t)n);
 			/* Who asks alone waits for this; and what came behind it is told of once more. */
-			if (worker->running == 1)
+			if (idle && worker->running == 1)
 				return;
 		} else if (errno == ENODEV) {
 			device_ended(worker);
