@@ -13,8 +13,8 @@
 #include "client/inode.h"
 #include "client/worker.h"
 
-#define TELL_CLOSE_MS    50 /* a CLOSE waits at most that long for others */
-#define TELL_CLOSE_BATCH 64 /* and for that many */
+#define TELL_CLOSE_MS    50  /* a CLOSE waits at most that long for others */
+#define TELL_CLOSE_BATCH 64  /* and for that many */
 #define TELL_HOLD_MS     300 /* so late an open may come on a busy machine */
 
 struct tell_queue *tell_queue_new(struct worker *worker);     /* NULL: no memory */
