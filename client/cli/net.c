@@ -20,16 +20,13 @@ static void print_help(void)
 	puts("Usage: strake net [--json]\n"
 	     "       strake [--key FILE] net test HOST[:PORT] [--transport auto|rdma|tcp] [--seconds N] [--json]\n"
 	     "\n"
-	     "The RDMA devices of this machine, their state and addresses. Exit status 1 when RDMA cannot be asked "
-	     "for.\n"
+	     "The RDMA devices of this machine, their state and addresses. Exit status 1 when RDMA cannot be\n"
+	     "asked for.\n"
 	     "\n"
-	     "test: how long a server of a filesystem takes for a small call, and how many bytes a second go to it "
-	     "and\n"
-	     "from it, by TCP and by RDMA; nothing is stored or changed. Any server will do; an MGS's port is 9400. "
-	     "Each\n"
-	     "of the three measures takes --seconds (1; 0.1 to 60). Exit status 1 when a transport that both ends "
-	     "have\n"
-	     "does not work.");
+	     "test: how long a server of a filesystem takes for a small call, and how many bytes a second go\n"
+	     "to it and from it, by TCP and by RDMA; nothing is stored or changed. Any server will do; an MGS's\n"
+	     "port is 9400. Each of the three measures takes --seconds (1; 0.1 to 60). Exit status 1 when a\n"
+	     "transport that both ends have does not work.");
 }
 
 /* --- devices ------------------------------------------------------------------------------------------------------ */
