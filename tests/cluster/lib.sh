@@ -137,6 +137,15 @@ start() {
 	MGS=$(field "$T/c" mgs 0 address)
 }
 
+# What a command says, within 20 s; it is in $T/out then.
+says() { # STATUS PATTERN COMMAND...
+	local status=$1 pattern=$2
+	shift 2
+	timeout "$(limit 20)" "$@" >"$T/out" 2>&1
+	expect "exit status of '$*'" "$status" $?
+	grep -qE -- "$pattern" "$T/out" || fail "'$*' says '$(cat "$T/out")', not '$pattern'"
+}
+
 # mount_more MNT [ARGS]: another mount of that cluster.
 mount_more() {
 	mkdir -p "$1"

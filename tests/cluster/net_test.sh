@@ -4,13 +4,6 @@
 # guest/net_test.sh.)
 . "$(dirname "$0")/lib.sh"
 
-refused() { # STATUS PATTERN COMMAND...
-	local status=$1 pattern=$2
-	shift 2
-	timeout "$(limit 20)" "$@" >"$T/out" 2>&1
-	expect "exit status of '$*'" "$status" $?
-	grep -qE -- "$pattern" "$T/out" || fail "'$*' says '$(cat "$T/out")', not '$pattern'"
-}
 json() { python3 -c "import json, sys; it = json.load(open('$T/out')); assert $1, it" || fail "$1"; }
 
 # --- devices ----------------------------------------------------------------------------------------------------------
@@ -18,19 +11,19 @@ json() { python3 -c "import json, sys; it = json.load(open('$T/out')); assert $1
 # A program beside which there is no plug-in, or one that cannot be loaded.
 mkdir -p "$T/p/bin" "$T/p/lib"
 cp "$BUILD/bin/strake" "$T/p/bin/"
-refused 1 "No RDMA here: strake-rdma.so is not installed" "$T/p/bin/strake" net
-refused 1 '"reason": "strake-rdma.so is not installed"' "$T/p/bin/strake" net --json
+says 1 "No RDMA here: strake-rdma.so is not installed" "$T/p/bin/strake" net
+says 1 '"reason": "strake-rdma.so is not installed"' "$T/p/bin/strake" net --json
 json 'it["devices"] == []'
 echo nonsense >"$T/p/lib/strake-rdma.so"
-refused 1 "No RDMA here: .*strake-rdma.so" "$T/p/bin/strake" net
+says 1 "No RDMA here: .*strake-rdma.so" "$T/p/bin/strake" net
 if [ -z "$(ls /sys/class/infiniband 2>/dev/null)" ]; then
-	refused 0 "No RDMA here: this machine has no RDMA device" strake net
-	refused 0 "no RDMA device" strake net --json
+	says 0 "No RDMA here: this machine has no RDMA device" strake net
+	says 0 "no RDMA device" strake net --json
 	json 'it["devices"] == []'
 fi
-refused 2 "there is no \"net frobnicate\"" strake net frobnicate
-refused 2 "no option --frobnicate" strake net --frobnicate
-refused 0 "Usage: strake net" strake net --help
+says 2 "there is no \"net frobnicate\"" strake net frobnicate
+says 2 "no option --frobnicate" strake net --frobnicate
+says 0 "Usage: strake net" strake net --help
 
 # --- a test -----------------------------------------------------------------------------------------------------------
 
@@ -41,8 +34,8 @@ sync "$T/m/file"
 before=$(find "$T/c/mgs" "$T/c/ost0" -type f -size +0 -printf '%P %s\n' | LC_ALL=C sort)
 for role in mgs mds oss; do
 	address=$(field "$T/c" $role 0 address)
-	refused 0 "a small call" strake -m "$MGS" net test "$address" --seconds 0.2
-	refused 0 '"passed": true' strake --key "$key" net test "$address" --seconds 0.2 --json
+	says 0 "a small call" strake -m "$MGS" net test "$address" --seconds 0.2
+	says 0 '"passed": true' strake --key "$key" net test "$address" --seconds 0.2 --json
 	json "it['role'] == {'mgs': 'mgs', 'mds': 'mdt', 'oss': 'ost'}['$role'] and it['address'] == '$address'"
 	json "[t['transport'] for t in it['transports']] == ['tcp', 'rdma']"
 	json "0 < it['transports'][0]['latency_us']['min'] <= it['transports'][0]['latency_us']['median'] <= it['transports'][0]['latency_us']['p99']"
@@ -52,37 +45,37 @@ for role in mgs mds oss; do
 done
 expect "files of the servers" "$before" "$(find "$T/c/mgs" "$T/c/ost0" -type f -size +0 -printf '%P %s\n' | LC_ALL=C sort)"
 expect "the file" words "$(cat "$T/m/file")"
-refused 0 '"transports"' strake --key "$key" net test "$MGS" --seconds 0.1 --transport tcp --json
+says 0 '"transports"' strake --key "$key" net test "$MGS" --seconds 0.1 --transport tcp --json
 json "[t['transport'] for t in it['transports']] == ['tcp']"
 
 # What is wrong is said, and at once.
-refused 2 "test which server" strake net test
-refused 2 "one word too many" strake net test a b
-refused 2 "no address" strake net test "a:b:c"
-refused 2 "auto, rdma, tcp" strake net test "$MGS" --transport pigeon
-refused 2 "no number from 0.1 to 60" strake net test "$MGS" --seconds 0
-refused 2 "no number from 0.1 to 60" strake net test "$MGS" --seconds nan
-refused 1 "127.0.0.1:1: Connection refused" strake --key "$key" net test 127.0.0.1:1
-refused 1 "no-such-host.invalid" strake --key "$key" net test no-such-host.invalid
-refused 1 "rdma://$MGS is an address of RDMA, and --transport is tcp" strake --key "$key" net test "rdma://$MGS" --transport tcp
+says 2 "test which server" strake net test
+says 2 "one word too many" strake net test a b
+says 2 "no address" strake net test "a:b:c"
+says 2 "auto, rdma, tcp" strake net test "$MGS" --transport pigeon
+says 2 "no number from 0.1 to 60" strake net test "$MGS" --seconds 0
+says 2 "no number from 0.1 to 60" strake net test "$MGS" --seconds nan
+says 1 "127.0.0.1:1: Connection refused" strake --key "$key" net test 127.0.0.1:1
+says 1 "no-such-host.invalid" strake --key "$key" net test no-such-host.invalid
+says 1 "rdma://$MGS is an address of RDMA, and --transport is tcp" strake --key "$key" net test "rdma://$MGS" --transport tcp
 if [ -z "$(ls /sys/class/infiniband 2>/dev/null)" ]; then
-	refused 1 "transport is rdma, but this machine has no RDMA device" strake --key "$key" net test "$MGS" --transport rdma
-	refused 1 "no RDMA device" strake --key "$key" net test "rdma://$MGS"
+	says 1 "transport is rdma, but this machine has no RDMA device" strake --key "$key" net test "$MGS" --transport rdma
+	says 1 "no RDMA device" strake --key "$key" net test "rdma://$MGS"
 fi
-refused 1 "key" strake --key /nonexistent net test "$MGS"
+says 1 "key" strake --key /nonexistent net test "$MGS"
 mkdir "$T/foreign"
 strake format mgs -d "$T/foreign/mgs" >/dev/null || fail "format"
-refused 1 "wrong key" strake --key "$T/foreign/mgs/cluster.key" net test "$MGS"
+says 1 "wrong key" strake --key "$T/foreign/mgs/cluster.key" net test "$MGS"
 
 # A port where nobody speaks: it takes no longer than the opening may.
 python3 -c '
-import socket, time
+import signal, socket
 listener = socket.create_server(("127.0.0.1", 0))
 print(listener.getsockname()[1], flush=True)
-time.sleep(600)' >"$T/port" &
+signal.pause()' >"$T/port" &
 PIDS="$PIDS $!"
 await "a port" test -s "$T/port"
-refused 1 "no complete greeting in time" strake --key "$key" net test "127.0.0.1:$(cat "$T/port")"
+says 1 "no complete greeting in time" strake --key "$key" net test "127.0.0.1:$(cat "$T/port")"
 
 # Killed in the middle.
 strake --key "$key" net test "$(field "$T/c" oss 0 address)" --seconds 60 >"$T/killed.out" 2>&1 &
