@@ -227,15 +227,24 @@ static void batch_end(struct atimes *atimes, struct batch *batch, bool told)
 	}
 }
 
+/* At least 1, as 0 is for ever. */
+static unsigned int left_ms(uint64_t until_ns)
+{
+	uint64_t now_ns = clock_ns();
+
+	return now_ns >= until_ns ? 1 : (unsigned int)((until_ns - now_ns) / NSEC_PER_MSEC) + 1;
+}
+
 void atimes_tell(struct atimes *atimes, struct fs_ctx *ctx, unsigned int patience_ms)
 {
+	uint64_t until_ns = clock_ns() + patience_ms * NSEC_PER_MSEC;
 	struct batch *batch = malloc(sizeof(*batch));
 	size_t left;
 	int err = 0;
 
 	if (batch == NULL)
 		return;
-	/* One after the other: whoever returns has told what waited when he came. */
+	/* One after the other: whoever returns has told what waited when he came. His turn is part of his patience. */
 	fiber_mutex_lock(&atimes->telling);
 	pthread_mutex_lock(&atimes->lock);
 	left = atimes->count;
@@ -243,7 +252,7 @@ void atimes_tell(struct atimes *atimes, struct fs_ctx *ctx, unsigned int patienc
 	while (left > 0 && err == 0) {
 		batch_take(atimes, batch);
 		if (batch->count > 0) {
-			err = batch_tell(atimes, ctx, patience_ms, batch);
+			err = batch_tell(atimes, ctx, patience_ms == 0 ? 0 : left_ms(until_ns), batch);
 			batch_end(atimes, batch, err == 0);
 		}
 		left = left > ATIMES_BATCH ? left - ATIMES_BATCH : 0;

@@ -5,7 +5,7 @@
  *   - Belongs to its loop. peer_call() is for fibers; many may call at once and
  *     what they ask leaves in one send (LOOP_STAGE_SEND).
  *   - It connects on the first call and again after a loss, with a backoff from
- *     20 ms to 2 s (random half), trying the addresses in turn. Callers wait for
+ *     20 ms to 1 s (random half), trying the addresses in turn. Callers wait for
  *     the connection within their deadline.
  *   - Where it knows addresses of both kinds (fabrics.h) it has one attempt by
  *     each: RDMA's begins 200 ms earlier, and what stands first is used. On TCP

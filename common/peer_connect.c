@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define BACKOFF_MAX_MS 2000
+#define BACKOFF_MAX_MS 1000 /* less than any patience: who has come back is met within it */
 
 /* --- addresses ---------------------------------------------------------------------------------------------------- */
 

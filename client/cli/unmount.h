@@ -16,11 +16,12 @@ enum unmount_flags {
 	UNMOUNT_LAZY = 1 << 1,  /* -l: detach now, even when it is in use */
 };
 
-#define UNMOUNT_KERNEL_MS 5000  /* so long the kernel may wait for servers; its own work takes what it takes */
-#define UNMOUNT_FORCE_MS  5000  /* with -f, so long the servers have to take what is left */
-#define UNMOUNT_VAIN_MS   2000  /* likewise, where they do not answer and nothing moves */
-#define UNMOUNT_SAY_MS    3000  /* so long nothing is said about waiting for the daemon */
-#define UNMOUNT_SILENT_MS 4000  /* nothing moved for so long, and servers do not answer: not waited for */
+#define UNMOUNT_KERNEL_MS 5000 /* so long the kernel may wait for servers; its own work takes what it takes */
+#define UNMOUNT_FORCE_MS  5000 /* with -f, so long the servers have to take what is left */
+#define UNMOUNT_VAIN_MS   2000 /* likewise, where they do not answer and nothing moves */
+#define UNMOUNT_SAY_MS    3000 /* so long nothing is said about waiting for the daemon */
+#define UNMOUNT_SILENT_MS \
+	6000 /* servers do not answer, nothing moved, and not for want of a farewell: not waited for */
 #define UNMOUNT_STILL_MS  12000 /* nothing moved for longer than an attempt takes (PEER_ATTEMPT_MS): likewise */
 #define UNMOUNT_HELD_MS   200   /* a mount that others use is given that time to become free, */
 #define UNMOUNT_UNSEEN_MS 4000  /* and this where it cannot be seen whether others do */

@@ -115,6 +115,20 @@ umount "$M"
 strake umount "$M" 2>"$T/said" && fail "unmounted nothing"
 grep -q "nothing is mounted" "$T/said" || fail "of nothing it said: $(cat "$T/said")"
 
+# Times of access alone are not worth waiting for an MDS that is away, also while they are just being told.
+enter "$M" strictatime
+echo read >"$M/read"
+sync -f "$M"
+mds_calls() { getfattr --absolute-names --only-values -n strake.stats "$M" | awk '$1 == "mds_calls" { print $2 }'; }
+told() { [ "$(mds_calls)" != "$calls" ]; }
+cat "$M/read" >"$T/looked"
+freeze $(servers mds)
+calls=$(mds_calls)
+await "times of access to be told" told
+within 10 strake umount "$M" 2>"$T/said" || fail "umount beside a silent MDS said: $(cat "$T/said")"
+! alive "$daemon" || fail "umount beside a silent MDS returned before the daemon had ended"
+thaw
+
 # --- signals ------------------------------------------------------------------------------------------------------------
 
 # The first one unmounts when idle, and nothing is lost.
