@@ -22,7 +22,9 @@ struct fuse_notifier {
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t work;
 	struct wish *first, **last;
-	unsigned int thread_count, idle;
+	unsigned int wish_count; /* not taken yet */
+	unsigned int thread_count;
+	unsigned int idle; /* threads that do not wait for the kernel */
 	bool ending;
 	pthread_t threads[NOTIFY_THREADS_MAX];
 };
@@ -51,17 +53,18 @@ static void *notify(void *arg)
 		struct wish *wish = notifier->first;
 
 		if (wish == NULL) {
-			notifier->idle++;
 			pthread_cond_wait(&notifier->work, &notifier->lock);
-			notifier->idle--;
 			continue;
 		}
+		notifier->wish_count--;
 		notifier->first = wish->next;
 		if (notifier->first == NULL)
 			notifier->last = &notifier->first;
+		notifier->idle--;
 		pthread_mutex_unlock(&notifier->lock);
 		invalidate(notifier->fd, wish->nodeid, wish->off, wish->len);
 		pthread_mutex_lock(&notifier->lock);
+		notifier->idle++;
 		wish->done = true;
 		fiber_wake_all(&wish->waiter);
 	}
@@ -73,8 +76,10 @@ static int start_thread(struct fuse_notifier *notifier)
 {
 	int err = -pthread_create(&notifier->threads[notifier->thread_count], NULL, notify, notifier);
 
-	if (err == 0)
+	if (err == 0) {
 		notifier->thread_count++;
+		notifier->idle++;
+	}
 	return err;
 }
 
@@ -89,7 +94,9 @@ int fuse_notifier_new(int fd, struct fuse_notifier **ret_notifier)
 	notifier->last = &notifier->first;
 	pthread_mutex_init(&notifier->lock, NULL);
 	pthread_cond_init(&notifier->work, NULL);
+	pthread_mutex_lock(&notifier->lock);
 	err = start_thread(notifier);
+	pthread_mutex_unlock(&notifier->lock);
 	if (err < 0)
 		fuse_notifier_free(notifier);
 	else
@@ -121,7 +128,7 @@ void fuse_notifier_drop_pages(struct fuse_notifier *notifier, uint64_t nodeid, u
 	*notifier->last = &wish;
 	notifier->last = &wish.next;
 	/* Without another thread it waits for those there are. */
-	if (notifier->idle == 0 && notifier->thread_count < NOTIFY_THREADS_MAX)
+	if (++notifier->wish_count > notifier->idle && notifier->thread_count < NOTIFY_THREADS_MAX)
 		(void)start_thread(notifier);
 	pthread_cond_signal(&notifier->work);
 	while (!wish.done)
