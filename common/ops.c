@@ -71,6 +71,7 @@
 #define DESCRIPTOR_SessionRenewReply   &strake__session_renew_reply__descriptor
 #define DESCRIPTOR_SessionRenewRequest &strake__session_renew_request__descriptor
 #define DESCRIPTOR_SessionTable        &strake__session_table__descriptor
+#define DESCRIPTOR_SessionTableReply   &strake__session_table_reply__descriptor
 #define DESCRIPTOR_SetattrRequest      &strake__setattr_request__descriptor
 #define DESCRIPTOR_SetxattrRequest     &strake__setxattr_request__descriptor
 #define DESCRIPTOR_SizeRequest         &strake__size_request__descriptor

@@ -33,7 +33,8 @@ struct ost_link {
 	struct fiber_queue work; /* who waits for rows, or for them to be durable */
 	struct fiber_queue end;  /* who pauses: woken only to end */
 	struct fiber_queue sessions_work;
-	uint64_t sessions_sent; /* the table as of this record is there */
+	uint64_t sessions_sent;  /* the table as of this record is there */
+	uint64_t sessions_heard; /* the clock in the last answer on this connection; 0: none */
 	struct backlog destroys, cuts;
 };
 
@@ -55,9 +56,9 @@ static bool link_pause(struct ost_link *link, unsigned int ms)
 }
 
 static int link_call(struct ost_link *link, struct peer *peer, uint16_t op, const ProtobufCMessage *request,
-		     unsigned int attempt_ms, bool *ret_answered)
+		     bool *ret_answered)
 {
-	struct call call = { .opcode = op, .request = request, .attempt_ms = attempt_ms };
+	struct call call = { .opcode = op, .request = request };
 	int err = peer_call(peer, &call);
 
 	*ret_answered = call.answered;
@@ -80,12 +81,16 @@ static bool sessions_are_durable(const struct mdt *mdt)
 	return mdt->state.meta.session_index <= mdt_log_durable(mdt->log);
 }
 
-static int send_sessions(struct ost_link *link, struct peer *peer)
+static int send_table(struct ost_link *link, struct peer *peer)
 {
 	struct mdt *mdt = link->mdt;
 	Strake__SessionTable table = STRAKE__SESSION_TABLE__INIT;
+	struct call call = {
+		.opcode = OP_SESSIONS,
+		.request = &table.base,
+		.attempt_ms = SESSIONS_ATTEMPT_MS,
+	};
 	uint64_t index = mdt->state.meta.session_index;
-	bool answered;
 	int err;
 
 	table.n_session = leases_count(mdt->leases);
@@ -97,13 +102,26 @@ static int send_sessions(struct ost_link *link, struct peer *peer)
 	table.epoch = index;
 	table.lease_ms = SESSION_LEASE_MS;
 	table.newest = mdt->state.meta.newest_session;
-	err = link_call(link, peer, OP_SESSIONS, &table.base, SESSIONS_ATTEMPT_MS, &answered);
-	free(table.session);
-	if (err == 0) {
+	table.has_heard = link->sessions_heard != 0;
+	table.heard = link->sessions_heard;
+	err = peer_call(peer, &call);
+	if (err == 0 && !link->closing) {
+		link->sessions_heard = ((const Strake__SessionTableReply *)call.reply)->now;
 		link->sessions_sent = index;
 		mdt_look_at_fences(mdt);
 	}
-	return err;
+	call_release(&call);
+	free(table.session);
+	return link->closing ? -ECANCELED : err;
+}
+
+/* The first one on a connection grants no lease yet: how long it is on its way the OST can only tell by its own clock. */
+static int send_sessions(struct ost_link *link, struct peer *peer)
+{
+	bool leases = link->sessions_heard != 0;
+	int err = send_table(link, peer);
+
+	return err == 0 && !leases && sessions_are_durable(link->mdt) ? send_table(link, peer) : err;
 }
 
 static void say_state(struct ost_link *link, bool connected, int err)
@@ -193,7 +211,7 @@ static int send_destroys(struct ost_link *link, const struct backlog_item *items
 	request.ino = ino;
 	request.gen = gen;
 	request.newest_session = link->mdt->state.meta.newest_session;
-	err = link_call(link, link->peer, OP_DESTROY, &request.base, 0, ret_answered);
+	err = link_call(link, link->peer, OP_DESTROY, &request.base, ret_answered);
 	if (err == 0) {
 		for (size_t i = 0; i < count; i++)
 			mdt_destroyed(link->mdt, link->index, ino[i], gen[i]);
@@ -297,7 +315,7 @@ static int send_cut(struct ost_link *link, const struct cut_row *row, bool *ret_
 	request.gen = row->gen;
 	request.stripe_size = row->stripe_size;
 	request.cut = &cut;
-	err = link_call(link, link->peer, OP_CUT, &request.base, 0, ret_answered);
+	err = link_call(link, link->peer, OP_CUT, &request.base, ret_answered);
 	/* Of a gen that is destroyed there is nothing to cut. */
 	if (err == 0 || (*ret_answered && err == -ESTALE)) {
 		mdt_cut_done(link->mdt, link->index, row->ino, row->gen, row->number);
@@ -356,7 +374,7 @@ static int send_voids(struct ost_link *link, uint64_t *from, bool *ret_answered)
 	request.first = first;
 	request.end = end;
 	request.newest_session = link->mdt->state.meta.newest_session;
-	err = link_call(link, link->peer, OP_VOID, &request.base, 0, ret_answered);
+	err = link_call(link, link->peer, OP_VOID, &request.base, ret_answered);
 	if (err < 0)
 		return err;
 	*from = next;
@@ -437,6 +455,7 @@ static int link_connected(void *owner, struct peer *peer)
 
 	if (link->closing)
 		return -ECANCELED;
+	link->sessions_heard = 0;
 	return sessions_are_durable(link->mdt) ? send_sessions(link, peer) : 0;
 }
 

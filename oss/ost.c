@@ -31,15 +31,20 @@ static uint64_t boot_clock_ns(void)
 	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
+static void random_fill(void *bytes, size_t size)
+{
+	ssize_t got = getrandom(bytes, size, 0);
+
+	assert(got == (ssize_t)size); /* so few bytes always come at once */
+}
+
 void ost_new_instance(struct ost *ost)
 {
 	uint64_t before = ost->instance;
 
-	do {
-		ssize_t got = getrandom(&ost->instance, sizeof(ost->instance), 0);
-
-		assert(got == sizeof(ost->instance)); /* so few bytes always come at once */
-	} while (ost->instance == 0 || ost->instance == before);
+	do
+		random_fill(&ost->instance, sizeof(ost->instance));
+	while (ost->instance == 0 || ost->instance == before);
 	ledger_begin(ost->ledger, ost->instance);
 }
 
@@ -239,6 +244,7 @@ int ost_open(const struct ost_config *config, struct ost **ret_ost, char *error,
 		ost->config.objects_open = OST_OBJECTS_OPEN_DEFAULT;
 	if (!ost->config.clock_ns)
 		ost->config.clock_ns = boot_clock_ns;
+	random_fill(&ost->sessions_epoch_ns, sizeof(ost->sessions_epoch_ns));
 	ost->identity_lock = ost->objects_dir = -1;
 	ost->destroying = ost->voids.busy = (struct fiber_mutex)FIBER_MUTEX_INIT;
 	err = open_all(ost, error, error_size);

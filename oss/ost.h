@@ -112,6 +112,8 @@ struct ost {
 	struct slot_table *slots;
 	struct session_table sessions;
 	uint64_t sessions_source; /* numbers the connections that brought tables */
+	uint64_t
+		sessions_epoch_ns; /* added to our clock in answers to them; random, so that no other OST's passes for it */
 
 	uint64_t reads_by_sendfile; /* so many READs were answered without a copy */
 

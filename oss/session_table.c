@@ -25,7 +25,7 @@ static bool contains(const uint64_t *sessions, size_t count, uint64_t session)
 }
 
 int session_table_update(struct session_table *table, uint64_t source, uint64_t epoch, const uint64_t *sessions,
-			 size_t count, uint64_t newest, uint64_t lease_ns, uint64_t now_ns, bool *ret_revoked)
+			 size_t count, uint64_t newest, uint64_t lease_end_ns, bool *ret_revoked)
 {
 	bool revoked = false;
 	uint64_t *copy;
@@ -50,7 +50,7 @@ int session_table_update(struct session_table *table, uint64_t source, uint64_t 
 		.source = source,
 		.epoch = epoch,
 		.newest = newest,
-		.lease_end_ns = now_ns + lease_ns,
+		.lease_end_ns = lease_end_ns > table->lease_end_ns ? lease_end_ns : table->lease_end_ns,
 		.known = true,
 	};
 	if (ret_revoked)
@@ -66,7 +66,7 @@ bool session_table_has(const struct session_table *table, uint64_t session)
 
 int session_table_check(const struct session_table *table, uint64_t session, uint64_t now_ns)
 {
-	if (now_ns >= table->lease_end_ns) /* 0 before the first table */
+	if (now_ns >= table->lease_end_ns) /* 0 before the first lease */
 		return -EAGAIN;
 	if (session_table_has(table, session))
 		return 0;

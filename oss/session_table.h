@@ -1,8 +1,10 @@
 /*
  * Which sessions may write here: the MDT's session table as this OST last heard it, and the lease under which it stands.
  *
- *   - Nobody may write before the first table, nor after the lease has run out (the MDT may have given away what a
- *     session held). Times are the caller's, from one clock that also counts suspended time.
+ *   - Nobody may write before the first lease, nor after it has run out (the MDT may have given away what a session held).
+ *     Times are the caller's, from one clock that also counts suspended time.
+ *   - A lease begins when the MDT is known to have stood by the table, not when the table is read: it may have lain in a
+ *     buffer for longer than the MDT waits for us.
  *   - `source` numbers the connections over which tables come, in the order they were made: a table of an older
  *     connection, or an older one of the same, is out of date and refused. The MDT's epoch may fall with a restart; its
  *     connections' numbers never do.
@@ -30,14 +32,15 @@ struct session_table {
 void session_table_release(struct session_table *table);
 
 /*
- * Take a new table, heard at now_ns. ret_revoked (may be NULL): a session of the old one is not in it.
+ * Take a new table and its lease, if it ends later than the one at hand. ret_revoked (may be NULL): a session of the old
+ * table is not in it.
  *
  * -ESTALE  older than what we have
  * -EINVAL  more than SESSION_TABLE_MAX sessions
  * -ENOMEM
  */
 int session_table_update(struct session_table *table, uint64_t source, uint64_t epoch, const uint64_t *sessions,
-			 size_t count, uint64_t newest, uint64_t lease_ns, uint64_t now_ns, bool *ret_revoked);
+			 size_t count, uint64_t newest, uint64_t lease_end_ns, bool *ret_revoked);
 
 /*
  * May this session write now? 0, or

@@ -45,18 +45,29 @@ static uint64_t source_of(struct ost *ost, struct service_conn *conn)
 	return number;
 }
 
+/* 0: it grants none. What the MDT has heard of another OST, or of this one before a restart, is a time out of all reason. */
+static uint64_t lease_end_ns(const struct ost *ost, const Strake__SessionTable *table)
+{
+	uint64_t heard_ns = table->heard - ost->sessions_epoch_ns;
+
+	if (!table->has_heard || heard_ns > ost->config.clock_ns())
+		return 0;
+	return heard_ns + table->lease_ms * NSEC_PER_MSEC;
+}
+
 void ost_sessions(struct ost *ost, struct request *request)
 {
 	const Strake__SessionTable *table = (const Strake__SessionTable *)request->body;
+	Strake__SessionTableReply body = STRAKE__SESSION_TABLE_REPLY__INIT;
 	bool revoked;
 	int err = session_table_update(&ost->sessions, source_of(ost, request->conn), table->epoch, table->session,
-				       table->n_session, table->newest, table->lease_ms * NSEC_PER_MSEC,
-				       ost->config.clock_ns(), &revoked);
+				       table->n_session, table->newest, lease_end_ns(ost, table), &revoked);
 
-	if (err == 0 && revoked) {
+	if (err == 0 && revoked)
 		slots_keep_sessions(ost->slots, keep, drop, ost);
-		while (revoked_write_runs(ost))
-			fiber_wait(&ost->write_done, NULL);
-	}
-	service_reply_error(request, err);
+	/* Also for a table that was sent again because the answer took too long. */
+	while (err == 0 && revoked_write_runs(ost))
+		fiber_wait(&ost->write_done, NULL);
+	body.now = ost->config.clock_ns() + ost->sessions_epoch_ns;
+	service_reply(request, &(struct reply){ .err = err, .body = err == 0 ? &body.base : NULL });
 }

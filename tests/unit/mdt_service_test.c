@@ -624,7 +624,8 @@ struct fake_ost {
 	unsigned int stale;  /* so many cuts ESTALE */
 	uint16_t first_op;   /* the first request that came; 0: none */
 	unsigned int sessions, session_count;
-	uint64_t sessions_newest, destroys_newest;
+	uint64_t sessions_newest, sessions_heard, destroys_newest;
+	uint64_t clock; /* in answers to SESSIONS */
 	uint64_t destroyed_ino[OST_SEEN_MAX], destroyed_gen[OST_SEEN_MAX];
 	size_t destroyed;
 	uint64_t cut_ino, cut_number, cut_start;
@@ -637,6 +638,7 @@ struct fake_ost {
 
 static void ost_handle(void *owner, struct request *request)
 {
+	Strake__SessionTableReply answer = STRAKE__SESSION_TABLE_REPLY__INIT;
 	struct fake_ost *ost = owner;
 
 	if (ost->first_op == 0)
@@ -653,6 +655,10 @@ static void ost_handle(void *owner, struct request *request)
 		ost->sessions++;
 		ost->session_count = (unsigned int)table->n_session;
 		ost->sessions_newest = table->newest;
+		ost->sessions_heard = table->has_heard ? table->heard : 0;
+		answer.now = ++ost->clock;
+		service_reply(request, &(struct reply){ .body = &answer.base });
+		return;
 	} else if (request->header.opcode == OP_DESTROY) {
 		const Strake__DestroyRequest *destroy = (const void *)request->body;
 
@@ -1124,6 +1130,7 @@ static void replaced_story(void *arg)
 	while (ost->destroyed < 1)
 		fiber_sleep_ms(1);
 	ck_assert_uint_eq(ost->first_op, OP_SESSIONS);
+	ck_assert_uint_eq(ost->sessions_heard, ost->clock - 1); /* so that it grants the lease */
 
 	/* Its lease is renewed in time though nothing changes. */
 	before = ost->sessions;

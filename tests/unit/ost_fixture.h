@@ -88,8 +88,9 @@ static inline struct peer *fixture_connect(enum role role)
 	return peer;
 }
 
-static inline int push_sessions(struct peer *peer, uint64_t epoch, const uint64_t *sessions, size_t count,
-				uint64_t newest)
+/* *heard: 0, or the clock of an earlier answer; then that of this one. */
+static inline int push_table(struct peer *peer, uint64_t epoch, const uint64_t *sessions, size_t count, uint64_t newest,
+			     uint64_t *heard)
 {
 	Strake__SessionTable table = STRAKE__SESSION_TABLE__INIT;
 	struct call call = { .opcode = OP_SESSIONS, .request = &table.base };
@@ -103,10 +104,24 @@ static inline int push_sessions(struct peer *peer, uint64_t epoch, const uint64_
 	table.n_session = count;
 	table.lease_ms = 30000;
 	table.newest = newest;
+	table.has_heard = *heard != 0;
+	table.heard = *heard;
 	err = peer_call(peer, &call);
+	if (err == 0)
+		*heard = ((const Strake__SessionTableReply *)call.reply)->now;
 	call_release(&call);
 
 	return err;
+}
+
+/* With the lease, which the first of a connection does not grant. */
+static inline int push_sessions(struct peer *peer, uint64_t epoch, const uint64_t *sessions, size_t count,
+				uint64_t newest)
+{
+	uint64_t heard = 0;
+	int err = push_table(peer, epoch, sessions, count, newest, &heard);
+
+	return err < 0 ? err : push_table(peer, epoch, sessions, count, newest, &heard);
 }
 
 static inline void fixture_start(void)

@@ -12,7 +12,7 @@
 static int update(struct session_table *table, uint64_t source, uint64_t epoch, const uint64_t *sessions, size_t count,
 		  uint64_t newest, uint64_t now, bool *ret_revoked)
 {
-	return session_table_update(table, source, epoch, sessions, count, newest, LEASE, now, ret_revoked);
+	return session_table_update(table, source, epoch, sessions, count, newest, now + LEASE, ret_revoked);
 }
 
 START_TEST(nobody_before_the_first_table)
@@ -55,6 +55,20 @@ START_TEST(the_lease_ends_and_is_renewed)
 	ck_assert_int_eq(session_table_check(&table, 4, SECOND + LEASE), -EAGAIN);
 	ck_assert_int_eq(update(&table, 1, 1, sessions, 1, 5, 40 * SECOND, NULL), 0);
 	ck_assert_int_eq(session_table_check(&table, 5, 40 * SECOND), 0);
+	session_table_release(&table);
+}
+END_TEST
+
+/* A table that is newer, and was longer on its way. */
+START_TEST(a_lease_is_not_shortened)
+{
+	const uint64_t sessions[] = { 5 };
+	struct session_table table = { 0 };
+
+	ck_assert_int_eq(update(&table, 1, 1, sessions, 1, 5, 9 * SECOND, NULL), 0);
+	ck_assert_int_eq(session_table_update(&table, 2, 1, sessions, 1, 5, 0, NULL), 0);
+	ck_assert_int_eq(session_table_check(&table, 5, 9 * SECOND + LEASE - 1), 0);
+	ck_assert_int_eq(session_table_check(&table, 5, 9 * SECOND + LEASE), -EAGAIN);
 	session_table_release(&table);
 }
 END_TEST
@@ -105,5 +119,5 @@ START_TEST(too_many_are_refused)
 }
 END_TEST
 
-UNIT_MAIN("ost_sessions", nobody_before_the_first_table, verdicts, the_lease_ends_and_is_renewed, tells_who_was_revoked,
-	  older_tables_are_refused, too_many_are_refused)
+UNIT_MAIN("ost_sessions", nobody_before_the_first_table, verdicts, the_lease_ends_and_is_renewed,
+	  a_lease_is_not_shortened, tells_who_was_revoked, older_tables_are_refused, too_many_are_refused)
