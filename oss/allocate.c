@@ -4,6 +4,7 @@
  *   - The object keeps its size, so GLIMPSE tells the file's end as before; it is made where there is none.
  *   - What cannot fit is refused before anything is taken: the filesystem's free space, with what the file has here already,
  *     must be as much as the caller wants here in all. (That is more than enough where it has some of it: better to try.)
+ *   - Later writes that fail do not take it away (object_take_room()).
  *   - It brings no bytes, so no ledger and no instance: what a crash takes is room, and fsync makes it last.
  */
 #include "common/layout.h"
@@ -72,6 +73,7 @@ static int allocate_object(const struct allocation *allocation, struct ost_file 
 	if (err == 0) {
 		err = disk_fallocate(ost->disk, object->fd, FALLOC_FL_KEEP_SIZE, allocation->offset,
 				     allocation->length);
+		object_has_room(object, allocation->offset + allocation->length);
 		object_wrote(object, 0);
 		(void)object_take_grown(object);
 		ost_change_end(ost, &running);

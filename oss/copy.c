@@ -193,6 +193,8 @@ static int copy_bytes(struct copying *copying)
 		return err;
 	step.to_size = object_file_size(to->object);
 	ledger_note_zeroed(ost->ledger, to->ino, to->gen, to->stripe_size, start, start + copying->length);
+	if (source_end(&step) > step.from)
+		err = object_take_room(to->object, step.to, step.to + source_end(&step) - step.from);
 	while (err == 0 && step.from < step.end)
 		err = helper_run(ost->copier, step_run, &step);
 	object_wrote(to->object, err == 0 ? step.data_end : 0);

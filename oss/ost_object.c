@@ -251,6 +251,9 @@ static int object_open(struct ost_object *object, bool known, const struct index
 		return ost_io_error(ost, -errno);
 	object->size = (uint64_t)st.st_size;
 	object->blocks = (uint64_t)st.st_blocks;
+	/* It may be room. What holes hide is not seen here. */
+	if (object->blocks > (object->size + BULK_PIECE - 1) / BULK_PIECE * (BULK_PIECE / 512))
+		object->room_end = UINT64_MAX;
 	if (!known)
 		announce(object);
 	else if (row->stripe_size == 0)
@@ -446,6 +449,23 @@ int64_t object_take_grown(struct ost_object *object)
 	object->grown = 0;
 
 	return grown;
+}
+
+void object_has_room(struct ost_object *object, uint64_t end)
+{
+	if (object->room_end < end)
+		object->room_end = end;
+}
+
+int object_take_room(struct ost_object *object, uint64_t start, uint64_t end)
+{
+	int err;
+
+	if (end <= object->size || object->size >= object->room_end)
+		return 0;
+	err = disk_fallocate(object->file->ost->disk, object->fd, FALLOC_FL_KEEP_SIZE, start, end - start);
+
+	return err == -EOPNOTSUPP ? 0 : err;
 }
 
 struct truncation {

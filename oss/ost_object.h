@@ -31,7 +31,8 @@ struct ost_object {
 	bool fresh;   /* its folder has not been synced since it was made */
 	int open_err; /* why it could not be opened */
 	uint64_t writes, committed; /* counts: different, it is dirty */
-	uint64_t size; /* where what was written whole ends; its file is longer while a write goes beyond it */
+	uint64_t size;     /* where what was written whole ends; its file is longer while a write goes beyond it */
+	uint64_t room_end; /* there may be room (ALLOCATE) behind its end, up to there */
 	uint64_t blocks;
 	int64_t grown; /* blocks, since object_take_grown() */
 	struct object_queue queue;
@@ -82,6 +83,17 @@ void object_wrote(struct ost_object *object, uint64_t end);
 void object_was_cut(struct ost_object *object);
 /* By how many blocks it has grown since this was last called: whoever asks counts for all. */
 int64_t object_take_grown(struct ost_object *object);
+
+/* Room was allocated up to there. */
+void object_has_room(struct ost_object *object, uint64_t end);
+/*
+ * Before something is written from start to end. A write beyond the object's end that fails half-way takes room behind that
+ * away: the disk's filesystem may cut it off (ext4), object_undo() does. So where there is such room this takes first what
+ * the write needs. In turn.
+ *
+ * -ENOSPC, -EDQUOT  the write would fail; nothing is lost
+ */
+int object_take_room(struct ost_object *object, uint64_t start, uint64_t end);
 
 int object_set_size(struct ost_object *object, uint64_t size); /* ftruncate(2) */
 /* Of its file: more than the object's while a write goes on beyond that, and when one has failed until that is taken back. */

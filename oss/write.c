@@ -67,6 +67,8 @@ static int store(const struct writing *writing, struct ost_object *object)
 
 	if (object->opening)
 		err = object_make(object, data, writing->length, writing->offset, &done);
+	else
+		err = object_take_room(object, writing->offset, writing->offset + writing->length);
 	if (err == 0 && done < writing->length)
 		err = disk_pwrite(writing->ost->disk, object->fd, data + done, writing->length - done,
 				  writing->offset + done);

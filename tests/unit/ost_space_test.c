@@ -195,6 +195,49 @@ START_TEST(what_failed_leaves_nothing_behind_the_end)
 }
 END_TEST
 
+static struct where other_object(struct where where)
+{
+	where.seq++;
+
+	return where;
+}
+
+/* Nor does one take away room that was allocated there: on a full disk nobody gets that back. */
+static void failed_room_body(void)
+{
+	struct where room = { .ino = 300, .gen = 1 }, other = { .ino = 400, .gen = 1 };
+	uint8_t data[STRIPE];
+
+	memset(data, 'f', sizeof(data));
+	assert(allocate(a, 0, 8 * PAGE) == 0 && write_at(other, 0, data, 10 * PAGE) == 0);
+	assert(write_at(room, 0, data, 4 * PAGE) == 0);
+	fill_disk();
+	assert(cut(with_cut(room, 1, 2 * PAGE, UINT64_MAX)) == 0);
+	/* Behind the room; partly in it; by a copy. */
+	assert(write_at(a, 9 * PAGE, data, 6 * PAGE) == -ENOSPC && blocks_of(a) >= 8 * PAGE / 512);
+	assert(write_at(a, 4 * PAGE, data, 10 * PAGE) == -ENOSPC && blocks_of(a) >= 8 * PAGE / 512);
+	assert(copy(other, 0, a, 9 * PAGE, 6 * PAGE) == -ENOSPC && blocks_of(a) >= 8 * PAGE / 512);
+	fill_disk();
+	assert(write_at(a, 0, data, 8 * PAGE) == 0 && commit(a, NULL) == 0);
+
+	/* The same of an object that comes into memory with its room. */
+	assert(cut(with_cut(other, 1, 0, UINT64_MAX)) == 0 && allocate(other_object(a), 0, 8 * PAGE) == 0);
+	assert(commit(other_object(a), NULL) == 0);
+	fill_disk();
+	object_close_idle(ost);
+	file_forget_idle(ost);
+	assert(cut(with_cut(room, 2, PAGE, UINT64_MAX)) == 0);
+	assert(write_at(other_object(a), 9 * PAGE, data, 6 * PAGE) == -ENOSPC);
+	fill_disk();
+	assert(write_at(other_object(a), 0, data, 8 * PAGE) == 0);
+}
+
+START_TEST(what_failed_takes_no_room_away)
+{
+	run_on_a_small_disk(failed_room_body);
+}
+END_TEST
+
 #define WRITERS      5
 #define WRITER_PAGES 3
 
@@ -455,6 +498,6 @@ START_TEST(what_is_sought_is_found_from_object_to_object)
 END_TEST
 
 UNIT_MAIN("ost_space", room_is_there_and_goes_with_cuts, committed_room_survives_a_kill, room_is_kept_on_a_full_disk,
-	  what_failed_leaves_nothing_behind_the_end, what_failed_takes_nothing_of_others_away,
-	  what_failed_is_not_in_a_copy_that_comes_after, writes_tell_what_they_take,
-	  what_is_sought_is_found_from_object_to_object)
+	  what_failed_leaves_nothing_behind_the_end, what_failed_takes_no_room_away,
+	  what_failed_takes_nothing_of_others_away, what_failed_is_not_in_a_copy_that_comes_after,
+	  writes_tell_what_they_take, what_is_sought_is_found_from_object_to_object)
