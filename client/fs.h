@@ -295,6 +295,7 @@ void read_release(struct read_result *result);
  */
 struct bulk;
 int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void *data, size_t size, struct bulk *owner);
+struct buffers *fs_buffers(struct fs *fs); /* data/buffers.h: where such owners come from */
 
 int fs_flush(struct file *file, struct fs_ctx *ctx); /* close(2): data and size out; reports late errors once */
 int fs_fsync(struct file *file, struct fs_ctx *ctx, bool data_only); /* ... and durable everywhere */

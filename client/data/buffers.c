@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* How many idle ones are kept. */
-#define BUFFERS_KEEP 64
+#define KEEP_MIN 64 /* idle ones that are kept whether they are needed or not */
 
 struct buffer {
 	struct bulk bulk; /* first: release() gets its address */
@@ -17,15 +16,18 @@ struct buffer {
 struct buffers {
 	pthread_mutex_t lock;
 	struct buffer *idle;
-	unsigned int idle_count, out_count;
+	unsigned int idle_count, out_count, keep_max;
+	unsigned int idle_least; /* since the last buffers_trim() */
 };
 
-struct buffers *buffers_new(void)
+struct buffers *buffers_new(unsigned int keep_max)
 {
 	struct buffers *buffers = calloc(1, sizeof(*buffers));
 
-	if (buffers != NULL)
+	if (buffers != NULL) {
 		pthread_mutex_init(&buffers->lock, NULL);
+		buffers->keep_max = keep_max > KEEP_MIN ? keep_max : KEEP_MIN;
+	}
 	return buffers;
 }
 
@@ -35,17 +37,27 @@ static void buffer_unmap(struct buffer *buffer)
 	free(buffer);
 }
 
+/* NULL: there is none. The lock is held. */
+static struct buffer *idle_take(struct buffers *buffers)
+{
+	struct buffer *buffer = buffers->idle;
+
+	if (buffer != NULL) {
+		buffers->idle = buffer->next;
+		buffers->idle_count--;
+	}
+	return buffer;
+}
+
 struct buffers *buffers_free(struct buffers *buffers)
 {
+	struct buffer *buffer;
+
 	if (buffers == NULL)
 		return NULL;
 	assert(buffers->out_count == 0);
-	while (buffers->idle != NULL) {
-		struct buffer *buffer = buffers->idle;
-
-		buffers->idle = buffer->next;
+	while ((buffer = idle_take(buffers)) != NULL)
 		buffer_unmap(buffer);
-	}
 	pthread_mutex_destroy(&buffers->lock);
 	free(buffers);
 	return NULL;
@@ -59,7 +71,7 @@ static void buffer_release(struct bulk *bulk)
 
 	pthread_mutex_lock(&buffers->lock);
 	buffers->out_count--;
-	keep = buffers->idle_count < BUFFERS_KEEP;
+	keep = buffers->idle_count < buffers->keep_max;
 	if (keep) {
 		buffer->next = buffers->idle;
 		buffers->idle = buffer;
@@ -91,11 +103,9 @@ struct bulk *buffers_get(struct buffers *buffers)
 	struct buffer *buffer;
 
 	pthread_mutex_lock(&buffers->lock);
-	buffer = buffers->idle;
-	if (buffer != NULL) {
-		buffers->idle = buffer->next;
-		buffers->idle_count--;
-	}
+	buffer = idle_take(buffers);
+	if (buffers->idle_least > buffers->idle_count)
+		buffers->idle_least = buffers->idle_count;
 	buffers->out_count++;
 	pthread_mutex_unlock(&buffers->lock);
 	if (buffer == NULL)
@@ -107,4 +117,26 @@ struct bulk *buffers_get(struct buffers *buffers)
 		return NULL;
 	}
 	return &buffer->bulk;
+}
+
+void buffers_trim(struct buffers *buffers)
+{
+	struct buffer *going = NULL, *buffer;
+	unsigned int count;
+
+	pthread_mutex_lock(&buffers->lock);
+	count = buffers->idle_least > KEEP_MIN ? (buffers->idle_least - KEEP_MIN + 1) / 2 : 0;
+	for (; count > 0; count--) {
+		buffer = idle_take(buffers);
+		buffer->next = going;
+		going = buffer;
+	}
+	buffers->idle_least = buffers->idle_count;
+	pthread_mutex_unlock(&buffers->lock);
+
+	while (going != NULL) {
+		buffer = going;
+		going = buffer->next;
+		buffer_unmap(buffer);
+	}
 }

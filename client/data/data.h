@@ -12,7 +12,7 @@
  *   - An error that nobody waited for is kept in the inode and told once by the next flush or fsync of each open file
  * (as Linux's errseq does).
  *   - A flusher per filesystem (on worker 0) sends what is older than DATA_DIRTY_MS, reports sizes, and now and then
- * has whole OSTs committed, so that nothing is held for long.
+ * has whole OSTs committed, so that nothing is held for long, nor much: memory that is used again is cheaper than new memory.
  */
 #ifndef STRAKE_CLIENT_DATA_H
 #define STRAKE_CLIENT_DATA_H
@@ -20,8 +20,9 @@
 #include "client/inode.h"
 #include "client/worker.h"
 
-#define DATA_DIRTY_MS       500  /* dirty bytes older than this are sent, and the size reported */
-#define DATA_UNCOMMITTED_MS 5000 /* answered writes older than this are committed */
+#define DATA_DIRTY_MS       500                 /* dirty bytes older than this are sent, and the size reported */
+#define DATA_UNCOMMITTED_MS 5000                /* answered writes older than this are committed */
+#define DATA_HELD_BYTES     (64u * 1024 * 1024) /* ... and all of them when so much is held */
 
 struct data_fs; /* what the inodes of a filesystem share: data_fs.c */
 struct data_fs *data_fs_new(struct fs *fs, uint64_t memory_max);

@@ -12,7 +12,7 @@ struct data_fs *data_fs_new(struct fs *fs, uint64_t memory_max)
 
 	if (data_fs == NULL)
 		return NULL;
-	data_fs->buffers = buffers_new();
+	data_fs->buffers = buffers_new((unsigned int)(memory_max / 2 / BUFFERS_ROOM));
 	if (data_fs->buffers == NULL) {
 		free(data_fs);
 		return NULL;
@@ -32,6 +32,11 @@ struct data_fs *data_fs_free(struct data_fs *data_fs)
 		free(data_fs);
 	}
 	return NULL;
+}
+
+struct buffers *fs_buffers(struct fs *fs)
+{
+	return fs->data->buffers;
 }
 
 struct inode_data *data_get(struct inode *inode)

@@ -83,7 +83,8 @@ static void flusher_round(struct data_fs *data_fs)
 {
 	size_t count;
 	struct inode **inodes = data_fs_inodes(data_fs, &count);
-	bool hurry = atomic_load(&data_fs->hurry) || atomic_load(&data_fs->held) > data_fs->write_max / 2;
+	uint64_t much = data_fs->write_max / 2 < DATA_HELD_BYTES ? data_fs->write_max / 2 : DATA_HELD_BYTES;
+	bool hurry = atomic_load(&data_fs->hurry) || atomic_load(&data_fs->held) > much;
 
 	for (size_t i = 0; i < count; i++)
 		flusher_start(data_fs, inodes[i]);
@@ -118,12 +119,17 @@ int data_sync_all(struct data_fs *data_fs, struct fs_ctx *ctx)
 static void flusher(struct worker *worker, void *arg)
 {
 	struct data_fs *data_fs = arg;
+	uint64_t trimmed_ns = clock_ns();
 
 	(void)worker;
 	while (!data_fs->stopping) {
 		fiber_wait_until(&data_fs->flusher_queue, NULL, clock_ns() + FLUSHER_TICK_MS * NSEC_PER_MSEC);
 		if (!data_fs->stopping)
 			flusher_round(data_fs);
+		if (clock_ns() - trimmed_ns > DATA_UNCOMMITTED_MS * NSEC_PER_MSEC) {
+			buffers_trim(data_fs->buffers);
+			trimmed_ns = clock_ns();
+		}
 	}
 	data_fs->flusher_runs = false;
 	fiber_wake_all(&data_fs->flusher_queue);

@@ -135,7 +135,7 @@ void fuse_read(struct fuse_request *request)
 
 	if (in == NULL)
 		return;
-	bulk = buffers_get(request->server->buffers);
+	bulk = buffers_get(fs_buffers(request_fs(request)));
 	if (bulk == NULL) {
 		fuse_answer_error(request, -ENOMEM);
 		return;

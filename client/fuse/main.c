@@ -438,8 +438,7 @@ int main(int argc, char **argv)
 	d->server.ended = kernel_ended;
 	d->server.entry_timeout_ms = d->options.fs.attr_timeout_ms;
 	pthread_mutex_init(&d->server.early_lock, NULL);
-	d->server.buffers = buffers_new();
-	err = d->server.buffers == NULL ? -ENOMEM : loop_new(&d->loop);
+	err = loop_new(&d->loop);
 	if (err == 0)
 		err = watch_signals(d);
 	if (err == 0)
@@ -452,6 +451,5 @@ int main(int argc, char **argv)
 	loop_watch_remove(&d->signals);
 	close(d->signals.fd);
 	loop_free(d->loop);
-	buffers_free(d->server.buffers);
 	return d->status;
 }

@@ -481,7 +481,7 @@ static void read_batch(struct fuse_worker *worker)
 		ssize_t n;
 
 		if (worker->buffer == NULL)
-			worker->buffer = buffers_get(worker->server->buffers);
+			worker->buffer = buffers_get(fs_buffers(worker->server->fs));
 		if (worker->buffer == NULL)
 			return; /* no memory just now: the device stays ready */
 		n = read(worker->fd, worker->buffer->data, worker->buffer->size);
