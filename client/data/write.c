@@ -220,12 +220,21 @@ static int write_begin(struct file *file, struct fs_ctx *ctx, uint64_t offset, s
 	return err;
 }
 
+/*
+ * The first bytes of a file, and many: mostly all of them, and it is closed next. Then its WRITE is under way already, and
+ * what comes after them in the same block, if anything, goes by another.
+ */
+static bool is_first_of_file(const struct inode_data *data, uint64_t offset, size_t size)
+{
+	return offset == 0 && size >= ADOPT_MIN && data_size(data->inode) == 0 && data->dirty.count == 0;
+}
+
 int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void *data, size_t size, struct bulk *owner)
 {
 	struct inode *inode = file->inode;
 	struct inode_data *path;
 	uint32_t errors;
-	bool was_clean;
+	bool was_clean, first;
 	int err = write_begin(file, ctx, offset, size);
 
 	if (err < 0 || size == 0) {
@@ -262,8 +271,11 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 		path->shared = false;
 		path->own_version = inode->attr.data_version;
 	}
+	first = is_first_of_file(path, offset, size);
 	data_touch(path, ctx);
 	err = data_accept(path, offset, data, size, owner);
+	if (first)
+		path->push_stamp = path->stamp;
 	if (path->own_end < offset + size)
 		path->own_end = offset + size;
 	atomic_fetch_add_explicit(&inode->fs->counters.bytes_written, size, memory_order_relaxed);

@@ -688,6 +688,30 @@ START_TEST(one_write_at_a_time_for_a_place)
 }
 END_TEST
 
+/* Many bytes at the beginning of what is empty go at once, nobody asks for it; others wait for more. */
+static void first_body(struct fake *fake)
+{
+	static char many[100 * 1024];
+
+	begin(fake);
+	osts.hold = OP_WRITE;
+	put(file, 0, many, sizeof(many));
+	assert(file->inode->data->senders == 1);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	put(file, sizeof(many), many, sizeof(many));
+	assert(file->inode->data->dirty.bytes == sizeof(many));
+	osts.hold = 0;
+	answer_write(fake->held[--fake->held_count]);
+	end();
+}
+
+START_TEST(the_first_bytes_of_a_file_go_at_once)
+{
+	fake_run(first_body);
+}
+END_TEST
+
 /* What is answered while a COMMIT runs is not covered by it. */
 static void commit_body(struct fake *fake)
 {
@@ -1839,14 +1863,14 @@ START_TEST(read_ahead_is_bounded)
 END_TEST
 
 UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_does_not_cover_what_is_newer,
-	  one_write_at_a_time_for_a_place, a_commit_covers_what_was_answered_before_it,
-	  what_others_cut_away_is_not_sent_again, what_is_sent_again_while_it_is_cut_stays_cut,
-	  what_was_not_answered_is_newer_than_a_cut, what_cuts_unheard_of_may_have_taken_is_an_error,
-	  an_answer_counts_only_for_the_gen_and_cut_in_force, what_others_have_written_since_is_not_covered,
-	  an_own_change_that_is_seen_before_its_answer_is_not_others, what_an_ost_refuses_is_told_once,
-	  what_is_too_old_for_ever_is_an_error, a_lost_session_takes_what_was_answered,
-	  pages_that_direct_io_has_passed_are_dropped_while_they_are_used, fsync_is_write_commit_size_and_log,
-	  a_punch_takes_what_was_written_before_it, room_is_asked_for_before_it_is_taken,
-	  data_and_holes_are_found_in_few_requests, the_osts_copy_by_themselves, a_report_tells_what_is_on_the_osts,
-	  nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole, read_ahead_never_gives_old_bytes,
-	  broken_read_ahead_is_not_given, read_ahead_is_bounded)
+	  one_write_at_a_time_for_a_place, the_first_bytes_of_a_file_go_at_once,
+	  a_commit_covers_what_was_answered_before_it, what_others_cut_away_is_not_sent_again,
+	  what_is_sent_again_while_it_is_cut_stays_cut, what_was_not_answered_is_newer_than_a_cut,
+	  what_cuts_unheard_of_may_have_taken_is_an_error, an_answer_counts_only_for_the_gen_and_cut_in_force,
+	  what_others_have_written_since_is_not_covered, an_own_change_that_is_seen_before_its_answer_is_not_others,
+	  what_an_ost_refuses_is_told_once, what_is_too_old_for_ever_is_an_error,
+	  a_lost_session_takes_what_was_answered, pages_that_direct_io_has_passed_are_dropped_while_they_are_used,
+	  fsync_is_write_commit_size_and_log, a_punch_takes_what_was_written_before_it,
+	  room_is_asked_for_before_it_is_taken, data_and_holes_are_found_in_few_requests, the_osts_copy_by_themselves,
+	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole,
+	  read_ahead_never_gives_old_bytes, broken_read_ahead_is_not_given, read_ahead_is_bounded)
