@@ -402,8 +402,12 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 	struct attr before;
 	int err = 0;
 
-	/* A size cuts what was written before, not after; a time is the last word on what was written before. */
-	if ((fields & (SETATTR_SIZE | SETATTR_MTIME | SETATTR_MTIME_NOW)) != 0)
+	/*
+	 * A size cuts what was written before, not after; a time is the last word on what was written before, and what that
+	 * took from setuid bits it does not take from new ones.
+	 */
+	if ((fields & (SETATTR_SIZE | SETATTR_MTIME | SETATTR_MTIME_NOW)) != 0 ||
+	    ((fields & SETATTR_MODE) != 0 && data_takes_privileges(inode)))
 		err = report_own(inode, ctx);
 	if ((fields & (SETATTR_ATIME | SETATTR_ATIME_NOW)) != 0)
 		atime_void(inode);

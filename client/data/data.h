@@ -58,6 +58,9 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable);
  */
 int data_commit(struct inode *inode, struct fs_ctx *ctx, bool others);
 
+/* What was written and is not reported yet takes setuid and setgid bits away. */
+bool data_takes_privileges(struct inode *inode);
+
 /* All of that for all inodes: the first error. */
 int data_sync_all(struct data_fs *data_fs, struct fs_ctx *ctx);
 

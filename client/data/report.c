@@ -172,6 +172,16 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 	return err;
 }
 
+bool data_takes_privileges(struct inode *inode)
+{
+	bool takes;
+
+	pthread_mutex_lock(&inode->lock);
+	takes = data_unreported(inode) && (inode->data->kill_suid || inode->data->kill_sgid);
+	pthread_mutex_unlock(&inode->lock);
+	return takes;
+}
+
 /* An error since the handle last looked, once. */
 static int file_take_error(struct file *file)
 {

@@ -26,7 +26,7 @@ static struct {
 	uint64_t size_before;            /* data_version before a SIZE that is made, and not answered */
 	unsigned int broken;             /* so many READs more come broken, */
 	uint32_t broken_from, broken_to; /* of those in this range */
-	/* Write, Commit, Size, sTable size, Log, Punch, Allocate, Glimpse, copY, liKe: LAYOUT, eXit: CLOSE */
+	/* Write, Commit, Size, sTable size, Log, Punch, Allocate, Glimpse, copY, liKe: LAYOUT, Mode: SETATTR, eXit: CLOSE */
 	char order[256];
 	uint64_t end, blocks, age_ns; /* of the last SIZE */
 	int64_t grown;
@@ -336,6 +336,9 @@ static bool serve(struct fake *fake, struct request *request)
 		return true;
 	case OP_CLOSE:
 		note('X');
+		return false;
+	case OP_SETATTR:
+		note('M');
 		return false;
 	default:
 		return false;
@@ -709,6 +712,28 @@ static void first_body(struct fake *fake)
 START_TEST(the_first_bytes_of_a_file_go_at_once)
 {
 	fake_run(first_body);
+}
+END_TEST
+
+/* What writes take from setuid bits is taken before new ones are given. */
+static void privileges_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr = { .mode = S_IFREG | 04755 }, now;
+
+	begin(fake);
+	ctx.kill_suid = true;
+	assert(fs_write(file, &ctx, 0, "x", 1, NULL) == 0);
+	ctx.kill_suid = false;
+	assert(fs_setattr(mount.fs, &ctx, 2, SETATTR_MODE, &attr, &now) == 0);
+	assert(strcmp(osts.order, "WSM") == 0 && osts.kill_suid);
+	assert(flush() == 0 && strcmp(osts.order, "WSM") == 0);
+	end();
+}
+
+START_TEST(what_is_set_comes_after_what_was_written)
+{
+	fake_run(privileges_body);
 }
 END_TEST
 
@@ -1864,13 +1889,14 @@ END_TEST
 
 UNIT_MAIN("client_data", what_an_ost_has_lost_is_sent_again, what_is_sent_again_does_not_cover_what_is_newer,
 	  one_write_at_a_time_for_a_place, the_first_bytes_of_a_file_go_at_once,
-	  a_commit_covers_what_was_answered_before_it, what_others_cut_away_is_not_sent_again,
-	  what_is_sent_again_while_it_is_cut_stays_cut, what_was_not_answered_is_newer_than_a_cut,
-	  what_cuts_unheard_of_may_have_taken_is_an_error, an_answer_counts_only_for_the_gen_and_cut_in_force,
-	  what_others_have_written_since_is_not_covered, an_own_change_that_is_seen_before_its_answer_is_not_others,
-	  what_an_ost_refuses_is_told_once, what_is_too_old_for_ever_is_an_error,
-	  a_lost_session_takes_what_was_answered, pages_that_direct_io_has_passed_are_dropped_while_they_are_used,
-	  fsync_is_write_commit_size_and_log, a_punch_takes_what_was_written_before_it,
-	  room_is_asked_for_before_it_is_taken, data_and_holes_are_found_in_few_requests, the_osts_copy_by_themselves,
-	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole,
-	  read_ahead_never_gives_old_bytes, broken_read_ahead_is_not_given, read_ahead_is_bounded)
+	  what_is_set_comes_after_what_was_written, a_commit_covers_what_was_answered_before_it,
+	  what_others_cut_away_is_not_sent_again, what_is_sent_again_while_it_is_cut_stays_cut,
+	  what_was_not_answered_is_newer_than_a_cut, what_cuts_unheard_of_may_have_taken_is_an_error,
+	  an_answer_counts_only_for_the_gen_and_cut_in_force, what_others_have_written_since_is_not_covered,
+	  an_own_change_that_is_seen_before_its_answer_is_not_others, what_an_ost_refuses_is_told_once,
+	  what_is_too_old_for_ever_is_an_error, a_lost_session_takes_what_was_answered,
+	  pages_that_direct_io_has_passed_are_dropped_while_they_are_used, fsync_is_write_commit_size_and_log,
+	  a_punch_takes_what_was_written_before_it, room_is_asked_for_before_it_is_taken,
+	  data_and_holes_are_found_in_few_requests, the_osts_copy_by_themselves, a_report_tells_what_is_on_the_osts,
+	  nothing_is_held_for_long, writers_wait_for_memory, what_is_read_is_whole, read_ahead_never_gives_old_bytes,
+	  broken_read_ahead_is_not_given, read_ahead_is_bounded)
