@@ -399,16 +399,15 @@ static void setattr_remembered(struct inode *inode, unsigned int fields, const s
 int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, const struct attr *attr,
 		  struct attr *ret_attr)
 {
+	bool times_begun = false;
 	struct attr before;
 	int err = 0;
 
-	/*
-	 * A size cuts what was written before, not after; a time is the last word on what was written before, and what that
-	 * took from setuid bits it does not take from new ones.
-	 */
-	if ((fields & (SETATTR_SIZE | SETATTR_MTIME | SETATTR_MTIME_NOW)) != 0 ||
-	    ((fields & SETATTR_MODE) != 0 && data_takes_privileges(inode)))
+	/* A size cuts what was written before, not after; and what it took from setuid bits it does not take from new ones. */
+	if ((fields & SETATTR_SIZE) != 0 || ((fields & SETATTR_MODE) != 0 && data_takes_privileges(inode)))
 		err = report_own(inode, ctx);
+	else if ((fields & (SETATTR_MTIME | SETATTR_MTIME_NOW)) != 0)
+		err = data_times_begin(inode, ctx, &times_begun);
 	if ((fields & (SETATTR_ATIME | SETATTR_ATIME_NOW)) != 0)
 		atime_void(inode);
 	pthread_mutex_lock(&inode->lock);
@@ -416,6 +415,8 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 	pthread_mutex_unlock(&inode->lock);
 	if (err == 0)
 		err = setattr_ask(inode, ctx, fields, attr, ret_attr);
+	if (err < 0 && times_begun)
+		data_times_failed(inode);
 	if (err == 0 && (fields & SETATTR_SIZE) != 0 && cut_away_unknown(&before, attr->size))
 		data_cut_away(inode);
 	/* Not a size: its bytes are gone. */

@@ -58,6 +58,12 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable);
  */
 int data_commit(struct inode *inode, struct fs_ctx *ctx, bool others);
 
+/*
+ * A time is about to be set, the last word on what was written before: that goes to the OSTs meanwhile, and is reported after,
+ * as older than any time. *ret_begun: if it cannot be set, data_times_failed() has the report tell when it was written.
+ */
+int data_times_begin(struct inode *inode, struct fs_ctx *ctx, bool *ret_begun);
+void data_times_failed(struct inode *inode);
 /* What was written and is not reported yet takes setuid and setgid bits away. */
 bool data_takes_privileges(struct inode *inode);
 

@@ -38,6 +38,7 @@ void data_touch(struct inode_data *data, const struct fs_ctx *ctx)
 	data->version++;
 	data->last_write_ns = clock_ns();
 	data->report = data->wrote = true;
+	data->times_set = false;
 	data->kill_suid |= ctx->kill_suid;
 	data->kill_sgid |= ctx->kill_sgid;
 }
@@ -119,7 +120,7 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 		request.blocks = inode->attr.blocks;
 		request.has_grown = true;
 		request.grown = grown;
-		request.age_ns = clock_ns() - data->last_write_ns;
+		request.age_ns = data->times_set ? UINT64_MAX : clock_ns() - data->last_write_ns;
 		request.has_wrote = request.wrote = data->wrote;
 		request.has_kill_suid = request.kill_suid = data->kill_suid;
 		request.has_kill_sgid = request.kill_sgid = data->kill_sgid;
@@ -180,6 +181,39 @@ bool data_takes_privileges(struct inode *inode)
 	takes = data_unreported(inode) && (inode->data->kill_suid || inode->data->kill_sgid);
 	pthread_mutex_unlock(&inode->lock);
 	return takes;
+}
+
+int data_times_begin(struct inode *inode, struct fs_ctx *ctx, bool *ret_begun)
+{
+	struct inode_data *data;
+	int err = 0;
+
+	*ret_begun = false;
+	pthread_mutex_lock(&inode->lock);
+	data = inode->data;
+	/* A report that is under way may come after the time is set. */
+	while (err == 0 && data_unreported(inode) && data->reporting)
+		err = data_wait(inode, ctx);
+	if (err == 0 && data_unreported(inode)) {
+		*ret_begun = data->times_set = true;
+		data->push_stamp = data->stamp;
+		data_kick(data);
+	}
+	pthread_mutex_unlock(&inode->lock);
+	return err;
+}
+
+void data_times_failed(struct inode *inode)
+{
+	struct inode_data *data = inode->data;
+
+	pthread_mutex_lock(&inode->lock);
+	if (data->dirty.count == 0 && !data->report)
+		data->oldest_dirty_ns = clock_ns();
+	data->times_set = false;
+	data->report = data->wrote = true; /* perhaps once more */
+	pthread_mutex_unlock(&inode->lock);
+	data_account(data);
 }
 
 /* An error since the handle last looked, once. */

@@ -35,7 +35,7 @@ static struct {
 	unsigned int data_count;
 	bool stale_seek; /* until one is refused: its gen is old */
 	uint64_t copied, liked, copy_fails_at;
-	bool layout_busy;
+	bool layout_busy, setattr_fails;
 	int full;                  /* ALLOCATEs are refused with this error; */
 	uint64_t allocated;        /* so many bytes were, and */
 	uint64_t total[FAKE_OSTS]; /* this much was asked for first */
@@ -339,7 +339,9 @@ static bool serve(struct fake *fake, struct request *request)
 		return false;
 	case OP_SETATTR:
 		note('M');
-		return false;
+		if (osts.setattr_fails)
+			service_reply_error(request, -EPERM);
+		return osts.setattr_fails;
 	default:
 		return false;
 	}
@@ -715,6 +717,70 @@ START_TEST(the_first_bytes_of_a_file_go_at_once)
 }
 END_TEST
 
+static int set_times(void)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr = { .mtime_ns = 5 }, now;
+
+	return fs_setattr(mount.fs, &ctx, 2, SETATTR_MTIME, &attr, &now);
+}
+
+/* A time that is set waits for no OST, and is the last word on what was written before, which is reported later. */
+static void times_body(struct fake *fake)
+{
+	begin(fake);
+	osts.hold = OP_WRITE;
+	put_text(0, "before");
+	assert(set_times() == 0);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	osts.hold = 0;
+	answer_write(fake->held[--fake->held_count]);
+	assert(flush() == 0 && osts.end == 6 && osts.wrote && osts.age_ns == UINT64_MAX);
+	put_text(6, "after");
+	assert(flush() == 0 && osts.end == 11 && osts.age_ns < UINT64_MAX);
+	put_text(11, "and");
+	assert(set_times() == 0);
+	put_text(14, "after");
+	assert(flush() == 0 && osts.end == 19 && osts.age_ns < UINT64_MAX);
+
+	/* It was not set: then that of the write counts. */
+	osts.setattr_fails = true;
+	put_text(0, "x");
+	assert(set_times() == -EPERM);
+	assert(flush() == 0 && osts.wrote && osts.age_ns < UINT64_MAX);
+	osts.setattr_fails = false;
+	end();
+}
+
+/* A report that is under way when a time is set could come after it, and is waited for. */
+static void times_fiber(void *arg)
+{
+	*(int *)arg = set_times();
+}
+
+static void reported_body(struct fake *fake)
+{
+	int err = 1;
+
+	begin(fake);
+	put_text(0, "x");
+	osts.hold = OP_SIZE;
+	start(flush_fiber);
+	memset(osts.order, 0, sizeof(osts.order));
+	assert(fiber_start(fake->loop, times_fiber, &err) == 0);
+	fiber_yield();
+	assert(strcmp(osts.order, "") == 0);
+	osts.hold = 0;
+	fake->held_count = 0;
+	fake_reply_attr(fake->held[0], &fake->inodes[1], osts.size_before);
+	assert(finish() == 0);
+	while (err == 1)
+		fiber_sleep_ms(1);
+	assert(err == 0 && strcmp(osts.order, "M") == 0);
+	end();
+}
+
 /* What writes take from setuid bits is taken before new ones are given. */
 static void privileges_body(struct fake *fake)
 {
@@ -733,6 +799,8 @@ static void privileges_body(struct fake *fake)
 
 START_TEST(what_is_set_comes_after_what_was_written)
 {
+	fake_run(times_body);
+	fake_run(reported_body);
 	fake_run(privileges_body);
 }
 END_TEST
