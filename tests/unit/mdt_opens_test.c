@@ -1,0 +1,175 @@
+/* What sessions have open: who may open it again, and what silence and a restart of the MDT make of it. */
+#include "mds/orphan.h"
+#include "mds/sessions.h"
+#include "tests/unit/mdt_fixture.h"
+
+/* CREATE with open_modes. */
+static uint64_t create_open(struct client *client, const char *name, uint32_t slot, uint32_t seq)
+{
+	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
+	struct call call = { .opcode = OP_CREATE, .request = &request.base, .slot = slot, .seq = seq };
+	uint64_t ino;
+
+	request.cred = &client->cred;
+	request.parent = 1;
+	request.name = name_data(name);
+	request.mode = 0600;
+	request.has_open_modes = 1;
+	request.open_modes = OPEN_READ;
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	ino = ((const Strake__EntryReply *)call.reply)->attr->ino;
+	call_release(&call);
+	return ino;
+}
+
+static void open_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client, other = { .loop = ost->loop };
+	uint64_t file;
+	uint32_t seq = 1;
+
+	client_open_session(client);
+	client_connect(&other, &ost->setting);
+	client_open_session(&other);
+	file = create_open(client, "file", 0, seq++);
+	ck_assert_uint_eq(opens_modes(ost->mdt->opens, client->session, file), OPEN_READ);
+	ck_assert(open_file(&other, OP_OPEN, file));
+	other.cred.uid = 1000;
+	ck_assert(!open_file(&other, OP_OPEN, file));
+	other.cred.uid = 0;
+	ck_assert(open_file(&other, OP_CLOSE, file));
+
+	/* Without a name it can be opened again by who has it open, and by nobody else. */
+	ck_assert_int_eq(client_unlink(client, 1, "file", 0, seq++), 0);
+	ck_assert(open_file(client, OP_OPEN, file));
+	ck_assert(!open_file(&other, OP_OPEN, file));
+	other.peer = peer_free(other.peer);
+	story_end(ost);
+}
+
+static void lease_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	struct leases *leases = ost->mdt->leases;
+	const uint64_t lease_ns = SESSION_LEASE_MS * NSEC_PER_MSEC;
+	Strake__SessionOpenRequest request = STRAKE__SESSION_OPEN_REQUEST__INIT;
+	struct call call = { .opcode = OP_SESSION_OPEN, .request = &request.base };
+	struct session_row row;
+	struct lease *lease;
+	struct inode inode;
+	struct uuid uuid;
+	uint64_t file, now_ns;
+
+	client_open_session(client);
+	file = create_open(client, "file", 0, 1);
+	opens_add(ost->mdt->opens, client->session, file, OPEN_WRITE);
+
+	/* Any request renews it. */
+	lease = leases_find(leases, client->session);
+	now_ns = loop_now_ns(ost->loop);
+	lease->heard_ns = now_ns - lease_ns / 2;
+	go_round(client);
+	ck_assert_uint_ge(lease->heard_ns, now_ns);
+
+	/* That the MDT itself stood still is nobody's silence. */
+	lease->heard_ns -= lease_ns + lease_ns / 2;
+	ost->mdt->tick_at_ns -= 2 * lease_ns;
+	while (ost->mdt->tick_at_ns < loop_now_ns(ost->loop))
+		fiber_sleep_ms(1);
+	ck_assert_ptr_nonnull(leases_find(leases, client->session));
+
+	/* Silence is. */
+	lease->heard_ns = loop_now_ns(ost->loop) - lease_ns - 1;
+	while (leases_count(leases) > 0 || ost->session_count > 0)
+		fiber_sleep_ms(1);
+	ck_assert_int_eq(session_get(ost->mdt->state.view, client->session, &row), -ENOENT);
+	ck_assert_uint_eq(opens_count(ost->mdt->opens), 0);
+	ck_assert_int_eq(inode_load(ost->mdt->state.view, file, &inode), 0);
+	ck_assert((inode.flags & INODE_SIZE_UNSURE) != 0);
+
+	/* One that says good-bye takes with it what it has open. */
+	client->session = 0;
+	client_open_session(client);
+	ck_assert(open_file(client, OP_OPEN, file));
+	ck_assert_int_eq(end_session(client), 0);
+	ck_assert_uint_eq(opens_count(ost->mdt->opens), 0);
+
+	/* There are so many and no more. */
+	uuid_make(&uuid);
+	for (uint64_t session = UINT64_MAX - SESSIONS_MAX; session < UINT64_MAX; session++)
+		leases_add(leases, session, &(struct uuid){ 0 }, 1, true, loop_now_ns(ost->loop));
+	request.client_uuid = (ProtobufCBinaryData){ .data = uuid.bytes, .len = UUID_SIZE };
+	request.hostname = (char[]){ "here" };
+	ck_assert_int_eq(client_ask(client, &call), -EMFILE);
+	call_release(&call);
+	for (uint64_t session = UINT64_MAX - SESSIONS_MAX; session < UINT64_MAX; session++)
+		leases_remove(leases, session);
+	story_end(ost);
+}
+
+static bool is_held(struct fake_ost *ost, uint64_t ino)
+{
+	return orphan_is_held_by(ost->mdt->state.view, ino, ost->client.session);
+}
+
+static void reclaim_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	uint64_t held, forgotten, again, instance, next_instance;
+	struct inode inode;
+	uint32_t seq = 1;
+
+	client_open_session(client);
+	held = create_open(client, "held", 0, seq++);
+	forgotten = create_open(client, "forgotten", 0, seq++);
+	again = create_open(client, "again", 1, 1);
+	ck_assert_int_eq(client_unlink(client, 1, "held", 0, seq++), 0);
+	ck_assert_int_eq(client_unlink(client, 1, "forgotten", 0, seq++), 0);
+	ck_assert(!renew(client, &instance));
+
+	mdt_stop(ost->mdt);
+	mdt_close(ost->mdt);
+	mdt_start(ost);
+	give_map(ost, true);
+	ck_assert(renew(client, &next_instance));
+	ck_assert_uint_ne(instance, next_instance);
+
+	/* Before it has told, it may have it open in other modes than those it closes. */
+	ck_assert(open_file(client, OP_CLOSE, held));
+	ck_assert(is_held(ost, held) && is_held(ost, forgotten));
+	/* The answer to a CREATE was lost with the MDT: it is open all the same. */
+	ck_assert_uint_eq(create_open(client, "again", 1, 1), again);
+
+	reclaim(client, held);
+	ck_assert(!renew(client, &next_instance));
+	ck_assert(is_held(ost, held));
+	ck_assert_int_lt(inode_load(ost->mdt->state.view, forgotten, &inode), 0);
+	ck_assert_int_eq(client_unlink(client, 1, "again", 0, seq++), 0);
+	ck_assert(is_held(ost, again));
+	ck_assert(open_file(client, OP_CLOSE, held));
+	ck_assert(!is_held(ost, held));
+	story_end(ost);
+}
+
+START_TEST(what_is_open)
+{
+	ost_run(open_story, false, 0);
+}
+END_TEST
+
+START_TEST(silent_sessions_end)
+{
+	ost_run(lease_story, false, 0);
+}
+END_TEST
+
+START_TEST(a_restart_is_told_what_is_open)
+{
+	ost_run(reclaim_story, false, 0);
+}
+END_TEST
+
+UNIT_MAIN("mdt_opens", what_is_open, silent_sessions_end, a_restart_is_told_what_is_open)
