@@ -1,0 +1,378 @@
+/* When dirty bytes go out: what close, fsync and sync promise, what is reported, and how much is held. */
+#include "tests/unit/client_osts.h"
+
+/* What an OST refuses is told by the next close or fsync of each handle, once, and does not come later. */
+static void refused_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct fs_stats stats;
+
+	begin(fake);
+	osts.refuse = -ENOSPC;
+	put_text(0, "x");
+	assert(flush() == -ENOSPC && flush() == 0);
+	osts.refuse = -EIO;
+	put_text(0, "y");
+	assert(fsync_file() == -EIO && fsync_file() == 0);
+	osts.refuse = 0;
+	assert(fs_flush(direct, &ctx) == -EIO && fs_flush(direct, &ctx) == 0);
+	fs_stats(mount.fs, &stats);
+	assert(stats.bytes_lost == 2 && nothing_held() && all_are(0, 10, 0));
+	end();
+}
+
+START_TEST(what_an_ost_refuses_is_told_once)
+{
+	fake_run(refused_body);
+}
+END_TEST
+
+static void order_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct file *sync;
+
+	begin(fake);
+	put_text(0, "x");
+	assert(fsync_file() == 0 && strcmp(osts.order, "WCTL") == 0);
+	memset(osts.order, 0, sizeof(osts.order));
+	put_text(0, "x");
+	assert(flush() == 0 && strcmp(osts.order, "WS") == 0);
+	memset(osts.order, 0, sizeof(osts.order));
+	put(direct, 0, "x", 1);
+	assert(strcmp(osts.order, "W") == 0);
+	assert(fs_flush(direct, &ctx) == 0);
+	memset(osts.order, 0, sizeof(osts.order));
+	sync = open_file(O_RDWR | O_DSYNC);
+	put(sync, 0, "x", 1);
+	assert(strcmp(osts.order, "WCTL") == 0);
+	fs_release(sync);
+
+	/* sync(2) of all. */
+	memset(osts.order, 0, sizeof(osts.order));
+	put_text(STRIPE, "x");
+	assert(fs_sync(mount.fs, &ctx) == 0 && strcmp(osts.order, "WSCL") == 0);
+	end();
+}
+
+START_TEST(fsync_is_write_commit_size_and_log)
+{
+	fake_run(order_body);
+}
+END_TEST
+
+static bool see_attr(void *arg, const struct dir_entry *entry)
+{
+	if (entry->ino == 2)
+		*(bool *)arg = entry->attr != NULL;
+	return true;
+}
+
+/* Does a listing give the file's attributes? */
+static bool listed_with_attr(void)
+{
+	struct fs_ctx ctx = root_ctx();
+	bool with = false;
+
+	assert(fs_readdir(mount.fs, &ctx, 1, 0, true, see_attr, &with) == 0);
+	return with;
+}
+
+static void report_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx(), writer = { .uid = 1, .kill_suid = true };
+
+	begin(fake);
+	/* What is dirty yet is the next report's business. */
+	put_text(0, "12345");
+	assert(data_write_out(file->inode, &ctx) == 0);
+	assert(!listed_with_attr()); /* not as the MDT knows them */
+	put_text(8192, "more");
+	assert(data_report_size(file->inode, &ctx, false) == 0 && osts.end == 5);
+	assert(flush() == 0 && osts.end == 8196 && !osts.kill_suid && listed_with_attr());
+
+	/* Blocks are what the OSTs told since the last one; the time is the write's, not the report's. */
+	put_letters(0, 'x', 8192);
+	assert(data_write_out(file->inode, &ctx) == 0);
+	fiber_sleep_ms(20);
+	assert(flush() == 0 && osts.grown == 8 && osts.age_ns >= 20 * NSEC_PER_MSEC);
+	put_letters(0, 'x', 8192);
+	assert(data_write_out(file->inode, &ctx) == 0);
+	put_letters(0, 'x', 8192);
+	assert(flush() == 0 && osts.grown == 16 && !osts.exact);
+
+	assert(fs_write(file, &writer, 0, "x", 1, NULL) == 0);
+	assert(flush() == 0 && osts.kill_suid);
+	put_text(0, "x");
+	assert(flush() == 0 && !osts.kill_suid);
+	end();
+}
+
+/* What an OST has grown by may be of WRITEs that it has not answered: it is told when these are. */
+static void blocks_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	const struct inode_data *data;
+
+	begin(fake);
+	osts.hold = OP_WRITE;
+	for (uint64_t at = 0; at < ROOM; at += 8192)
+		put_letters(at, 'x', 8192);
+	data = file->inode->data;
+	start(flush_fiber);
+	while (fake->held_count < 2)
+		fiber_sleep_ms(1);
+	osts.hold = 0;
+	answer_write(fake->held[--fake->held_count]);
+	while (data->dirty.count > 0 || data->flight.count > fake->held_count)
+		fiber_sleep_ms(1);
+	assert(data_report_size(file->inode, &ctx, false) == 0 && osts.end > 0 && osts.grown == 0);
+	while (fake->held_count > 0)
+		answer_write(fake->held[--fake->held_count]);
+	assert(finish() == 0 && osts.grown == ROOM / EXTENT_BLOCK * 8);
+	end();
+}
+
+/* Closed without a flush: the MDT hears of the size before it hears that nobody writes. */
+static void close_body(struct fake *fake)
+{
+	begin(fake);
+	fs_release(direct);
+	direct = NULL;
+	put_text(0, "x");
+	fs_release(file);
+	file = NULL;
+	while (fake->asked[OP_CLOSE] == 0)
+		fiber_sleep_ms(5);
+	assert(strcmp(osts.order, "WSX") == 0);
+	end();
+}
+
+START_TEST(a_report_tells_what_is_on_the_osts)
+{
+	fake_run(report_body);
+	fake_run(blocks_body);
+	fake_run(close_body);
+}
+END_TEST
+
+/* Nobody asks for it: it goes out, is reported and committed all the same. */
+static void flusher_body(struct fake *fake)
+{
+	begin(fake);
+	put_text(0, "x");
+	while (osts.end != 1)
+		fiber_sleep_ms(5);
+	while (!nothing_held())
+		fiber_sleep_ms(5);
+	assert(is_at(osts.stable, 0, "x"));
+	put_text(0, "y");
+	end();
+	assert(is_at(osts.stable, 0, "y"));
+}
+
+START_TEST(nothing_is_held_for_long)
+{
+	fake_run(flusher_body);
+}
+END_TEST
+
+static bool writer_over;
+
+static void many_writes(void *arg)
+{
+	(void)arg;
+	for (unsigned int i = 0; i < 300; i++)
+		put_letters(i * 8192, (char)i, 8192);
+	writer_over = true;
+}
+
+/* With OSTs that commit nothing, writers wait. */
+static void memory_body(struct fake *fake)
+{
+	const uint64_t bound = (1 << 20) / 4 * 3;
+	struct fs_stats stats;
+	uint64_t most = 0;
+
+	begin_with(fake, 1 << 20);
+	osts.hold = OP_COMMIT;
+	assert(fiber_start(fake->loop, many_writes, NULL) == 0);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	for (int i = 0; i < 20; i++)
+		fiber_sleep_ms(5);
+	fs_stats(mount.fs, &stats);
+	assert(!writer_over && stats.bytes_held <= bound);
+	osts.hold = 0;
+	fake->held_count = 0;
+	answer_commit(fake->held[0], 0);
+	while (!writer_over) {
+		fs_stats(mount.fs, &stats);
+		most = stats.bytes_held > most ? stats.bytes_held : most;
+		fiber_sleep_ms(1);
+	}
+	assert(most <= bound);
+	assert(fsync_file() == 0 && nothing_held());
+	for (unsigned int i = 0; i < 300; i++)
+		assert(all_are(i * 8192, (i + 1) * 8192, (uint8_t)i));
+	/* Bytes over bytes that are dirty yet take no more. */
+	put_letters(0, 'x', 8192);
+	put_letters(100, 'y', 8000);
+	assert(fsync_file() == 0 && nothing_held());
+	end();
+}
+
+static void large_writes(void *arg)
+{
+	static char block[512 * 1024];
+
+	(void)arg;
+	for (unsigned int i = 0; i < 40; i++)
+		put(file, i * sizeof(block), block, sizeof(block));
+	writer_over = true;
+}
+
+/* One file does not take it all: with OSTs that do not answer, its writers wait for them. */
+static void dirty_body(struct fake *fake)
+{
+	begin(fake);
+	writer_over = false;
+	osts.hold = OP_WRITE;
+	assert(fiber_start(fake->loop, large_writes, NULL) == 0);
+	while (fake->held_count < DATA_SENDERS_MAX)
+		fiber_sleep_ms(1);
+	for (int i = 0; i < 20; i++)
+		fiber_sleep_ms(5);
+	assert(!writer_over && file->inode->data->dirty.bytes <= DATA_DIRTY_MAX + 512 * 1024);
+	osts.hold = 0;
+	osts.swallow = true;
+	while (fake->held_count > 0)
+		answer_write(fake->held[--fake->held_count]);
+	while (!writer_over)
+		fiber_sleep_ms(1);
+	assert(fsync_file() == 0 && nothing_held());
+	end();
+}
+
+START_TEST(writers_wait_for_memory)
+{
+	fake_run(memory_body);
+	fake_run(dirty_body);
+}
+END_TEST
+
+/* Many bytes at the beginning of what is empty go at once, nobody asks for it; others wait for more. */
+static void first_body(struct fake *fake)
+{
+	static char many[100 * 1024];
+
+	begin(fake);
+	osts.hold = OP_WRITE;
+	put(file, 0, many, sizeof(many));
+	assert(file->inode->data->senders == 1);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	put(file, sizeof(many), many, sizeof(many));
+	assert(file->inode->data->dirty.bytes == sizeof(many));
+	osts.hold = 0;
+	answer_write(fake->held[--fake->held_count]);
+	end();
+}
+
+START_TEST(the_first_bytes_of_a_file_go_at_once)
+{
+	fake_run(first_body);
+}
+END_TEST
+
+static int set_times(void)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr = { .mtime_ns = 5 }, now;
+
+	return fs_setattr(mount.fs, &ctx, 2, SETATTR_MTIME, &attr, &now);
+}
+
+/* A time that is set waits for no OST, and is the last word on what was written before, which is reported later. */
+static void times_body(struct fake *fake)
+{
+	begin(fake);
+	osts.hold = OP_WRITE;
+	put_text(0, "before");
+	assert(set_times() == 0);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	osts.hold = 0;
+	answer_write(fake->held[--fake->held_count]);
+	assert(flush() == 0 && osts.end == 6 && osts.wrote && osts.age_ns == UINT64_MAX);
+	put_text(6, "after");
+	assert(flush() == 0 && osts.end == 11 && osts.age_ns < UINT64_MAX);
+	put_text(11, "and");
+	assert(set_times() == 0);
+	put_text(14, "after");
+	assert(flush() == 0 && osts.end == 19 && osts.age_ns < UINT64_MAX);
+
+	/* It was not set: then that of the write counts. */
+	osts.setattr_fails = true;
+	put_text(0, "x");
+	assert(set_times() == -EPERM);
+	assert(flush() == 0 && osts.wrote && osts.age_ns < UINT64_MAX);
+	osts.setattr_fails = false;
+	end();
+}
+
+/* A report that is under way when a time is set could come after it, and is waited for. */
+static void times_fiber(void *arg)
+{
+	*(int *)arg = set_times();
+}
+
+static void reported_body(struct fake *fake)
+{
+	int err = 1;
+
+	begin(fake);
+	put_text(0, "x");
+	osts.hold = OP_SIZE;
+	start(flush_fiber);
+	memset(osts.order, 0, sizeof(osts.order));
+	assert(fiber_start(fake->loop, times_fiber, &err) == 0);
+	fiber_yield();
+	assert(strcmp(osts.order, "") == 0);
+	osts.hold = 0;
+	fake->held_count = 0;
+	fake_reply_attr(fake->held[0], &fake->inodes[1], osts.size_before);
+	assert(finish() == 0);
+	while (err == 1)
+		fiber_sleep_ms(1);
+	assert(err == 0 && strcmp(osts.order, "M") == 0);
+	end();
+}
+
+/* What writes take from setuid bits is taken before new ones are given. */
+static void privileges_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr = { .mode = S_IFREG | 04755 }, now;
+
+	begin(fake);
+	ctx.kill_suid = true;
+	assert(fs_write(file, &ctx, 0, "x", 1, NULL) == 0);
+	ctx.kill_suid = false;
+	assert(fs_setattr(mount.fs, &ctx, 2, SETATTR_MODE, &attr, &now) == 0);
+	assert(strcmp(osts.order, "WSM") == 0 && osts.kill_suid);
+	assert(flush() == 0 && strcmp(osts.order, "WSM") == 0);
+	end();
+}
+
+START_TEST(what_is_set_comes_after_what_was_written)
+{
+	fake_run(times_body);
+	fake_run(reported_body);
+	fake_run(privileges_body);
+}
+END_TEST
+
+UNIT_MAIN("client_writeback", what_an_ost_refuses_is_told_once, fsync_is_write_commit_size_and_log,
+	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory,
+	  the_first_bytes_of_a_file_go_at_once, what_is_set_comes_after_what_was_written)
