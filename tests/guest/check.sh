@@ -18,8 +18,10 @@ command -v apt-get >/dev/null || skip "the guest's kernel is built from Debian's
 scripts/deps.sh ibverbs-providers flex bison bc || skip "packages are missing"
 tests/guest/kernel.sh >/dev/null || skip "there is no kernel for the guest"
 make -s -j"$(nproc)" tests-build || exit 1
+transport="transport_life_test transport_traffic_test transport_calls_test rdma_format_test"
+# shellcheck disable=SC2046,SC2086 # lists
 make -s -j"$(nproc)" SAN=address,undefined build/san-address-undefined/lib/strake-rdma.so \
-	build/san-address-undefined/tests/transport_test || exit 1
+	$(printf 'build/san-address-undefined/tests/%s ' $transport) || exit 1
 
 passed=0 failed=0
 mkdir -p build/log
@@ -41,9 +43,11 @@ guest_runs() {
 two='TEST_RDMA=192.0.2.2 TEST_RDMA_WIRE=wires'
 for kind in siw rxe; do
 	for build in build build/san-address-undefined; do
-		test="SEED=\$seed $build/tests/transport_test"
-		guest_runs "$kind ${build#build/} transport_test" $kind "for seed in 0 1 2 3 4; do
-			TEST_RDMA=192.0.2.1 $test && $two $test || exit; done"
+		for name in $transport; do
+			test="SEED=\$seed $build/tests/$name"
+			guest_runs "$kind ${build#build/} $name" $kind "for seed in 0 1 2 3 4; do
+				TEST_RDMA=192.0.2.1 $test && $two $test || exit; done"
+		done
 	done
 	# A cluster whose every byte goes by RDMA: it listens by nothing else.
 	for test in data names two_mounts client_verbs kill; do

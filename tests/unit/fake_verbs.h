@@ -1007,7 +1007,7 @@ const char *ibv_wc_status_str(enum ibv_wc_status status)
 	return status == IBV_WC_SUCCESS ? "success" : "error";
 }
 
-static void fabric_let_late_writes_go(void)
+static inline void fabric_let_late_writes_go(void)
 {
 	for (struct fake_later *later = fabric.later; later != NULL; later = later->next) {
 		if (later->late != NULL)

@@ -1,0 +1,334 @@
+/* Requests and answers whose bulk moves by itself where the fabric can: whose memory it is when. */
+#include "tests/unit/transport_fixture.h"
+
+#include <errno.h>
+
+#define CALLS         60
+#define CALL_BULK_MAX 200000
+#define CALL_OVER     0xdd /* what an answer's place is filled with once it is its owner's again */
+
+/* A request, and the place of its answer's bulk. The end that answers has none but what the request's body says. */
+struct test_call {
+	uint64_t xid;
+	uint32_t out_size, in_size; /* of the request's and the answer's bulk */
+	uint8_t *out, *in;
+	bool sending, answered;
+};
+
+static struct calls {
+	struct test_call all[CALLS];
+	unsigned int asked, answered;
+	uint64_t waiting[CALLS]; /* xids that the other end has not answered yet */
+	uint32_t wanted[CALLS];  /* of the answer to each */
+	unsigned int waiting_count;
+	uint32_t arriving;        /* what the request wants whose bulk comes */
+	unsigned int replies_out; /* whose `done` has not been called */
+	uint8_t *kept;            /* answers leave from here; NULL: from memory of their own */
+} calls;
+
+static void call_done(void *arg)
+{
+	struct test_call *call = arg;
+
+	assert(call->sending);
+	call->sending = false;
+	memset(call->out, CALL_OVER, call->out_size);
+}
+
+static uint32_t draw_size(struct end *end)
+{
+	static const uint32_t most[] = { 1, 3000, 40000, CALL_BULK_MAX };
+
+	return (uint32_t)end_draw(end, most[end_draw(end, 4)] + 1);
+}
+
+static void call_ask(struct world *world, uint32_t out_size, uint32_t in_size)
+{
+	struct test_call *call = &calls.all[calls.asked];
+	size_t part = out_size / 3;
+	struct iovec bulk[2];
+	struct transport_message message = {
+		.header = { .kind = FRAME_REQUEST, .xid = ++calls.asked },
+		.raw = (const uint8_t *)&in_size,
+		.raw_len = sizeof(in_size),
+		.bulk_in_size = in_size,
+	};
+
+	*call = (struct test_call){ .xid = calls.asked, .out_size = out_size, .in_size = in_size };
+	call->out = malloc(out_size + 1);
+	call->in = malloc(in_size + 1);
+	for (size_t i = 0; i < out_size; i++)
+		call->out[i] = traffic_byte((unsigned int)call->xid, i);
+	memset(call->in, 0, in_size);
+	message.bulk_in = call->in;
+	if (out_size > 0) {
+		bulk[0] = (struct iovec){ call->out, part };
+		bulk[1] = (struct iovec){ call->out + part, out_size - part };
+		message.bulk = bulk;
+		message.bulk_count = 2;
+		message.done = call_done;
+		message.arg = call;
+		call->sending = true;
+	}
+	assert(transport_send(world->near.conn, &message) == 0);
+}
+
+static void reply_done(void *arg)
+{
+	assert(calls.replies_out > 0);
+	calls.replies_out--;
+	if (arg != calls.kept)
+		free(arg);
+}
+
+/* One of those that wait. */
+static void call_answer(struct end *end)
+{
+	unsigned int i = (unsigned int)end_draw(end, calls.waiting_count);
+	uint64_t xid = calls.waiting[i];
+	uint32_t size = calls.wanted[i];
+	uint8_t *bytes = calls.kept != NULL ? calls.kept : malloc(size + 1);
+	struct iovec bulk[3] = { { bytes, size / 5 }, { bytes, 0 }, { bytes + size / 5, size - size / 5 } };
+	struct transport_message message = { .header = { .kind = FRAME_REPLY, .xid = xid } };
+
+	calls.waiting[i] = calls.waiting[--calls.waiting_count];
+	calls.wanted[i] = calls.wanted[calls.waiting_count];
+	for (size_t at = 0; at < size; at++)
+		bytes[at] = traffic_byte((unsigned int)xid + 7, at);
+	if (size > 0) {
+		message.bulk = bulk;
+		message.bulk_count = 3;
+		message.done = reply_done;
+		message.arg = bytes;
+		calls.replies_out++;
+	} else {
+		free(bytes);
+	}
+	assert(transport_send(end->conn, &message) == 0);
+}
+
+static int calls_frame(void *owner, const struct frame_header *header, const uint8_t *body, void **ret_bulk)
+{
+	struct end *end = owner;
+	struct test_call *call = &calls.all[header->xid - 1];
+
+	if (header->kind == FRAME_REQUEST) {
+		if (end_draw(end, 100) < end->busy) {
+			loop_timer_set(loop_current(), &end->resume_timer, loop_now_ns(loop_current()));
+			return -EAGAIN;
+		}
+		assert(header->bulk_len == call->out_size && header->body_len == sizeof(uint32_t));
+		memcpy(&calls.arriving, body, sizeof(calls.arriving));
+		*ret_bulk = end->bulk;
+		return 0;
+	}
+	assert(!call->sending && !call->answered && header->bulk_len == call->in_size);
+	*ret_bulk = call->in;
+	return 0;
+}
+
+static int calls_message(void *owner, const struct frame_header *header)
+{
+	struct end *end = owner;
+	struct test_call *call = &calls.all[header->xid - 1];
+
+	if (header->kind == FRAME_REQUEST) {
+		for (size_t i = 0; i < call->out_size; i++)
+			assert(end->bulk[i] == traffic_byte((unsigned int)header->xid, i));
+		calls.wanted[calls.waiting_count] = calls.arriving;
+		calls.waiting[calls.waiting_count++] = header->xid;
+		end->messages++;
+		return 0;
+	}
+	for (size_t i = 0; i < call->in_size; i++)
+		assert(call->in[i] == traffic_byte((unsigned int)header->xid + 7, i));
+	memset(call->in, CALL_OVER, call->in_size);
+	call->answered = true;
+	calls.answered++;
+	return 0;
+}
+
+static const struct transport_events calls_events = {
+	.frame = calls_frame,
+	.message = calls_message,
+	.closed = end_closed,
+};
+
+/* Nothing has been written to what was its owner's again. */
+static void calls_check(bool all_given_back)
+{
+	for (unsigned int n = 0; n < calls.asked; n++) {
+		struct test_call *call = &calls.all[n];
+
+		assert(!call->sending);
+		for (size_t i = 0; i < call->in_size && (call->answered || all_given_back); i++)
+			assert(call->in[i] == CALL_OVER);
+		free(call->in);
+		free(call->out);
+	}
+	assert(calls.replies_out == 0);
+}
+
+static void body_calls(struct world *world)
+{
+	calls = (struct calls){ 0 };
+	traffic_begin(world);
+	call_ask(world, 10, 10);
+	WAIT_FOR(world->far.conn != NULL);
+	while (calls.answered < CALLS) {
+		while (calls.asked < CALLS && calls.asked - calls.answered < 12)
+			call_ask(world, draw_size(&world->near), draw_size(&world->near));
+		for (unsigned int i = 0; i < 3 && calls.waiting_count > 0; i++)
+			call_answer(&world->far);
+		fiber_sleep_ms(1);
+		assert(world->near.closed == 0 && world->far.closed == 0);
+	}
+	WAIT_FOR(calls.replies_out == 0);
+	if (world->fabric != TCP && world->fabric != REAL)
+		assert(fabric.reads > 0 && fabric.writes > 0 && fabric.refused == 0);
+	calls_check(true);
+	traffic_end(world);
+}
+
+START_TEST(calls_get_their_bulk_and_give_it_back)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events, .far.busy = 20 }, body_calls);
+}
+END_TEST
+
+/*
+ * Kept memory is registered once for all calls, and with no right for the other end; but where iWARP reads into, which needs
+ * one. What is shown to the other end is registered for each call: two pieces and a place.
+ */
+static void body_kept(struct world *world)
+{
+	const bool real = world->fabric == TCP || world->fabric == REAL;
+	const unsigned int each = fabric.iwarp ? 4 : 3;
+	uint8_t *kept = malloc(2 * CALL_BULK_MAX);
+	uint32_t before = 0;
+
+	calls = (struct calls){ .kept = kept + 1000 };
+	traffic_begin(world);
+	assert(transport_keep(world->server, kept, 2 * CALL_BULK_MAX) == 0);
+	assert(transport_keep(world->server, world->far.bulk, CALL_BULK_MAX) == 0);
+	for (unsigned int i = 0; i < 10; i++) {
+		call_ask(world, 100000, 100000);
+		WAIT_FOR(calls.waiting_count > 0);
+		call_answer(&world->far);
+		WAIT_FOR(calls.answered == calls.asked && calls.replies_out == 0);
+		if (i == 1) /* the first was asked before the connection stood */
+			before = fabric.keys;
+	}
+	assert(real || fabric.keys - before == 8 * each);
+	for (unsigned int i = 0; i < REGIONS && !real; i++) {
+		const struct ibv_mr *region = fabric.regions[i];
+
+		assert(region == NULL || region->addr != kept ||
+		       (region->length == 2 * CALL_BULK_MAX && fabric.access[i] == IBV_ACCESS_LOCAL_WRITE));
+	}
+	calls_check(true);
+	transport_close(world->near.conn);
+	world->near.conn = NULL;
+	WAIT_FOR(world->far.conn == NULL);
+	world->server = transport_free(world->server);
+	free(kept);
+	traffic_end(world);
+}
+
+START_TEST(kept_memory_is_registered_once)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_kept);
+}
+END_TEST
+
+/* Somewhere among calls: everything is given back, then or by the connection's end, and stays as it is. */
+static void body_calls_broken(struct world *world)
+{
+	unsigned int until = (unsigned int)(seed_of(world->fabric) * 5 % 25);
+
+	calls = (struct calls){ 0 };
+	traffic_begin(world);
+	call_ask(world, 10, 10);
+	WAIT_FOR(world->far.conn != NULL);
+	if (world->fabric != TCP && world->fabric != REAL && world->fabric % 2 == 0)
+		fabric.break_in = 20 + until;
+	while (world->near.conn != NULL && world->far.conn != NULL && calls.answered < 30 + until) {
+		while (calls.asked < CALLS && calls.asked - calls.answered < 12)
+			call_ask(world, draw_size(&world->near), draw_size(&world->near));
+		for (unsigned int i = 0; i < 3 && calls.waiting_count > 0; i++)
+			call_answer(&world->far);
+		fiber_sleep_ms(1);
+	}
+	if (world->near.conn != NULL) {
+		transport_close(world->near.conn);
+		world->near.conn = NULL;
+	}
+	for (unsigned int n = 0; n < calls.asked; n++) { /* the caller's again */
+		assert(!calls.all[n].sending);
+		memset(calls.all[n].in, CALL_OVER, calls.all[n].in_size);
+	}
+	WAIT_FOR(world->far.conn == NULL);
+	fiber_sleep_ms(5);
+	calls_check(true);
+	traffic_end(world);
+}
+
+START_TEST(calls_of_a_broken_connection_give_everything_back)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events, .far.busy = 10 }, body_calls_broken);
+}
+END_TEST
+
+/* The answer's bulk is on its way when the call is given up; whoever has its memory then never sees it. */
+static void body_late_write(struct world *world)
+{
+	calls = (struct calls){ 0 };
+	traffic_begin(world);
+	call_ask(world, 10, 10);
+	WAIT_FOR(calls.waiting_count == 1);
+	call_answer(&world->far);
+	WAIT_FOR(calls.answered == 1);
+
+	fabric.writes_are_late = true;
+	call_ask(world, 100000, 150000);
+	WAIT_FOR(calls.waiting_count == 1);
+	{
+		/* In one piece: a WRITE of one. */
+		uint8_t *bytes = malloc(150000);
+		const struct iovec bulk = { bytes, 150000 };
+		struct transport_message message = {
+			.header = { .kind = FRAME_REPLY, .xid = 2 },
+			.bulk = &bulk,
+			.bulk_count = 1,
+			.done = reply_done,
+			.arg = bytes,
+		};
+
+		memset(bytes, 0x11, 150000);
+		calls.replies_out++;
+		assert(transport_send(world->far.conn, &message) == 0);
+	}
+	fiber_sleep_ms(5);
+	assert(transport_forget(world->near.conn, &calls.all[1], calls.all[1].in) <
+	       0); /* not while it may be written */
+	transport_close(world->near.conn);
+	world->near.conn = NULL;
+	assert(!calls.all[1].sending);
+	memset(calls.all[1].in, CALL_OVER, 150000);
+	WAIT_FOR(world->far.conn == NULL);
+	fabric_let_late_writes_go();
+	assert(fabric.refused == 1);
+	calls_check(true);
+	traffic_end(world);
+}
+
+START_TEST(a_late_write_reaches_no_memory_that_was_given_back)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_late_write);
+}
+END_TEST
+
+TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERYWHERE },
+	       { kept_memory_is_registered_once, EVERYWHERE },
+	       { calls_of_a_broken_connection_give_everything_back, EVERYWHERE },
+	       { a_late_write_reaches_no_memory_that_was_given_back, IN_MEMORY })

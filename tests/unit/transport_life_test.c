@@ -1,0 +1,182 @@
+/*
+ * A connection's life: it is refused, ends by its owner's calls from within events at awkward moments, by deadlines and in
+ * silence; and the plug-in that brings RDMA can be loaded.
+ */
+#include "tests/unit/transport_fixture.h"
+
+#include <errno.h>
+
+static void end_done(void *arg)
+{
+	struct end *end = arg;
+
+	end->done++;
+	if (end->close_in_done && end->conn != NULL) {
+		struct transport_conn *conn = end->conn;
+
+		end->conn = NULL;
+		transport_close(conn);
+	}
+}
+
+/* A message of so many bytes of body and of bulk. */
+static void near_send(struct world *world, size_t body_len, size_t bulk_len)
+{
+	static const uint8_t bytes[512 * 1024];
+	const struct iovec bulk = { (void *)(uintptr_t)bytes, bulk_len };
+	struct transport_message message = {
+		.header.kind = FRAME_PUSH,
+		.raw = bytes,
+		.raw_len = body_len,
+	};
+
+	if (bulk_len > 0) {
+		message.bulk = &bulk;
+		message.bulk_count = 1;
+		message.done = end_done;
+		message.arg = &world->near;
+	}
+	assert(transport_send(world->near.conn, &message) == 0);
+}
+
+static void body_refused(struct world *world)
+{
+	world_connect(world);
+	WAIT_FOR(world->near.conn == NULL);
+	assert(world->far.conn == NULL);
+	assert(world->fabric == TCP || world->near.closed == -ECONNREFUSED);
+}
+
+START_TEST(who_is_not_accepted_is_refused)
+{
+	in_world(_i, (struct world){ .accepts = false }, body_refused);
+}
+END_TEST
+
+/* Both leave in one call; the first one's end takes the other along. */
+static void body_close_in_done(struct world *world)
+{
+	world_connect(world);
+	near_send(world, 10, 1000);
+	near_send(world, 10, 1000);
+	WAIT_FOR(world->near.conn == NULL);
+	WAIT_FOR(world->far.conn == NULL && world->far.frames > 0);
+	assert(world->near.done == 2 && world->far.messages == 2);
+}
+
+START_TEST(a_message_done_may_close_the_connection)
+{
+	in_world(_i, (struct world){ .accepts = true, .near.close_in_done = true }, body_close_in_done);
+}
+END_TEST
+
+static void body_finish_in_frame(struct world *world)
+{
+	world_connect(world);
+	near_send(world, 10, 300000);
+	near_send(world, 10, 300000);
+	WAIT_FOR(world->near.conn == NULL);
+	assert(world->near.done == 2 && world->far.frames == 1 && world->far.messages == 0);
+}
+
+START_TEST(a_frame_may_finish_the_connection)
+{
+	in_world(_i, (struct world){ .accepts = true, .far.finish_in_frame = true }, body_finish_in_frame);
+}
+END_TEST
+
+/* What waits for its owner is long, and more comes. */
+static void body_finish_paused(struct world *world)
+{
+	world_connect(world);
+	near_send(world, 200000, 300000);
+	WAIT_FOR(world->far.frames == 1);
+	transport_finish(world->far.conn);
+	world->far.conn = NULL;
+	WAIT_FOR(world->near.conn == NULL);
+	assert(world->near.done == 1 && world->far.frames == 1);
+}
+
+START_TEST(a_paused_connection_may_be_finished)
+{
+	in_world(_i, (struct world){ .accepts = true, .far.frame_answer = -EAGAIN }, body_finish_paused);
+}
+END_TEST
+
+/* Its credits are used up, it asks for nothing, and says nothing. */
+static void body_not_read(struct world *world)
+{
+	unsigned int sent = 0;
+
+	world_connect(world);
+	while (world->near.closed == 0) { /* a kernel takes some MiB */
+		for (; transport_queued(world->near.conn) < 1000000; sent++)
+			near_send(world, 100, 300000);
+		fiber_sleep_ms(1);
+	}
+	assert(world->near.closed == -ETIMEDOUT && world->near.done == sent && world->far.frames == 1);
+}
+
+START_TEST(who_reads_nothing_is_given_up)
+{
+	in_world(_i, (struct world){ .accepts = true, .far.frame_answer = -EAGAIN, .limits = { .stall_ms = 300 } },
+		 body_not_read);
+}
+END_TEST
+
+static void body_nobody_answers(struct world *world)
+{
+	fabric_silence(true);
+	world_connect(world);
+	WAIT_FOR(world->near.closed != 0);
+	assert(world->near.closed == -ETIMEDOUT && world->far.conn == NULL);
+}
+
+START_TEST(a_connection_must_stand_in_time)
+{
+	in_world(_i, (struct world){ .accepts = true, .limits = { .opening_ms = 100 } }, body_nobody_answers);
+}
+END_TEST
+
+/* The link is gone in the middle of a frame, which there are too few credits to have sent all of, and nobody says so. */
+static void body_silence(struct world *world)
+{
+	world_connect(world);
+	near_send(world, 100, 500000);
+	WAIT_FOR(world->far.closed != 0);
+	assert(world->far.closed == -ETIMEDOUT && world->far.messages == 0);
+	WAIT_FOR(world->near.closed != 0);
+	assert(world->near.closed == -ETIMEDOUT && world->near.done == 1);
+}
+
+START_TEST(silence_in_the_middle_of_a_frame_ends_it)
+{
+	in_world(_i,
+		 (struct world){ .accepts = true,
+				 .far.silence_in_frame = true,
+				 .limits = { .frame_ms = 200, .stall_ms = 400 } },
+		 body_silence);
+}
+END_TEST
+
+/* Where there is no device it can still be loaded: nothing that it uses of a program is missing in this one. */
+START_TEST(the_plugin_can_be_loaded)
+{
+	const struct transport_limits limits = { 0 };
+	struct transport *transport = NULL;
+	struct loop *loop;
+	int err;
+
+	ck_assert_int_eq(loop_new(&loop), 0);
+	err = transport_rdma_new(loop, &limits, &transport);
+	ck_assert_msg(err != -ENOENT && err != -ELIBBAD, "%s", transport_rdma_reason());
+	transport_free(transport);
+	loop_free(loop);
+}
+END_TEST
+
+TRANSPORT_MAIN("transport_life", { who_is_not_accepted_is_refused, EVERYWHERE },
+	       { a_message_done_may_close_the_connection, EVERYWHERE },
+	       { a_frame_may_finish_the_connection, EVERYWHERE }, { a_paused_connection_may_be_finished, EVERYWHERE },
+	       { who_reads_nothing_is_given_up, EVERYWHERE }, { silence_in_the_middle_of_a_frame_ends_it, SILENT },
+	       { a_connection_must_stand_in_time, SILENT }, { the_plugin_can_be_loaded, ONCE })
