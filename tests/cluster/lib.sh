@@ -146,6 +146,9 @@ says() { # STATUS PATTERN COMMAND...
 	grep -qE -- "$pattern" "$T/out" || fail "'$*' says '$(cat "$T/out")', not '$pattern'"
 }
 
+# json EXPRESSION: Python's, true of the JSON in $T/out, which is `it`
+json() { python3 -c "import json, sys; it = json.load(open('$T/out')); assert $1, it" || fail "$1"; }
+
 # mount_more MNT [ARGS]: another mount of that cluster.
 mount_more() {
 	mkdir -p "$1"

@@ -4,8 +4,6 @@
 # guest/net_test.sh.)
 . "$(dirname "$0")/lib.sh"
 
-json() { python3 -c "import json, sys; it = json.load(open('$T/out')); assert $1, it" || fail "$1"; }
-
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 # A program beside which there is no plug-in, or one that cannot be loaded.

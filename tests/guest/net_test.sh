@@ -6,7 +6,6 @@
 kind=rxe protocol=RoCE
 [ -d /sys/class/infiniband/rxe0 ] || kind=siw protocol=iWARP
 
-json() { python3 -c "import json, sys; it = json.load(open('$T/out')); assert $1, it" || fail "$1"; }
 says() { grep -q -- "$1" "$T/out" || fail "it says '$(cat "$T/out")', not '$1'"; }
 
 # --- devices ----------------------------------------------------------------------------------------------------------
