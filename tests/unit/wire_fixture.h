@@ -475,6 +475,8 @@ static inline void raw_receive(int fd, void *data, size_t size)
 {
 	ssize_t received;
 
+	if (size == 0)
+		return; /* else the kernel waits for what comes next */
 	if (fiber_self() != NULL)
 		WAIT_FOR(recv(fd, data, size, MSG_PEEK | MSG_DONTWAIT) == (ssize_t)size);
 	received = recv(fd, data, size, MSG_WAITALL);
