@@ -63,6 +63,7 @@ static void newer_body(struct fake *fake)
 	put_out(0, "oldold");
 	osts.hold = OP_WRITE;
 	put_text(0, "new");
+	put_text(8192, "elsewhere"); /* which asks for a second sender */
 	start(flush_fiber);
 	osts.hold = 0;
 	lose(0);
