@@ -13,6 +13,8 @@
 
 #define ENTRIES_MAX 4096
 
+#define INITIAL_PID_NAMESPACE 0xEFFFFFFC /* as Linux numbers it, always */
+
 void mount_entry_release(struct mount_entry *entry)
 {
 	free(entry->mountpoint);
@@ -169,10 +171,24 @@ static int entry_read(const char *path, struct mount_entry *ret_entry)
 
 /* --- files ------------------------------------------------------------------------------------------------------ */
 
+int mount_registry_dir(char *ret_path, size_t size)
+{
+	char name[32] = "mounts", space[64];
+	unsigned long long number;
+	ssize_t length = readlink("/proc/self/ns/pid", space, sizeof(space) - 1);
+
+	if (length > 0) {
+		space[length] = '\0';
+		if (sscanf(space, "pid:[%llu]", &number) == 1 && number != INITIAL_PID_NAMESPACE)
+			snprintf(name, sizeof(name), "mounts.%llu", number);
+	}
+	return run_dir(name, ret_path, size);
+}
+
 static int entry_path(pid_t pid, char out[PATH_MAX])
 {
 	char dir[PATH_MAX];
-	int length, err = run_dir("mounts", dir, sizeof(dir));
+	int length, err = mount_registry_dir(dir, sizeof(dir));
 
 	if (err)
 		return err;
@@ -269,7 +285,7 @@ int mount_registry_list(struct mount_entry **ret_entries, size_t *ret_count)
 	struct dirent *dirent;
 	size_t count = 0;
 	DIR *dir;
-	int err = run_dir("mounts", path, sizeof(path));
+	int err = mount_registry_dir(path, sizeof(path));
 
 	if (err)
 		return err;

@@ -1,6 +1,7 @@
 /*
- * The mounts of this machine: one file per mount daemon under run_dir()/mounts, written by the daemon when its mount
- * stands, removed by it at its end. `strake umount` and `strake cluster` find by it which process serves a mount point.
+ * The mounts of this machine: one file per mount daemon under run_dir()/mounts (mounts.N in a PID namespace, N its
+ * number), written by the daemon when its mount stands, removed by it at its end. `strake umount` and `strake cluster`
+ * find by it which process serves a mount point.
  *
  *     mounts/PID      pid = N
  *                     starttime = N          clock ticks since boot, see process.h
@@ -37,6 +38,12 @@ void mount_entry_release(struct mount_entry *entry);
  * cannot be seen.
  */
 bool mount_entry_is_held(const struct mount_entry *entry);
+
+/*
+ * Where the entries lie. Each PID namespace has a folder of its own: elsewhere a pid is another process's, or nobody's, and
+ * the entry would be taken for that of a dead one. Errors of run_dir().
+ */
+int mount_registry_dir(char *ret_path, size_t size);
 
 /* Enter, or take out, the mount of this process: call them in the daemon itself. Errors of run_dir() and files. */
 int mount_registry_add(const char *mountpoint, const char *source, const char *mgs, unsigned int major,

@@ -41,7 +41,7 @@ int process_identify(pid_t pid, struct process *ret_process)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	file = fopen(path, "re");
 	if (!file)
-		return -ESRCH;
+		return errno == ENOENT ? -ESRCH : -errno;
 	length = fread(stat, 1, sizeof(stat) - 1, file);
 	fclose(file);
 	stat[length] = '\0';
@@ -55,7 +55,9 @@ bool process_is_alive(const struct process *process)
 {
 	struct process now;
 
-	return process_identify(process->pid, &now) == 0 && now.starttime == process->starttime;
+	int err = process_identify(process->pid, &now);
+
+	return err == 0 ? now.starttime == process->starttime : err != -ESRCH; /* who cannot look says yes */
 }
 
 bool process_is_doomed(const struct process *process)

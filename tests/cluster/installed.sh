@@ -30,12 +30,14 @@ lay_over() {
 # shown MNT FIELD: 1 source, 3 type, 4 options, as /proc/mounts has it
 shown() { awk -v path="$1" -v n="$2" '$2 == path { print $n }' /proc/mounts; }
 is_shown() { [ -n "$(shown "$1" 1)" ]; }
+# Where the mounts of this PID namespace are entered (client/mount_registry.h).
+MOUNTS=/run/strake/mounts$(readlink /proc/self/ns/pid | tr -dc 0-9 | sed 's/^4026531836$//; s/^[0-9]/.&/')
 # The process that serves, or served last, a mount point.
-daemon_of() { grep -lx "mountpoint = $1" /run/strake/mounts/* 2>/dev/null | sed 's,.*/,,'; }
+daemon_of() { grep -lx "mountpoint = $1" "$MOUNTS"/* 2>/dev/null | sed 's,.*/,,'; }
 # It may still write: its entry goes when all is written and its session closed, it itself a moment later.
-is_entered() { [ -e "/run/strake/mounts/$1" ]; }
+is_entered() { [ -e "$MOUNTS/$1" ]; }
 # It has been told that it is unmounted.
-is_leaving() { grep -qs "^leaving" "/run/strake/mounts/$1"; }
+is_leaving() { grep -qs "^leaving" "$MOUNTS/$1"; }
 
 # leave MNT [COMMAND...]: umount(8), or that command; when it returns, the daemon has ended.
 leave() {

@@ -108,6 +108,12 @@ alive "$daemon" || fail "the daemon went though another namespace has the mount"
 kill "$other"
 await "the daemon to end with the other namespace" ended "$daemon"
 
+# Who looks from another PID namespace sees none of its processes, and takes none of them for dead.
+enter
+unshare --mount --pid --fork --mount-proc strake umount "$T" 2>"$T/said" && fail "unmounted nothing, in a PID namespace"
+is_entered "$daemon" || fail "somebody in another PID namespace has taken the mount out of the registry"
+leave "$M"
+
 mount -t tmpfs tmpfs "$M"
 strake umount "$M" 2>"$T/said" && fail "strake umount took away a tmpfs"
 grep -q "no StrakeFS but tmpfs" "$T/said" || fail "of a tmpfs it said: $(cat "$T/said")"

@@ -140,7 +140,8 @@ START_TEST(dead_entries_vanish)
 	ck_assert_uint_eq(count, 1);
 	ck_assert_int_eq(entries[0].daemon.pid, two);
 	mount_registry_list_free(entries, count);
-	snprintf(path, sizeof(path), "%s/mounts/%d", dir, (int)one);
+	ck_assert_int_eq(mount_registry_dir(path, sizeof(path)), 0);
+	snprintf(path + strlen(path), sizeof(path) - strlen(path), "/%d", (int)one);
 	ck_assert_int_eq(access(path, F_OK), -1);
 	kill_daemon(two);
 	ck_assert_int_eq(mount_registry_find_by_path("/mnt/2", &entry), -ENOENT);
@@ -183,7 +184,7 @@ START_TEST(a_recycled_pid_is_another)
 	ck_assert_int_eq(process_signal(&self, 0), -ESRCH);
 	ck_assert_int_eq(process_wait(&self, 0), 0);
 
-	ck_assert_int_eq(run_dir("mounts", path, sizeof(path)), 0);
+	ck_assert_int_eq(mount_registry_dir(path, sizeof(path)), 0);
 	snprintf(path + strlen(path), sizeof(path) - strlen(path), "/%d", (int)getpid());
 	snprintf(text, sizeof(text), "pid = %d\nstarttime = %llu\nmountpoint = /m\nsource = h:/\nmgs = h\n",
 		 (int)getpid(), (unsigned long long)self.starttime);
@@ -201,7 +202,7 @@ START_TEST(what_is_no_entry_is_left_alone)
 	size_t count;
 
 	make_dir();
-	ck_assert_int_eq(run_dir("mounts", folder, sizeof(folder)), 0);
+	ck_assert_int_eq(mount_registry_dir(folder, sizeof(folder)), 0);
 	snprintf(path, sizeof(path), "%.*s/77", 200, folder);
 	ck_assert_int_eq(run_dir_write(path, "nonsense\npid = x\n"), 0);
 	snprintf(path, sizeof(path), "%.*s/README", 200, folder);
@@ -220,7 +221,7 @@ START_TEST(a_folder_others_may_write_is_refused)
 
 	make_dir();
 	ck_assert_int_eq(chmod(dir, 0777), 0);
-	ck_assert_int_eq(run_dir("mounts", path, sizeof(path)), -EPERM);
+	ck_assert_int_eq(mount_registry_dir(path, sizeof(path)), -EPERM);
 	remove_dir();
 }
 END_TEST
