@@ -14,6 +14,14 @@ strake cluster start "$T/c" --mount "$T/m" >/dev/null || fail "start on a small 
 head -c 10000000 /dev/urandom >"$T/data"
 cp "$T/data" "$T/m/before" || fail "cp"
 sync "$T/m/before"
+# What statvfs(2) says is what the disk has and has free.
+space() { # DIR: bytes in all, MiB free
+	local total free unit
+	read -r total free unit < <(stat -f -c '%b %f %S' "$1")
+	echo $((total * unit)) $(((free * unit + (1 << 19)) >> 20))
+}
+real() { [ "$(space "$T/m")" = "$(space "$T/c/ost0")" ]; }
+await "statvfs says what the disk has: $(space "$T/c/ost0")" real
 tr '\0' x </dev/zero | dd of="$T/m/big" bs=1M count=200 iflag=fullblock conv=fsync 2>"$T/err" && fail "200 MB went onto 64 MB"
 grep -qi "no space" "$T/err" || fail "wrong error: $(cat "$T/err")"
 cmp -s "$T/data" "$T/m/before" || fail "what was there is damaged"

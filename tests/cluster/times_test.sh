@@ -81,3 +81,44 @@ finally:
         os.kill(looker, signal.SIGKILL)
         os.waitpid(looker, 0)
 PY
+
+# When it was made (statx's btime): no call changes that, and another mount and a later start say the same.
+mount_more "$T/m2"
+python3 - "$T/m" <<'PY' || fail "when files were made"
+import ctypes, os, struct, sys, time
+os.chdir(sys.argv[1])
+os.mkdir("b")
+os.chdir("b")
+libc = ctypes.CDLL(None, use_errno=True)
+def born(path):
+    room = ctypes.create_string_buffer(256)
+    assert libc.statx(-100, path.encode(), 0x100, 0xfff, room) == 0 # AT_SYMLINK_NOFOLLOW
+    assert struct.unpack_from("I", room)[0] & 0x800, f"{path}: no btime" # STATX_BTIME
+    seconds, ns = struct.unpack_from("qI", room, 80)
+    return seconds * 10**9 + ns
+before = time.time_ns() - 10**7 # a clock tick and more
+makes = {"file": lambda: open("file", "x").close(), "dir": lambda: os.mkdir("dir"), "fifo": lambda: os.mkfifo("fifo"),
+         "symlink": lambda: os.symlink("x", "symlink")}
+for make in makes.values(): make()
+births = {name: born(name) for name in makes}
+assert all(before <= birth <= time.time_ns() for birth in births.values()), births
+with open("file", "r+") as f:
+    f.write("x" * 5000)
+    f.truncate(100)
+for name in makes:
+    os.utime(name, (1, 1), follow_symlinks=False)
+    os.chown(name, 12, 12, follow_symlinks=False)
+    os.rename(name, name + "2")
+    os.rename(name + "2", name)
+os.chmod("file", 0o600)
+os.link("file", "link")
+open("dir/in", "x").close()
+assert born("link") == births["file"] and all(born(name) == birth for name, birth in births.items()), "a birth has changed"
+PY
+births() { find "$1/b" -printf '%P %B@\n' | LC_ALL=C sort; }
+births "$T/m" >"$T/births"
+grep -q '^file [1-9]' "$T/births" || fail "find knows no births: $(cat "$T/births")"
+births "$T/m2" | diff "$T/births" - || fail "other births through another mount"
+strake cluster stop "$T/c" >"$T/out" 2>&1 || fail "stop: $(cat "$T/out")"
+strake cluster start "$T/c" --mount "$T/m" >"$T/out" 2>&1 || fail "start: $(cat "$T/out")"
+births "$T/m" | diff "$T/births" - || fail "other births after a restart"
