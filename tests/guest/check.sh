@@ -26,10 +26,10 @@ make -s -j"$(nproc)" SAN=address,undefined build/san-address-undefined/lib/strak
 passed=0 failed=0
 mkdir -p build/log
 
-# guest_runs NAME KIND COMMAND
+# guest_runs NAME KIND COMMAND [SECONDS]
 guest_runs() {
 	local log=build/log/guest-${1// /-}.log
-	if tests/guest/guest.sh -r "$2" -m 2048 -t 600 bash -c "$3" >"$log" 2>&1; then
+	if tests/guest/guest.sh -r "$2" -m 2048 -t "${4:-600}" bash -c "$3" >"$log" 2>&1; then
 		echo "ok    $1"
 		passed=$((passed + 1))
 	else
@@ -50,10 +50,16 @@ for kind in siw rxe; do
 		done
 	done
 	# A cluster whose every byte goes by RDMA: it listens by nothing else.
+	by_rdma="TRANSPORT=rdma LISTEN=192.0.2.2"
 	for test in data names two_mounts client_verbs kill; do
-		guest_runs "$kind ${test}_test" $kind "TRANSPORT=rdma LISTEN=192.0.2.2 SCALE=25 bash tests/cluster/${test}_test.sh"
+		guest_runs "$kind ${test}_test" $kind "$by_rdma SCALE=25 bash tests/cluster/${test}_test.sh"
 	done
+	for test in model sharing; do guest_runs "$kind ${test}_test" $kind "$by_rdma SCALE=10 bash tests/cluster/${test}_test.sh"; done
 	for test in link net; do guest_runs "$kind ${test}_test" $kind "bash tests/guest/${test}_test.sh"; done
 done
+# Some 9,000 small calls: on the faster of the two.
+if [ -n "${PJDFSTEST:-}" ]; then
+	guest_runs "siw pjdfstest" siw "$by_rdma PJDFSTEST=$(printf %q "$PJDFSTEST") bash tests/guest/pjdfstest_test.sh" 3600
+fi
 printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
 [ "$failed" = 0 ]
