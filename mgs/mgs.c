@@ -242,11 +242,9 @@ static int mgs_register(struct mgs *mgs, const struct request *request, struct m
 	const Strake__Target *target = ask->target;
 	int err = -EPERM;
 
-	if (register_is_own(request, target)) {
-		if (ask->older)
-			registry_take_older(mgs->registry, target);
-		err = registry_register(mgs->registry, target, conn->number, loop_now_ns(mgs->loop));
-	}
+	if (register_is_own(request, target))
+		err = (ask->older ? registry_register_older : registry_register)(mgs->registry, target, conn->number,
+										 loop_now_ns(mgs->loop));
 	if (err == -ESTALE && !conn->refusal_said) {
 		conn->refusal_said = true;
 		say_older(mgs, service_conn_name(request->conn), target);

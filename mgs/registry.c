@@ -278,7 +278,8 @@ static int entry_update(struct registry *registry, struct entry *entry, const St
 	return 0;
 }
 
-int registry_register(struct registry *registry, const Strake__Target *target, uint64_t conn, uint64_t now_ns)
+static int target_register(struct registry *registry, const Strake__Target *target, bool older, uint64_t conn,
+			   uint64_t now_ns)
 {
 	struct entry *entry;
 	int err;
@@ -299,7 +300,8 @@ int registry_register(struct registry *registry, const Strake__Target *target, u
 			return -EINVAL;
 		if (entry->target->instance != target->instance && entry_defends_itself(entry))
 			return -EBUSY;
-		if (entry->target->instance != target->instance && target->log_index < entry->target->log_index)
+		if (entry->target->instance != target->instance && !older &&
+		    target->log_index < entry->target->log_index)
 			return -ESTALE;
 		err = entry_update(registry, entry, target);
 		if (err)
@@ -311,12 +313,14 @@ int registry_register(struct registry *registry, const Strake__Target *target, u
 	return 0;
 }
 
-void registry_take_older(struct registry *registry, const Strake__Target *target)
+int registry_register(struct registry *registry, const Strake__Target *target, uint64_t conn, uint64_t now_ns)
 {
-	struct entry *entry = target_is_sound(target) ? entry_by_uuid(registry, target) : NULL;
+	return target_register(registry, target, false, conn, now_ns);
+}
 
-	if (entry && entry->target->instance != target->instance)
-		entry->target->log_index = 0;
+int registry_register_older(struct registry *registry, const Strake__Target *target, uint64_t conn, uint64_t now_ns)
+{
+	return target_register(registry, target, true, conn, now_ns);
 }
 
 void registry_conn_lost(struct registry *registry, uint64_t conn, uint64_t now_ns)

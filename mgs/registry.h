@@ -51,8 +51,11 @@ int registry_restore(struct registry *registry, const Strake__Target *target, ui
  * -ENOSPC  more than REGISTRY_TARGETS_MAX
  */
 int registry_register(struct registry *registry, const Strake__Target *target, uint64_t conn, uint64_t now_ns);
-/* The operator takes an older copy of this server's data directory: what another instance has told of its log is void. */
-void registry_take_older(struct registry *registry, const Strake__Target *target);
+/*
+ * The operator says that this is an older copy of the server's data directory, and all there is: never -ESTALE, and what
+ * another instance has told of its log is void, once this one is let in and not before.
+ */
+int registry_register_older(struct registry *registry, const Strake__Target *target, uint64_t conn, uint64_t now_ns);
 void registry_conn_lost(struct registry *registry, uint64_t conn, uint64_t now_ns);
 
 /* Time has passed. Due at registry_due_ns() (UINT64_MAX: nobody is waited for). */

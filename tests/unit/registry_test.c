@@ -301,13 +301,18 @@ START_TEST(restored_and_never_heard_is_down)
 }
 END_TEST
 
-static int mdt_tells(struct registry *registry, struct server *server, uint64_t instance, uint64_t log_index,
-		     uint64_t conn)
+static Strake__Target *mdt_is(struct server *server, uint64_t instance, uint64_t log_index)
 {
 	server_is(server, 'm', STRAKE__TARGET_ROLE__TARGET_MDT, 0, instance);
 	server->target.has_log_index = true;
 	server->target.log_index = log_index;
-	return registry_register(registry, &server->target, conn, T0);
+	return &server->target;
+}
+
+static int mdt_tells(struct registry *registry, struct server *server, uint64_t instance, uint64_t log_index,
+		     uint64_t conn)
+{
+	return registry_register(registry, mdt_is(server, instance, log_index), conn, T0);
 }
 
 START_TEST(an_older_copy_is_refused)
@@ -357,11 +362,34 @@ START_TEST(an_older_copy_is_refused)
 
 	/* What the operator says. The next one is measured by what he took. */
 	ck_assert_int_eq(mdt_tells(registry, &mdt, 13, 50, 2), -ESTALE);
-	registry_take_older(registry, &mdt.target);
-	ck_assert_int_eq(registry_register(registry, &mdt.target, 2, T0), 0);
+	ck_assert_int_eq(registry_register_older(registry, &mdt.target, 2, T0), 0);
 	ck_assert_uint_eq(registry_map(registry)->target[0]->log_index, 50);
 	registry_conn_lost(registry, 2, T0);
 	ck_assert_int_eq(mdt_tells(registry, &mdt, 14, 49, 3), -ESTALE);
+	registry_free(registry);
+}
+END_TEST
+
+/* What the operator says of a copy is nothing to the one that lives: it dies with all that it has told. */
+START_TEST(an_older_copy_takes_nothing_from_one_that_lives)
+{
+	struct registry *registry = make();
+	struct server mdt, copy;
+
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 11, 300, 1), 0);
+	registry_stored(registry, true);
+	ck_assert_int_eq(registry_register_older(registry, mdt_is(&copy, 12, 50), 2, T0), -EBUSY);
+	ck_assert_uint_eq(registry_map(registry)->target[0]->log_index, 300);
+	registry_conn_lost(registry, 1, T0);
+	registry_tick(registry, T0 + COMEBACK);
+	ck_assert_int_eq(state(registry, 0), STRAKE__TARGET_STATE__TARGET_DOWN);
+	ck_assert_int_eq(mdt_tells(registry, &copy, 13, 50, 3), -ESTALE);
+
+	/* Nor is a refusal for another reason. */
+	server_is(&copy, 'm', STRAKE__TARGET_ROLE__TARGET_MDT, 1, 14);
+	ck_assert_int_eq(registry_register_older(registry, &copy.target, 3, T0), -EINVAL);
+	ck_assert_uint_eq(registry_map(registry)->target[0]->log_index, 300);
+	ck_assert_int_eq(mdt_tells(registry, &mdt, 15, 300, 4), 0);
 	registry_free(registry);
 }
 END_TEST
@@ -443,5 +471,5 @@ END_TEST
 UNIT_MAIN("registry", registers_and_orders, heartbeats_change_no_epoch, every_other_change_is_an_epoch, silence_is_down,
 	  lost_connection_is_down_soon, lost_connection_that_returns_is_nothing, index_belongs_to_one_for_ever,
 	  second_living_instance_is_refused, silent_instance_is_replaced, restored_counts_as_it_was_for_a_while,
-	  restored_and_never_heard_is_down, an_older_copy_is_refused, own_sleep_is_nobodys_silence, nonsense_is_refused,
-	  holds_many)
+	  restored_and_never_heard_is_down, an_older_copy_is_refused, an_older_copy_takes_nothing_from_one_that_lives,
+	  own_sleep_is_nobodys_silence, nonsense_is_refused, holds_many)
