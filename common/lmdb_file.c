@@ -1,16 +1,27 @@
 #include "common/lmdb_file.h"
 
 #include "common/fd_io.h"
+#include "common/logger.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <lmdb.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#define MAP_SIZE_MIN    ((size_t)1 << 30)
+#define MAP_SHARE       4  /* of the address space, where it is limited: there may be more databases, and all else */
+#define DISK_FULL_BELOW 16 /* blocks */
+
+_Static_assert(sizeof(size_t) == 8, "LMDB's maps are larger than 32 bits can address");
+
+/* --- its beginning ---------------------------------------------------------------------------------------------- */
 
 static int write_empty(const char *path)
 {
@@ -43,6 +54,131 @@ int lmdb_file_make(const char *folder)
 		rc = errno;
 	return rc == 0 ? -fd_sync_folder(folder) : rc;
 }
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+static int open_mapped(const char *folder, unsigned int tables, size_t map_size, MDB_env **ret_env)
+{
+	MDB_env *env;
+	int rc = mdb_env_create(&env);
+
+	if (rc != 0)
+		return rc;
+	rc = mdb_env_set_maxdbs(env, tables);
+	if (rc == 0)
+		rc = mdb_env_set_mapsize(env, map_size);
+	if (rc == 0)
+		rc = mdb_env_open(env, folder, MDB_NOTLS | MDB_NORDAHEAD, 0600);
+	if (rc != 0) {
+		mdb_env_close(env);
+		return rc;
+	}
+	*ret_env = env;
+	return 0;
+}
+
+/* What the limit leaves for a map that may have this size. */
+static size_t map_size_allowed(size_t wanted)
+{
+	struct rlimit limit;
+	size_t size = wanted;
+
+	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return wanted;
+	while (size > MAP_SIZE_MIN && size > limit.rlim_cur / MAP_SHARE)
+		size /= 2;
+	return size;
+}
+
+/* Bytes up to the end of the last page in use. */
+static int used_bytes(MDB_env *env, uint64_t *ret_used)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+
+	if (mdb_env_info(env, &info) != 0 || mdb_env_stat(env, &stat) != 0)
+		return EIO;
+	*ret_used = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+	return 0;
+}
+
+/* LMDB maps the file and believes it: a short one would end us by SIGBUS later. */
+static int check_length(MDB_env *env)
+{
+	mdb_filehandle_t fd;
+	struct stat st;
+	uint64_t used;
+
+	if (mdb_env_get_fd(env, &fd) != 0 || used_bytes(env, &used) != 0 || fstat(fd, &st) < 0)
+		return EIO;
+	return (uint64_t)st.st_size < used ? MDB_CORRUPTED : 0;
+}
+
+int lmdb_file_open(const char *folder, unsigned int tables, size_t map_size, struct MDB_env **ret_env)
+{
+	size_t allowed = map_size_allowed(map_size);
+	MDB_env *env;
+	int rc = lmdb_file_make(folder);
+
+	if (rc != 0)
+		return rc;
+	while ((rc = open_mapped(folder, tables, allowed, &env)) == ENOMEM && allowed > MAP_SIZE_MIN)
+		allowed /= 2;
+	if (rc != 0)
+		return rc;
+	rc = check_length(env);
+	if (rc != 0) {
+		mdb_env_close(env);
+		return rc;
+	}
+	if (allowed < map_size)
+		log_warning("%s: address space is limited, so it can grow to %zu GiB and no more; "
+			    "raise the limit (ulimit -v, LimitAS=)",
+			    folder, allowed >> 30);
+	*ret_env = env;
+	return 0;
+}
+
+const char *lmdb_file_error(int rc)
+{
+	if (rc == ENOMEM)
+		return "there is not enough address space; raise its limit (ulimit -v, LimitAS=)";
+	if (rc == MDB_MAP_FULL)
+		return "it has grown to all the address space it may take; raise the limit (ulimit -v, LimitAS=)";
+	return mdb_strerror(rc);
+}
+
+/* --- room on the disk --------------------------------------------------------------------------------------------- */
+
+void lmdb_file_reserve(struct MDB_env *env, uint64_t most)
+{
+	mdb_filehandle_t fd;
+	struct statvfs vfs;
+	struct stat st;
+	uint64_t used;
+
+	if (mdb_env_get_fd(env, &fd) != 0 || used_bytes(env, &used) != 0 || fstatvfs(fd, &vfs) < 0 ||
+	    fstat(fd, &st) < 0)
+		return;
+	if (most > vfs.f_blocks * vfs.f_frsize / 64)
+		most = vfs.f_blocks * vfs.f_frsize / 64;
+	if ((uint64_t)st.st_blocks * 512 >= used + most / 2)
+		return;
+	(void)fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)used, (off_t)most);
+}
+
+bool lmdb_file_is_full(struct MDB_env *env, int rc)
+{
+	mdb_filehandle_t fd;
+	struct statvfs vfs;
+
+	if (rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL)
+		return true;
+	/* LMDB calls a short write EIO; on a full disk that is what it was. */
+	return rc == EIO && mdb_env_get_fd(env, &fd) == 0 && fstatvfs(fd, &vfs) == 0 && vfs.f_bavail < DISK_FULL_BELOW;
+}
+
+/* --- memory --------------------------------------------------------------------------------------------------------- */
 
 /* Bytes of files that are mapped in this process and in memory; 0 where the system does not say. */
 static size_t mapped_bytes(void)

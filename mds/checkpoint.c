@@ -1,9 +1,11 @@
 #include "mds/checkpoint.h"
 
+#include "common/lmdb_file.h"
 #include "common/logger.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <lmdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -137,7 +139,8 @@ static void report_full(struct checkpoint *checkpoint)
 
 	if (now < checkpoint->report_at_ns)
 		return;
-	log_error("the MDT's state cannot be stored: its filesystem is full");
+	log_error("the MDT's state cannot be stored: %s",
+		  checkpoint->result == -ENOMEM ? lmdb_file_error(MDB_MAP_FULL) : "its filesystem is full");
 	checkpoint->report_at_ns = now + NSEC(REPORT_MS);
 }
 

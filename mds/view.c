@@ -9,26 +9,20 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define FORMAT_VERSION 3                 /* 2: data_version, cut_index, wait_index; 3: name_version */
 #define MAP_SIZE       ((size_t)1 << 40) /* address space, not memory */
-#define MAP_SIZE_MIN   ((size_t)1 << 30)
 #define SUM_SIZE       sizeof(uint32_t)
-/* Blocks kept allocated ahead of LMDB's end, so that a full filesystem can still be emptied. */
-#define RESERVE_MAX     ((uint64_t)64 << 20)
-#define DISK_FULL_BELOW 16 /* blocks */
+#define RESERVE_MAX    ((uint64_t)64 << 20)
 
 _Static_assert(VIEW_KEY_MAX <= MEMTABLE_KEY_MAX && VIEW_VALUE_MAX <= MEMTABLE_VALUE_MAX, "a row fits the memory table");
-_Static_assert(sizeof(size_t) == 8, "LMDB's map is larger than 32 bits can address");
 
 static const char *const table_names[TABLE_COUNT] = {
 	[TABLE_META] = "meta",       [TABLE_INODE] = "inode", [TABLE_DIRENT] = "dirent", [TABLE_XATTR] = "xattr",
@@ -172,45 +166,6 @@ static int number_get(const struct view *view, MDB_txn *txn, struct bytes key, u
 
 /* --- opening -------------------------------------------------------------------------------------------------------- */
 
-static int open_env(struct view *view)
-{
-	size_t map_size = MAP_SIZE;
-	int rc;
-
-	for (;;) {
-		rc = mdb_env_create(&view->env);
-		if (rc != 0)
-			return rc;
-		rc = mdb_env_set_maxdbs(view->env, TABLE_COUNT);
-		if (rc == 0)
-			rc = mdb_env_set_mapsize(view->env, map_size);
-		if (rc == 0)
-			rc = mdb_env_open(view->env, view->path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
-		if (rc == 0)
-			return 0;
-		mdb_env_close(view->env);
-		view->env = NULL;
-		/* Address space is limited: ulimit -v, a sanitizer. */
-		if (rc != ENOMEM || map_size <= MAP_SIZE_MIN)
-			return rc;
-		map_size /= 2;
-	}
-}
-
-/* LMDB maps the file and believes it: a short one would end us by SIGBUS later. */
-static int check_length(const struct view *view)
-{
-	MDB_envinfo info;
-	MDB_stat stat;
-	struct stat st;
-	mdb_filehandle_t fd;
-
-	if (mdb_env_get_fd(view->env, &fd) != 0 || mdb_env_info(view->env, &info) != 0 ||
-	    mdb_env_stat(view->env, &stat) != 0 || fstat(fd, &st) < 0)
-		return EIO;
-	return (uint64_t)st.st_size < (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize ? MDB_CORRUPTED : 0;
-}
-
 /* Take over what is there, or make it. */
 static int open_tables(struct view *view, uint64_t *ret_version, uint64_t *ret_applied)
 {
@@ -247,27 +202,6 @@ static int make_dir(const char *dir, const char *path)
 	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : fd_sync_folder(dir);
 }
 
-/* Keep blocks allocated ahead of LMDB's end. Best effort. */
-static void reserve_space(const struct view *view)
-{
-	MDB_envinfo info;
-	MDB_stat stat;
-	struct statvfs vfs;
-	struct stat st;
-	uint64_t used, reserve = RESERVE_MAX;
-	mdb_filehandle_t fd;
-
-	if (mdb_env_get_fd(view->env, &fd) != 0 || mdb_env_info(view->env, &info) != 0 ||
-	    mdb_env_stat(view->env, &stat) != 0 || fstatvfs(fd, &vfs) < 0 || fstat(fd, &st) < 0)
-		return;
-	used = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
-	if (reserve > vfs.f_blocks * vfs.f_frsize / 64)
-		reserve = vfs.f_blocks * vfs.f_frsize / 64;
-	if ((uint64_t)st.st_blocks * 512 >= used + reserve / 2)
-		return;
-	(void)fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)used, (off_t)reserve);
-}
-
 static int open_state(struct view *view, const char *dir, uint64_t *ret_applied, char *error, size_t error_size)
 {
 	uint64_t version = 0;
@@ -277,11 +211,7 @@ static int open_state(struct view *view, const char *dir, uint64_t *ret_applied,
 		snprintf(error, error_size, "%s: cannot be made: %s", view->path, strerror(-err));
 		return err;
 	}
-	rc = lmdb_file_make(view->path);
-	if (rc == 0)
-		rc = open_env(view);
-	if (rc == 0)
-		rc = check_length(view);
+	rc = lmdb_file_open(view->path, TABLE_COUNT, MAP_SIZE, &view->env);
 	if (rc == 0)
 		rc = mdb_reader_check(view->env, &dead);
 	if (rc == 0)
@@ -297,7 +227,7 @@ static int open_state(struct view *view, const char *dir, uint64_t *ret_applied,
 	if (rc == 0)
 		rc = mdb_txn_begin(view->env, NULL, MDB_RDONLY, &view->snapshot);
 	if (rc > 0) {
-		snprintf(error, error_size, "%s: the state cannot be opened: %s", view->path, strerror(rc));
+		snprintf(error, error_size, "%s: the state cannot be opened: %s", view->path, lmdb_file_error(rc));
 		return -rc;
 	}
 	if (rc < 0) {
@@ -305,7 +235,7 @@ static int open_state(struct view *view, const char *dir, uint64_t *ret_applied,
 			 mdb_strerror(rc));
 		return -EBADMSG;
 	}
-	reserve_space(view);
+	lmdb_file_reserve(view->env, RESERVE_MAX);
 	return 0;
 }
 
@@ -586,18 +516,6 @@ static int write_rows(struct view *view, MDB_txn *txn)
 	return rc;
 }
 
-/* LMDB calls a short write EIO; on a full disk that is what it was. */
-static bool is_disk_full(const struct view *view, int rc)
-{
-	struct statvfs vfs;
-	mdb_filehandle_t fd;
-
-	if (rc == ENOSPC || rc == EDQUOT)
-		return true;
-	return rc == EIO && mdb_env_get_fd(view->env, &fd) == 0 && fstatvfs(fd, &vfs) == 0 &&
-	       vfs.f_bavail < DISK_FULL_BELOW;
-}
-
 int view_write_frozen(struct view *view)
 {
 	MDB_txn *txn;
@@ -611,10 +529,10 @@ int view_write_frozen(struct view *view)
 		rc = mdb_txn_commit(txn);
 	else
 		mdb_txn_abort(txn);
-	if (is_disk_full(view, rc))
-		return -ENOSPC;
+	if (lmdb_file_is_full(view->env, rc))
+		return rc == MDB_MAP_FULL ? -ENOMEM : -ENOSPC;
 	check(view, rc);
-	reserve_space(view);
+	lmdb_file_reserve(view->env, RESERVE_MAX);
 	return 0;
 }
 

@@ -87,8 +87,8 @@ bool view_is_frozen(const struct view *view);
 /*
  * The four steps of a checkpoint (checkpoint.h runs them):
  * freeze    on the loop: the active table, which holds everything up to `index`, becomes the frozen one
- * write     on the checkpoint thread: one synced LMDB transaction, with meta "applied" = index. -ENOSPC: nothing was
- *           written, and it may be tried again
+ * write     on the checkpoint thread: one synced LMDB transaction, with meta "applied" = index. -ENOSPC, or
+ *           -ENOMEM for want of address space: nothing was written, and it may be tried again
  * thaw      on the loop: read from the new snapshot; the frozen table is retired
  * release   on either thread, in a later iteration of the loop: free the retired table. Not necessary before
  *           view_close().

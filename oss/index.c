@@ -7,21 +7,18 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
-#define FORMAT_VERSION  1
-#define MAP_SIZE        ((size_t)128 << 30) /* address space, not memory: a thousand million objects */
-#define RESERVE_MAX     ((uint64_t)16 << 20)
-#define PENDING_MANY    8192
-#define RETRY_MS        1000
-#define DISK_FULL_BELOW 16 /* blocks */
+#define FORMAT_VERSION 1
+#define MAP_SIZE       ((size_t)128 << 30) /* address space, not memory: a thousand million objects */
+#define RESERVE_MAX    ((uint64_t)16 << 20)
+#define PENDING_MANY   8192
+#define RETRY_MS       1000
 
 static const char *const table_names[INDEX_KINDS] = { "object", "file", "tombstone", "void" };
 
@@ -140,27 +137,6 @@ static int set_clean(struct index *index, uint64_t instance)
 	return index_errno(mdb_txn_commit(txn));
 }
 
-/* Keep blocks allocated ahead of LMDB's end, so that a full filesystem can still be emptied. Best effort. */
-static void reserve_space(struct index *index)
-{
-	MDB_envinfo info;
-	MDB_stat stat;
-	struct statvfs vfs;
-	struct stat st;
-	uint64_t used, reserve = RESERVE_MAX;
-	mdb_filehandle_t fd;
-
-	if (mdb_env_get_fd(index->env, &fd) != 0 || mdb_env_info(index->env, &info) != 0 ||
-	    mdb_env_stat(index->env, &stat) != 0 || fstatvfs(fd, &vfs) < 0 || fstat(fd, &st) < 0)
-		return;
-	used = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
-	if (reserve > vfs.f_blocks * vfs.f_frsize / 64)
-		reserve = vfs.f_blocks * vfs.f_frsize / 64;
-	if ((uint64_t)st.st_blocks * 512 >= used + reserve / 2)
-		return;
-	(void)fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)used, (off_t)reserve);
-}
-
 /* --- opening and closing ---------------------------------------------------------------------------------------------- */
 
 static int open_tables(struct index *index, MDB_txn *txn)
@@ -219,21 +195,6 @@ static int check_meta(struct index *index, MDB_txn *txn, const struct uuid *targ
 	return 0;
 }
 
-/* LMDB maps the file and believes it: a short one would end us by SIGBUS later. */
-static int check_length(struct index *index)
-{
-	MDB_envinfo info;
-	MDB_stat stat;
-	struct stat st;
-	mdb_filehandle_t fd;
-
-	if (mdb_env_get_fd(index->env, &fd) != 0 || mdb_env_info(index->env, &info) != 0 ||
-	    mdb_env_stat(index->env, &stat) != 0 || fstat(fd, &st) < 0)
-		return -EIO;
-
-	return (uint64_t)st.st_size < (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize ? -EINVAL : 0;
-}
-
 static int open_env(struct index *index, const char *dir, const struct uuid *target, bool make, bool *ret_clean,
 		    char *error, size_t error_size)
 {
@@ -245,22 +206,12 @@ static int open_env(struct index *index, const char *dir, const struct uuid *tar
 		snprintf(error, error_size, "%s: cannot be made: %s", index->path, strerror(-err));
 		return err;
 	}
-	rc = lmdb_file_make(index->path);
-	if (rc == 0)
-		rc = mdb_env_create(&index->env);
-	if (rc == 0)
-		rc = mdb_env_set_maxdbs(index->env, 1 + INDEX_KINDS);
-	if (rc == 0)
-		rc = mdb_env_set_mapsize(index->env, MAP_SIZE);
-	if (rc == 0)
-		rc = mdb_env_open(index->env, index->path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
-	if (rc == 0 && check_length(index) < 0)
-		rc = MDB_CORRUPTED;
+	rc = lmdb_file_open(index->path, 1 + INDEX_KINDS, MAP_SIZE, &index->env);
 	if (rc == 0)
 		rc = mdb_txn_begin(index->env, NULL, 0, &txn);
 	if (rc != 0) {
 		snprintf(error, error_size, "%s: the index %s (%s)%s", index->path,
-			 rc < 0 ? "is damaged" : "cannot be opened", mdb_strerror(rc),
+			 rc < 0 ? "is damaged" : "cannot be opened", lmdb_file_error(rc),
 			 rc < 0 ? "; restore it from a backup" : "");
 		return rc < 0 ? -EINVAL : -rc;
 	}
@@ -305,7 +256,7 @@ int index_open(const char *dir, const struct uuid *target, bool make, struct ind
 		free(index);
 		return err;
 	}
-	reserve_space(index);
+	lmdb_file_reserve(index->env, RESERVE_MAX);
 	*ret_index = index;
 
 	return 0;
@@ -392,28 +343,20 @@ static int write_frozen(struct index *index)
 	return mdb_txn_commit(txn);
 }
 
-/* LMDB calls a short write EIO; on a full disk that is what it was. */
-static bool is_disk_full(struct index *index, int rc)
-{
-	struct statvfs vfs;
-	mdb_filehandle_t fd;
-
-	if (rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL)
-		return true;
-
-	return rc == EIO && mdb_env_get_fd(index->env, &fd) == 0 && fstatvfs(fd, &vfs) == 0 &&
-	       vfs.f_bavail < DISK_FULL_BELOW;
-}
-
 static int commit(struct index *index)
 {
 	int rc = write_frozen(index);
 
 	if (rc == 0) {
-		reserve_space(index);
+		index->map_full_said = false;
+		lmdb_file_reserve(index->env, RESERVE_MAX);
 		return 0;
 	}
-	if (!is_disk_full(index, rc))
+	if (rc == MDB_MAP_FULL && !index->map_full_said) {
+		index->map_full_said = true;
+		log_error("the index %s cannot be stored: %s", index->path, lmdb_file_error(rc));
+	}
+	if (!lmdb_file_is_full(index->env, rc))
 		index_die(index, mdb_strerror(rc));
 
 	return rc == EDQUOT ? -EDQUOT : -ENOSPC;

@@ -34,6 +34,7 @@ struct index {
 	/* Read by both while a commit runs, changed by nobody; set by the loop between commits. */
 	struct index_changes *frozen;
 
+	bool map_full_said; /* the thread's */
 	pthread_t thread;
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t work;

@@ -11,6 +11,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -656,6 +658,32 @@ START_TEST(a_short_one_is_refused)
 }
 END_TEST
 
+/* Of several, too, as one process has them; the sanitizers need more of it themselves. */
+START_TEST(little_address_space_is_enough)
+{
+#ifndef STRAKE_SAN
+	struct rlimit limit = { (rlim_t)8 << 30, (rlim_t)8 << 30 };
+	struct index *several[3];
+	char text[256] = "", name[PATH_MAX + 16];
+	bool clean;
+
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+	with_index(layers_body);
+	for (int i = 0; i < 3; i++) {
+		snprintf(name, sizeof(name), "%s/%d", dir, i);
+		ck_assert_int_eq(mkdir(name, 0700), 0);
+		ck_assert_msg(index_open(name, &target, true, &several[i], &clean, text, sizeof(text)) == 0, "%s",
+			      text);
+	}
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(index_close(several[i], 0), 0);
+	limit.rlim_cur = limit.rlim_max = (rlim_t)1 << 29;
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+	ck_assert_int_eq(refused("address space; raise its limit"), -ENOMEM);
+#endif
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -674,6 +702,7 @@ int main(void)
 		a_newer_format_is_refused,
 		garbage_is_refused,
 		a_short_one_is_refused,
+		little_address_space_is_enough,
 	};
 	Suite *suite = suite_create("ost_index");
 	TCase *tcase = tcase_create("ost_index");

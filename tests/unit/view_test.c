@@ -24,6 +24,16 @@
 static char dir[PATH_MAX];
 static char error[ERROR_SIZE];
 static bool die_after_commit;
+static size_t map_size_most = SIZE_MAX;
+
+/* In place of LMDB's: as where address space is limited, but to less than a state takes. */
+int mdb_env_set_mapsize(MDB_env *env, size_t size)
+{
+	int (*set)(MDB_env * env, size_t size) =
+		(int (*)(MDB_env *, size_t))(uintptr_t)dlsym(RTLD_NEXT, "mdb_env_set_mapsize");
+
+	return set(env, size < map_size_most ? size : map_size_most);
+}
 
 /* In place of LMDB's: the process may end right after. */
 int mdb_txn_commit(MDB_txn *txn)
@@ -578,6 +588,38 @@ START_TEST(another_format_is_refused)
 }
 END_TEST
 
+/* Without room in its map a checkpoint waits, as it does for a full disk: nothing is written, nothing forgotten. */
+START_TEST(a_full_map_is_waited_for)
+{
+	static char much[VIEW_VALUE_MAX];
+	struct view *view;
+	char key[16];
+
+	temp_dir_make(dir);
+	map_size_most = 64 * 4096;
+	view = open_good(0);
+	put(view, "key", "old");
+	checkpoint(view, 5);
+	put(view, "key", "new");
+	for (int i = 0; i < 10; i++) {
+		snprintf(key, sizeof(key), "much%d", i);
+		view_put(view, TABLE_INODE, text(key), (struct bytes){ much, sizeof(much) });
+	}
+	view_freeze(view, 6);
+	ck_assert_int_eq(view_write_frozen(view), -ENOMEM);
+	ck_assert_int_eq(view_write_frozen(view), -ENOMEM);
+	ck_assert(has(view, "key", "new"));
+	view_close(view);
+
+	view = open_good(5);
+	ck_assert(has(view, "key", "old"));
+	put(view, "key", "newer");
+	checkpoint(view, 6);
+	view_close(view);
+	temp_dir_remove(dir);
+}
+END_TEST
+
 /* A shorter map will do where address space is short; the sanitizers need more of it themselves. */
 START_TEST(little_address_space_is_enough)
 {
@@ -598,4 +640,5 @@ END_TEST
 UNIT_MAIN("view", upper_layers_hide_lower_ones, a_cursor_merges_and_ends, the_largest_rows_fit,
 	  random_changes_equal_the_model, what_is_lent_outlives_its_table, a_checkpoint_is_one_transaction,
 	  a_checkpoint_is_on_the_disk, a_state_cut_short_or_overwritten_is_refused, a_damaged_row_is_not_given_out,
-	  a_row_of_another_key_is_not_given_out, another_format_is_refused, little_address_space_is_enough)
+	  a_row_of_another_key_is_not_given_out, another_format_is_refused, a_full_map_is_waited_for,
+	  little_address_space_is_enough)
