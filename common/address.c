@@ -55,14 +55,13 @@ const char *address_plain(const char *text)
 	return address_is_rdma(text) ? text + strlen(ADDRESS_RDMA) : text;
 }
 
-/* Without rdma://. */
-static int plain_split(const char *text, char ret_host[HOST_SIZE], uint16_t *ret_port)
+/* Without rdma://; with this port where it names none. */
+static int plain_split(const char *text, uint16_t port, char ret_host[HOST_SIZE], uint16_t *ret_port)
 {
 	const bool bracketed = text[0] == '[';
 	const char *host = text + bracketed;
 	const size_t length = strcspn(host, bracketed ? "]" : ":");
 	const char *rest = host + length; /* "", ":PORT"; behind brackets "]" before it */
-	uint16_t port = ADDRESS_PORT_DEFAULT;
 	char copy[HOST_SIZE];
 
 	if (text[0] == '\0' || length >= HOST_SIZE || !host_is_sound(host, length, bracketed))
@@ -80,7 +79,7 @@ static int plain_split(const char *text, char ret_host[HOST_SIZE], uint16_t *ret
 
 int address_split(const char *text, char ret_host[256], uint16_t *ret_port)
 {
-	return plain_split(address_plain(text), ret_host, ret_port);
+	return plain_split(address_plain(text), ADDRESS_PORT_DEFAULT, ret_host, ret_port);
 }
 
 void address_join(const char *host, uint16_t port, char out[ADDRESS_SIZE])
@@ -116,17 +115,16 @@ int address_with_port(const char *text, uint16_t port, char out[ADDRESS_SIZE])
 }
 
 /* length bytes of text, up to a comma or the end. */
-static int list_add(struct address_list *list, const char *text, size_t length)
+static int list_add(struct address_list *list, const char *text, size_t length, uint16_t port)
 {
 	char one[ADDRESS_SIZE], host[HOST_SIZE], *out = list->text[list->count];
-	uint16_t port;
 	int err;
 
 	if (list->count == ADDRESS_LIST_MAX || length >= sizeof(one))
 		return -EINVAL;
 	memcpy(one, text, length);
 	one[length] = '\0';
-	err = address_split(one, host, &port);
+	err = plain_split(address_plain(one), port, host, &port);
 	if (err)
 		return err;
 	address_join(host, port, out);
@@ -136,14 +134,14 @@ static int list_add(struct address_list *list, const char *text, size_t length)
 	return 0;
 }
 
-static int list_parse(const char *text, size_t size, struct address_list *ret_list)
+static int list_parse(const char *text, size_t size, uint16_t port, struct address_list *ret_list)
 {
 	struct address_list list = { .count = 0 };
 	const char *end = text + size;
 
 	for (;;) {
 		const char *comma = memchr(text, ',', (size_t)(end - text));
-		int err = list_add(&list, text, (size_t)((comma ? comma : end) - text));
+		int err = list_add(&list, text, (size_t)((comma ? comma : end) - text), port);
 
 		if (err)
 			return err;
@@ -155,9 +153,9 @@ static int list_parse(const char *text, size_t size, struct address_list *ret_li
 	return 0;
 }
 
-int address_list_parse(const char *text, struct address_list *ret_list)
+int address_list_parse(const char *text, uint16_t port, struct address_list *ret_list)
 {
-	return list_parse(text, strlen(text), ret_list);
+	return list_parse(text, strlen(text), port, ret_list);
 }
 
 bool address_lists_meet(const struct address_list *a, const struct address_list *b)
@@ -190,7 +188,7 @@ int address_source_parse(const char *text, struct address_list *ret_list, char *
 		return -EINVAL;
 	if (strlen(colon + 1) >= path_size)
 		return -ENAMETOOLONG;
-	err = list_parse(text, (size_t)(colon - text), ret_list);
+	err = list_parse(text, (size_t)(colon - text), ADDRESS_PORT_DEFAULT, ret_list);
 	if (err)
 		return err;
 	strcpy(ret_path, colon + 1);

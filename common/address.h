@@ -1,6 +1,6 @@
 /*
  * Addresses as people write them. ADDR = HOST, HOST:PORT, [V6] or [V6]:PORT, and rdma:// before it where RDMA is spoken;
- * a list is ADDR,ADDR...; a source is LIST:/SUBDIR. Port 9400 where none is given.
+ * a list is ADDR,ADDR...; a source is LIST:/SUBDIR. Port 9400, an MGS's, where none is given and nothing else is said.
  */
 #ifndef STRAKE_COMMON_ADDRESS_H
 #define STRAKE_COMMON_ADDRESS_H
@@ -32,7 +32,8 @@ void address_to_rdma(const char *text, char out[ADDRESS_SIZE]);
 /* The same ADDR with another port. -EINVAL. */
 int address_with_port(const char *text, uint16_t port, char out[ADDRESS_SIZE]);
 
-int address_list_parse(const char *text, struct address_list *ret_list);
+/* port: of those that name none. -EINVAL. */
+int address_list_parse(const char *text, uint16_t port, struct address_list *ret_list);
 /* Do both have an address in common, of whatever kind? */
 bool address_lists_meet(const struct address_list *a, const struct address_list *b);
 

@@ -7,6 +7,7 @@
 #ifndef STRAKE_COMMON_DAEMON_H
 #define STRAKE_COMMON_DAEMON_H
 
+#include "common/address.h"
 #include "common/loop.h"
 
 #include <stdbool.h>
@@ -17,9 +18,17 @@ struct daemon_option {
 	char letter;       /* short option, or 0 */
 	const char *value; /* what --help calls the value; NULL: a switch */
 	const char *help;
-	/* Check and keep. 0, or -errno with a sentence in error. value is "yes" for a switch. */
-	int (*set)(void *target, const char *value, char *error, size_t error_size);
+	/* Check and keep in `field`. 0, or -errno with a sentence in error. value is "yes" for a switch. */
+	int (*set)(void *field, const char *value, char *error, size_t error_size);
+	size_t offset; /* of field in the target; 0: field is the target, for those that need more of it */
 };
+
+/* What set may be. */
+int daemon_set_text(void *field, const char *value, char *error, size_t error_size);   /* char *, owned; not empty */
+int daemon_set_switch(void *field, const char *value, char *error, size_t error_size); /* bool */
+int daemon_set_mgs(void *field, const char *value, char *error, size_t error_size);    /* struct address_list */
+/* For those who have a port of their own: that of addresses which name none. */
+int daemon_set_addresses(struct address_list *list, uint16_t port, const char *value, char *error, size_t error_size);
 
 /*
  * Read configuration file and command line into target. Prints --help or --version and exits 0; prints what is wrong
@@ -28,6 +37,8 @@ struct daemon_option {
  */
 void daemon_options(int argc, char **argv, const char *program, const char *section,
 		    const struct daemon_option *options, size_t count, void *target, int *ret_first_operand);
+/* Likewise of options that make no sense together: "strake-oss: TEXT; see strake-oss --help"; exits 2. */
+_Noreturn void daemon_refuse(const char *program, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
  * The first SIGTERM or SIGINT stops the loop, further ones do nothing; SIGPIPE is ignored; the descriptor limit is raised as

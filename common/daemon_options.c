@@ -45,7 +45,7 @@ struct parse {
 	bool operands; /* are there any? */
 };
 
-_Noreturn static void __attribute__((format(printf, 2, 3))) fail(const struct parse *parse, const char *format, ...)
+void daemon_refuse(const char *program, const char *format, ...)
 {
 	char text[1024];
 	va_list arguments;
@@ -53,7 +53,7 @@ _Noreturn static void __attribute__((format(printf, 2, 3))) fail(const struct pa
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	fprintf(stderr, "%s: %s; see %s --help\n", parse->program, text, parse->program);
+	fprintf(stderr, "%s: %s; see %s --help\n", program, text, program);
 	daemon_tell_starter("error", text);
 	exit(EXIT_USAGE);
 }
@@ -113,7 +113,7 @@ static int apply(struct parse *parse, size_t row, const char *value, char *error
 	int err;
 
 	if (row < parse->count)
-		return option->set(parse->target, value, error, error_size);
+		return option->set((char *)parse->target + option->offset, value, error, error_size);
 	if (row == parse->count + COMMON_TRANSPORT) {
 		err = fabrics_parse(value, &parse->fabrics);
 		if (err)
@@ -202,9 +202,9 @@ static void config_read(struct parse *parse, const char *path)
 	char error[1024];
 
 	if (!file)
-		fail(parse, "--config: %s: %s", path, strerror(errno));
+		daemon_refuse(parse->program, "--config: %s: %s", path, strerror(errno));
 	if (daemon_config_read(file, &config, error, sizeof(error)) < 0)
-		fail(parse, "%s", error);
+		daemon_refuse(parse->program, "%s", error);
 	fclose(file);
 }
 
@@ -215,13 +215,13 @@ _Noreturn static void argument_fail(const struct parse *parse, int found, char *
 	const char *word = argv[optind - 1];
 
 	if (found == ':')
-		fail(parse, "--%s: its value %s is missing", parse->rows[row_of(parse, optopt)].name,
-		     parse->rows[row_of(parse, optopt)].value);
+		daemon_refuse(parse->program, "--%s: its value %s is missing", parse->rows[row_of(parse, optopt)].name,
+			      parse->rows[row_of(parse, optopt)].value);
 	if (optopt >= LONG_BASE)
-		fail(parse, "--%s takes no value", parse->rows[row_of(parse, optopt)].name);
+		daemon_refuse(parse->program, "--%s takes no value", parse->rows[row_of(parse, optopt)].name);
 	if (optopt != 0)
-		fail(parse, "unknown option -%c", optopt);
-	fail(parse, "unknown or ambiguous option %s", word);
+		daemon_refuse(parse->program, "unknown option -%c", optopt);
+	daemon_refuse(parse->program, "unknown or ambiguous option %s", word);
 }
 
 /* The first pass; the path of the configuration file, or NULL. */
@@ -246,7 +246,7 @@ static const char *arguments_scan(const struct parse *parse, int argc, char **ar
 			version(parse);
 	}
 	if (!parse->operands && optind < argc)
-		fail(parse, "\"%s\" is too much: there are only options", argv[optind]);
+		daemon_refuse(parse->program, "\"%s\" is too much: there are only options", argv[optind]);
 	return path;
 }
 
@@ -265,7 +265,8 @@ static int arguments_apply(struct parse *parse, int argc, char **argv)
 			continue;
 		err = apply(parse, row, parse->rows[row].value ? optarg : "yes", error, sizeof(error));
 		if (err)
-			fail(parse, "--%s: %s", parse->rows[row].name, error[0] != '\0' ? error : strerror(-err));
+			daemon_refuse(parse->program, "--%s: %s", parse->rows[row].name,
+				      error[0] != '\0' ? error : strerror(-err));
 	}
 	return optind;
 }

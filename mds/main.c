@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LISTEN_PORT  9401
 #define MGS_WAIT_MAX 3600 /* seconds */
 
 struct options {
@@ -25,50 +26,9 @@ struct options {
 	uint64_t go_on_from;
 };
 
-static int set_text(char **field, const char *value)
+static int set_listen(void *field, const char *value, char *error, size_t error_size)
 {
-	char *copy = strdup(value);
-
-	if (!copy)
-		return -ENOMEM;
-	free(*field);
-	*field = copy;
-	return 0;
-}
-
-static int set_addresses(struct address_list *list, const char *value, char *error, size_t error_size)
-{
-	int err = address_list_parse(value, list);
-
-	if (err < 0)
-		snprintf(error, error_size, "\"%s\" is no address; it must be HOST:PORT[,HOST:PORT...]", value);
-	return err;
-}
-
-static int set_listen(void *target, const char *value, char *error, size_t error_size)
-{
-	return set_addresses(&((struct options *)target)->listen, value, error, error_size);
-}
-
-static int set_mgs(void *target, const char *value, char *error, size_t error_size)
-{
-	return set_addresses(&((struct options *)target)->mgs, value, error, error_size);
-}
-
-static int set_data_dir(void *target, const char *value, char *error, size_t error_size)
-{
-	if (value[0] == '\0') {
-		snprintf(error, error_size, "it is empty");
-		return -EINVAL;
-	}
-	return set_text(&((struct options *)target)->data_dir, value);
-}
-
-static int set_cluster_name(void *target, const char *value, char *error, size_t error_size)
-{
-	(void)error;
-	(void)error_size;
-	return set_text(&((struct options *)target)->cluster_name, value);
+	return daemon_set_addresses(field, LISTEN_PORT, value, error, error_size);
 }
 
 static int set_durability(void *target, const char *value, char *error, size_t error_size)
@@ -80,24 +40,6 @@ static int set_durability(void *target, const char *value, char *error, size_t e
 		return -EINVAL;
 	}
 	options->strict = value[0] == 's';
-	return 0;
-}
-
-static int set_keep_log(void *target, const char *value, char *error, size_t error_size)
-{
-	(void)value;
-	(void)error;
-	(void)error_size;
-	((struct options *)target)->keep_log = true;
-	return 0;
-}
-
-static int set_root_squash(void *target, const char *value, char *error, size_t error_size)
-{
-	(void)value;
-	(void)error;
-	(void)error_size;
-	((struct options *)target)->root_squash = true;
 	return 0;
 }
 
@@ -125,28 +67,25 @@ static int set_go_on_from(void *target, const char *value, char *error, size_t e
 	return 0;
 }
 
-static int set_check(void *target, const char *value, char *error, size_t error_size)
-{
-	(void)value;
-	(void)error;
-	(void)error_size;
-	((struct options *)target)->check = true;
-	return 0;
-}
+#define FIELD(name) offsetof(struct options, name)
 
 static const struct daemon_option option_table[] = {
-	{ "data-dir", 'd', "DIR", "the data directory, made by `strake format mds`", set_data_dir },
-	{ "listen", 'l', "HOST:PORT", "where to listen; several by commas (0.0.0.0:9401)", set_listen },
-	{ "mgs", 'm', "HOST:PORT", "the MGS; several addresses by commas (127.0.0.1:9400)", set_mgs },
-	{ "cluster-name", 'c', "NAME", "refuse a data directory of another filesystem", set_cluster_name },
-	{ "durability", 0, "MODE", "normal: synced within 100 ms; strict: before each answer (normal)",
-	  set_durability },
-	{ "keep-log", 0, NULL, "keep the whole log, as a history of all changes", set_keep_log },
-	{ "root-squash", 0, NULL, "root of clients is nobody: has no rights but others'", set_root_squash },
-	{ "mgs-wait", 0, "SECONDS", "for the MGS's word at the start, if it cannot be reached (5)", set_mgs_wait },
+	{ "data-dir", 'd', "DIR", "the data directory, made by `strake format mds`", daemon_set_text, FIELD(data_dir) },
+	{ "listen", 'l', "ADDR[,ADDR...]", "where to listen (0.0.0.0:9401)", set_listen, FIELD(listen) },
+	{ "mgs", 'm', "ADDR[,ADDR...]", "the MGS, by one or several addresses (127.0.0.1:9400)", daemon_set_mgs,
+	  FIELD(mgs) },
+	{ "cluster-name", 'c', "NAME", "refuse a data directory of another filesystem", daemon_set_text,
+	  FIELD(cluster_name) },
+	{ "durability", 0, "MODE", "normal: synced within 100 ms; strict: before each answer (normal)", set_durability,
+	  0 },
+	{ "keep-log", 0, NULL, "keep the whole log, as a history of all changes", daemon_set_switch, FIELD(keep_log) },
+	{ "root-squash", 0, NULL, "root of clients is nobody: has no rights but others'", daemon_set_switch,
+	  FIELD(root_squash) },
+	{ "mgs-wait", 0, "SECONDS", "for the MGS's word at the start, if it cannot be reached (5)", set_mgs_wait, 0 },
 	{ "go-on-from", 0, "RECORD", "serve an older copy of the data directory, which ends there; see the manual",
-	  set_go_on_from },
-	{ "check", 0, NULL, "do not serve: check the state, say what is wrong, and end", set_check },
+	  set_go_on_from, 0 },
+	{ "check", 0, NULL, "do not serve: check the state, say what is wrong, and end", daemon_set_switch,
+	  FIELD(check) },
 };
 
 /* What main() and the fiber that stops the MDT share. */
@@ -245,12 +184,12 @@ int main(int argc, char **argv)
 	char error[512];
 	int lock, err;
 
-	(void)address_list_parse("0.0.0.0:9401", &options.listen);
-	(void)address_list_parse("127.0.0.1:9400", &options.mgs);
+	(void)address_list_parse("0.0.0.0", LISTEN_PORT, &options.listen);
+	(void)address_list_parse("127.0.0.1", ADDRESS_PORT_DEFAULT, &options.mgs);
 	daemon_options(argc, argv, "strake-mds", "mds", option_table, sizeof(option_table) / sizeof(*option_table),
 		       &options, NULL);
 	if (!options.data_dir)
-		daemon_fail("--data-dir is missing; `strake format mds -d DIR` makes one");
+		daemon_refuse("strake-mds", "--data-dir is missing; `strake format mds -d DIR` makes one");
 	if (identity_open(options.data_dir, ROLE_MDT, &identity, &lock, error, sizeof(error)) < 0)
 		daemon_fail("%s", error);
 	if (options.cluster_name && strcmp(options.cluster_name, identity.fs_name) != 0)

@@ -15,51 +15,13 @@ struct options {
 	char *cluster_name; /* NULL: whatever the data directory says */
 };
 
-static int set_text(char **field, const char *value)
-{
-	char *copy = strdup(value);
-
-	if (!copy)
-		return -ENOMEM;
-	free(*field);
-	*field = copy;
-	return 0;
-}
-
-static int set_listen(void *target, const char *value, char *error, size_t error_size)
-{
-	struct options *options = target;
-	int err = address_list_parse(value, &options->listen);
-
-	if (err)
-		snprintf(error, error_size, "\"%s\" is no address; it must be HOST:PORT[,HOST:PORT...]", value);
-	return err;
-}
-
-static int set_data_dir(void *target, const char *value, char *error, size_t error_size)
-{
-	struct options *options = target;
-
-	if (value[0] == '\0') {
-		snprintf(error, error_size, "it is empty");
-		return -EINVAL;
-	}
-	return set_text(&options->data_dir, value);
-}
-
-static int set_cluster_name(void *target, const char *value, char *error, size_t error_size)
-{
-	struct options *options = target;
-
-	(void)error;
-	(void)error_size;
-	return set_text(&options->cluster_name, value);
-}
+#define FIELD(name) offsetof(struct options, name)
 
 static const struct daemon_option option_table[] = {
-	{ "listen", 'l', "HOST:PORT", "where to listen; several by commas (0.0.0.0:9400)", set_listen },
-	{ "data-dir", 'd', "DIR", "the data directory, made by `strake format mgs`", set_data_dir },
-	{ "cluster-name", 'c', "NAME", "refuse a data directory of another filesystem", set_cluster_name },
+	{ "listen", 'l', "ADDR[,ADDR...]", "where to listen (0.0.0.0:9400)", daemon_set_mgs, FIELD(listen) },
+	{ "data-dir", 'd', "DIR", "the data directory, made by `strake format mgs`", daemon_set_text, FIELD(data_dir) },
+	{ "cluster-name", 'c', "NAME", "refuse a data directory of another filesystem", daemon_set_text,
+	  FIELD(cluster_name) },
 };
 
 /* The keys are made by format next to the identity; an MGS without an admin key has no admins. */
@@ -92,11 +54,11 @@ int main(int argc, char **argv)
 	bool has_admin;
 	int lock, err;
 
-	(void)address_list_parse("0.0.0.0:9400", &options.listen);
+	(void)address_list_parse("0.0.0.0", ADDRESS_PORT_DEFAULT, &options.listen);
 	daemon_options(argc, argv, "strake-mgs", "mgs", option_table, sizeof(option_table) / sizeof(*option_table),
 		       &options, NULL);
 	if (!options.data_dir)
-		daemon_fail("--data-dir is missing; `strake format mgs -d DIR` makes one");
+		daemon_refuse("strake-mgs", "--data-dir is missing; `strake format mgs -d DIR` makes one");
 	if (identity_open(options.data_dir, ROLE_MGS, &identity, &lock, error, sizeof(error)))
 		daemon_fail("%s", error);
 	if (options.cluster_name && strcmp(options.cluster_name, identity.fs_name) != 0)

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#define LISTEN_PORT          9402
 #define OSTS_MAX             64
 #define REGISTER_PATIENCE_MS 1500 /* the MGS may come later; if it is there, who waits for us finds us in the map */
 #define DESCRIPTORS_SPARE    256
@@ -58,24 +59,9 @@ static struct runner runners[OSTS_MAX];
 
 /* --- options ---------------------------------------------------------------------------------------------------------- */
 
-static int set_list(struct address_list *list, const char *value, char *error, size_t error_size)
+static int set_listen(void *field, const char *value, char *error, size_t error_size)
 {
-	int err = address_list_parse(value, list);
-
-	if (err < 0)
-		snprintf(error, error_size, "\"%s\" is no address; it must be HOST:PORT[,HOST:PORT...]", value);
-
-	return err;
-}
-
-static int set_listen(void *target, const char *value, char *error, size_t error_size)
-{
-	return set_list(&((struct options *)target)->listen, value, error, error_size);
-}
-
-static int set_mgs(void *target, const char *value, char *error, size_t error_size)
-{
-	return set_list(&((struct options *)target)->mgs, value, error, error_size);
+	return daemon_set_addresses(field, LISTEN_PORT, value, error, error_size);
 }
 
 static int set_data_dir(void *target, const char *value, char *error, size_t error_size)
@@ -101,18 +87,6 @@ static int set_data_dir(void *target, const char *value, char *error, size_t err
 	}
 
 	return 0;
-}
-
-static int set_key(void *target, const char *value, char *error, size_t error_size)
-{
-	struct options *options = target;
-
-	(void)error;
-	(void)error_size;
-	free(options->key_file);
-	options->key_file = strdup(value);
-
-	return options->key_file ? 0 : -ENOMEM;
 }
 
 static int set_number(const char *value, uint64_t min, uint64_t max, uint64_t *number, char *error, size_t error_size)
@@ -152,16 +126,19 @@ static int set_direct(void *target, const char *value, char *error, size_t error
 	return -EINVAL;
 }
 
+#define FIELD(name) offsetof(struct options, name)
+
 static const struct daemon_option option_table[] = {
 	{ "data-dir", 'd', "DIR[,DIR...]", "the data directories, made by `strake format oss`: an OST each",
-	  set_data_dir },
-	{ "listen", 'l', "HOST:PORT", "where to listen (0.0.0.0:9402); further OSTs take the following ports",
-	  set_listen },
-	{ "mgs", 'm', "ADDR[,ADDR...]", "the MGS (127.0.0.1:9400)", set_mgs },
-	{ "ost-index", 'i', "INDEX", "refuse a data directory of another OST", set_index },
-	{ "key", 'k', "FILE", "the cluster key (DIR/cluster.key)", set_key },
-	{ "full-percent", 0, "N", "report the target as full from here on (95)", set_full },
-	{ "direct", 0, "yes|no|auto", "large aligned writes go round the page cache (auto)", set_direct },
+	  set_data_dir, 0 },
+	{ "listen", 'l', "ADDR[,ADDR...]", "where to listen (0.0.0.0:9402); further OSTs take the following ports",
+	  set_listen, FIELD(listen) },
+	{ "mgs", 'm', "ADDR[,ADDR...]", "the MGS, by one or several addresses (127.0.0.1:9400)", daemon_set_mgs,
+	  FIELD(mgs) },
+	{ "ost-index", 'i', "INDEX", "refuse a data directory of another OST", set_index, 0 },
+	{ "key", 'k', "FILE", "the cluster key (DIR/cluster.key)", daemon_set_text, FIELD(key_file) },
+	{ "full-percent", 0, "N", "report the target as full from here on (95)", set_full, 0 },
+	{ "direct", 0, "yes|no|auto", "large aligned writes go round the page cache (auto)", set_direct, 0 },
 };
 
 /* --- one OST's thread -------------------------------------------------------------------------------------------------- */
@@ -372,14 +349,14 @@ int main(int argc, char **argv)
 	struct key key;
 	int err;
 
-	(void)address_list_parse("0.0.0.0:9402", &options.listen);
-	(void)address_list_parse("127.0.0.1:9400", &options.mgs);
+	(void)address_list_parse("0.0.0.0", LISTEN_PORT, &options.listen);
+	(void)address_list_parse("127.0.0.1", ADDRESS_PORT_DEFAULT, &options.mgs);
 	daemon_options(argc, argv, "strake-oss", "oss", option_table, sizeof(option_table) / sizeof(*option_table),
 		       &options, NULL);
 	if (options.dir_count == 0)
-		daemon_fail("--data-dir is missing; `strake format oss -d DIR` makes one");
+		daemon_refuse("strake-oss", "--data-dir is missing; `strake format oss -d DIR` makes one");
 	if (options.index != UINT64_MAX && options.dir_count > 1)
-		daemon_fail("--ost-index goes with one data directory");
+		daemon_refuse("strake-oss", "--ost-index goes with one data directory");
 	if (options.key_file) {
 		err = key_read(options.key_file, &key);
 		if (err < 0)

@@ -51,7 +51,7 @@ int cli_bad_option(const char *verb, int result, char **argv)
 
 static int set_mgs(struct cli_globals *globals, const char *option, const char *value)
 {
-	if (address_list_parse(value, &globals->mgs) < 0)
+	if (address_list_parse(value, ADDRESS_PORT_DEFAULT, &globals->mgs) < 0)
 		return cli_misuse("", "%s: \"%s\" is no list of addresses HOST[:PORT][,HOST[:PORT]...]", option, value);
 	globals->mgs_given = true;
 	return 0;
@@ -147,7 +147,7 @@ int cli_complete_globals(struct cli_globals *globals)
 	if (key_find_clusters(&local) == 0 && local.count == 1)
 		globals->mgs = local;
 	else
-		(void)address_list_parse("127.0.0.1", &globals->mgs);
+		(void)address_list_parse("127.0.0.1", ADDRESS_PORT_DEFAULT, &globals->mgs);
 	return 0;
 }
 

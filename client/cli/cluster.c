@@ -247,7 +247,8 @@ static int search_registry(struct mount_search *search)
 	for (size_t i = 0; i < count && search->err == 0; i++) {
 		struct address_list mgs;
 
-		if (address_list_parse(entries[i].mgs, &mgs) == 0 && address_lists_meet(&mgs, &search->cluster->mgs))
+		if (address_list_parse(entries[i].mgs, ADDRESS_PORT_DEFAULT, &mgs) == 0 &&
+		    address_lists_meet(&mgs, &search->cluster->mgs))
 			add_mount(search, entries[i].mountpoint, entries[i].source, entries[i].daemon);
 	}
 	mount_registry_list_free(entries, count);

@@ -130,7 +130,7 @@ static int cli_net_test(int argc, char **argv, const struct cli_globals *globals
 		return cli_misuse("net", "test which server?");
 	if (optind + 1 < argc)
 		return cli_misuse("net", "\"%s\" is one word too many", argv[optind + 1]);
-	if (address_list_parse(argv[optind], &list) < 0 || list.count != 1)
+	if (address_list_parse(argv[optind], ADDRESS_PORT_DEFAULT, &list) < 0 || list.count != 1)
 		return cli_misuse("net", "\"%s\" is no address HOST[:PORT]", argv[optind]);
 	test.address = list.text[0];
 	return net_test(globals, &test, as_json);

@@ -17,7 +17,7 @@ static bool same_filesystem(const struct mount_entry *entry, const struct addres
 {
 	struct address_list theirs;
 
-	return address_list_parse(entry->mgs, &theirs) == 0 && address_lists_meet(&theirs, mgs);
+	return address_list_parse(entry->mgs, ADDRESS_PORT_DEFAULT, &theirs) == 0 && address_lists_meet(&theirs, mgs);
 }
 
 /* Is it in the tree, as its daemon sees that? */

@@ -6,6 +6,12 @@ says 2 "verb" strake frobnicate
 says 2 "option" strake status --frobnicate
 says 2 "frobnicate" strake-oss --frobnicate
 says 2 "listen" strake-mgs -d "$T" -l "not an address:xx"
+says 2 "HOST\[:PORT\]" strake-mds -d "$T" -m "not an address:xx"
+for server in mgs mds oss; do
+	says 2 "^strake-$server: --data-dir is missing; .strake format $server -d DIR. makes one; see strake-$server --help$" "strake-$server"
+	says 2 "data-dir" "strake-$server" -d ""
+done
+says 2 "^strake-oss: --ost-index .*; see" strake-oss -d "$T/1,$T/2" -i 1
 printf '[oss]\nlisten = 127.0.0.1:0\nfrobnicate = 1\n' >"$T/conf"
 says 2 "conf.*frobnicate|frobnicate.*conf" strake-oss -d "$T" --config "$T/conf"
 printf '[oss\n' >"$T/conf"
@@ -50,3 +56,9 @@ for bin in strake-mgs strake-mds strake-oss strake mount.strake; do
 	grep -qi usage "$T/out" || fail "$bin --help shows no usage"
 	"$bin" --version >/dev/null || fail "$bin --version"
 done
+
+# A server that is told no port takes its own. The address is nobody's here, so that the refusal tells which it was.
+strake cluster stop "$T/c" >/dev/null || fail "stop"
+says 1 "192\.0\.2\.1:9400" strake-mgs -d "$T/c/mgs" -l 192.0.2.1
+says 1 "192\.0\.2\.1:9401" strake-mds -d "$T/c/mds0" -m "$MGS" -l 192.0.2.1
+says 1 "192\.0\.2\.1:9402" strake-oss -d "$T/c/ost0" -m "$MGS" -l 192.0.2.1

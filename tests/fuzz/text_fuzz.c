@@ -41,7 +41,7 @@ static void list_check(const struct address_list *list)
 static void list_one(const char *text)
 {
 	struct address_list list;
-	int err = address_list_parse(text, &list);
+	int err = address_list_parse(text, ADDRESS_PORT_DEFAULT, &list);
 
 	assert(err == 0 || err == -EINVAL);
 	if (err == 0)

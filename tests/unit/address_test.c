@@ -108,41 +108,46 @@ START_TEST(lists)
 	struct address_list list = { .count = 99 }, other;
 	char text[1000] = "";
 
-	ck_assert_int_eq(address_list_parse("a", &list), 0);
+	ck_assert_int_eq(address_list_parse("a", ADDRESS_PORT_DEFAULT, &list), 0);
 	ck_assert_uint_eq(list.count, 1);
 	ck_assert_str_eq(list.text[0], "a:9400");
-	ck_assert_int_eq(address_list_parse("a:1,[::1],10.0.0.1:2", &list), 0);
+	ck_assert_int_eq(address_list_parse("a:1,[::1],10.0.0.1:2", ADDRESS_PORT_DEFAULT, &list), 0);
 	ck_assert_uint_eq(list.count, 3);
 	ck_assert_str_eq(list.text[0], "a:1");
 	ck_assert_str_eq(list.text[1], "[::1]:9400");
 	ck_assert_str_eq(list.text[2], "10.0.0.1:2");
 
-	ck_assert_int_eq(address_list_parse("rdma://a:1,a:1,rdma://[::1]", &list), 0);
+	ck_assert_int_eq(address_list_parse("rdma://a:1,a:1,rdma://[::1]", ADDRESS_PORT_DEFAULT, &list), 0);
 	ck_assert_uint_eq(list.count, 3);
 	ck_assert_str_eq(list.text[0], "rdma://a:1");
 	ck_assert_str_eq(list.text[1], "a:1");
 	ck_assert_str_eq(list.text[2], "rdma://[::1]:9400");
 
-	ck_assert_int_eq(address_list_parse("a,[::1]:9400", &other), 0);
+	ck_assert_int_eq(address_list_parse("a,[::1]:9400", ADDRESS_PORT_DEFAULT, &other), 0);
 	ck_assert(address_lists_meet(&list, &other));
-	ck_assert_int_eq(address_list_parse("a,[::1]:9401", &other), 0);
+	ck_assert_int_eq(address_list_parse("a,[::1]:9401", ADDRESS_PORT_DEFAULT, &other), 0);
 	ck_assert(!address_lists_meet(&list, &other));
 
-	ck_assert_int_eq(address_list_parse("", &list), -EINVAL);
-	ck_assert_int_eq(address_list_parse(",", &list), -EINVAL);
-	ck_assert_int_eq(address_list_parse("a,", &list), -EINVAL);
-	ck_assert_int_eq(address_list_parse(",a", &list), -EINVAL);
-	ck_assert_int_eq(address_list_parse("a,,b", &list), -EINVAL);
-	ck_assert_int_eq(address_list_parse("a, b", &list), -EINVAL);
-	ck_assert_int_eq(address_list_parse("a" HOST_255 ",b", &list), -EINVAL);
+	ck_assert_int_eq(address_list_parse("a,b:2,rdma://[::1]", 9402, &other), 0);
+	ck_assert_str_eq(other.text[0], "a:9402");
+	ck_assert_str_eq(other.text[1], "b:2");
+	ck_assert_str_eq(other.text[2], "rdma://[::1]:9402");
+
+	ck_assert_int_eq(address_list_parse("", ADDRESS_PORT_DEFAULT, &list), -EINVAL);
+	ck_assert_int_eq(address_list_parse(",", ADDRESS_PORT_DEFAULT, &list), -EINVAL);
+	ck_assert_int_eq(address_list_parse("a,", ADDRESS_PORT_DEFAULT, &list), -EINVAL);
+	ck_assert_int_eq(address_list_parse(",a", ADDRESS_PORT_DEFAULT, &list), -EINVAL);
+	ck_assert_int_eq(address_list_parse("a,,b", ADDRESS_PORT_DEFAULT, &list), -EINVAL);
+	ck_assert_int_eq(address_list_parse("a, b", ADDRESS_PORT_DEFAULT, &list), -EINVAL);
+	ck_assert_int_eq(address_list_parse("a" HOST_255 ",b", ADDRESS_PORT_DEFAULT, &list), -EINVAL);
 	ck_assert_uint_eq(list.count, 3);
 
 	for (int i = 0; i < ADDRESS_LIST_MAX; i++)
 		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%sh%d", i > 0 ? "," : "", i);
-	ck_assert_int_eq(address_list_parse(text, &list), 0);
+	ck_assert_int_eq(address_list_parse(text, ADDRESS_PORT_DEFAULT, &list), 0);
 	ck_assert_uint_eq(list.count, ADDRESS_LIST_MAX);
 	strcat(text, ",more");
-	ck_assert_int_eq(address_list_parse(text, &list), -EINVAL);
+	ck_assert_int_eq(address_list_parse(text, ADDRESS_PORT_DEFAULT, &list), -EINVAL);
 }
 END_TEST
 

@@ -531,7 +531,7 @@ static __attribute__((unused)) void fake_config(struct fake *fake, struct fs_con
 	fs_config_defaults(ret_config);
 	ret_config->key = fake->key;
 	snprintf(address, sizeof(address), "127.0.0.1:%u", fake->mgs_port);
-	assert(address_list_parse(address, &ret_config->mgs) == 0);
+	assert(address_list_parse(address, ADDRESS_PORT_DEFAULT, &ret_config->mgs) == 0);
 }
 
 struct fake_mount {

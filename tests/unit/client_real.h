@@ -131,7 +131,7 @@ static void real_config(struct real *real, struct fs_config *ret_config)
 {
 	fs_config_defaults(ret_config);
 	ret_config->key = real->key;
-	assert(address_list_parse(real->mgs.address, &ret_config->mgs) == 0);
+	assert(address_list_parse(real->mgs.address, ADDRESS_PORT_DEFAULT, &ret_config->mgs) == 0);
 }
 
 struct real_mount {

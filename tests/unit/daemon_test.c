@@ -17,6 +17,8 @@ struct options {
 	char name[256], list[1024];
 	bool fast;
 	int sets;
+	bool shared;
+	struct address_list mgs;
 };
 
 static int set_name(void *target, const char *value, char *error, size_t error_size)
@@ -46,8 +48,10 @@ static int set_fast(void *target, const char *value, char *error, size_t error_s
 }
 
 static const struct daemon_option table[] = {
-	{ "name", 'n', "NAME", "what it is called", set_name },
-	{ "fast", 'f', NULL, "do it fast", set_fast },
+	{ "name", 'n', "NAME", "what it is called", set_name, 0 },
+	{ "fast", 'f', NULL, "do it fast", set_fast, 0 },
+	{ "shared", 0, NULL, "a switch as many have it", daemon_set_switch, offsetof(struct options, shared) },
+	{ "mgs", 0, "ADDR", "the MGS", daemon_set_mgs, offsetof(struct options, mgs) },
 };
 
 /* What a run of daemon_options() in a child did. */
@@ -141,6 +145,36 @@ START_TEST(command_line)
 }
 END_TEST
 
+START_TEST(shared_setters)
+{
+	struct outcome outcome = RUN(false, "--shared", "--mgs", "a,b:1");
+	struct address_list list;
+	char *text = NULL, error[256] = "";
+
+	ck_assert_int_eq(outcome.status, 0);
+	ck_assert(outcome.options.shared);
+	ck_assert_uint_eq(outcome.options.mgs.count, 2);
+	ck_assert_str_eq(outcome.options.mgs.text[0], "a:9400");
+	ck_assert_str_eq(outcome.options.mgs.text[1], "b:1");
+
+	ck_assert_int_eq(daemon_set_addresses(&list, 9402, "a,rdma://[::1],b:1", error, sizeof(error)), 0);
+	ck_assert_uint_eq(list.count, 3);
+	ck_assert_str_eq(list.text[0], "a:9402");
+	ck_assert_str_eq(list.text[1], "rdma://[::1]:9402");
+	ck_assert_str_eq(list.text[2], "b:1");
+	ck_assert_int_lt(daemon_set_addresses(&list, 9402, "a:b", error, sizeof(error)), 0);
+	ck_assert_str_eq(error, "\"a:b\" is no address; it must be HOST[:PORT][,HOST[:PORT]...]");
+
+	ck_assert_int_eq(daemon_set_text(&text, "old", error, sizeof(error)), 0);
+	ck_assert_int_lt(daemon_set_text(&text, "", error, sizeof(error)), 0);
+	ck_assert_str_eq(error, "it is empty");
+	ck_assert_str_eq(text, "old");
+	ck_assert_int_eq(daemon_set_text(&text, "new", error, sizeof(error)), 0);
+	ck_assert_str_eq(text, "new");
+	free(text);
+}
+END_TEST
+
 START_TEST(operands)
 {
 	struct outcome outcome = RUN(true, "one", "-n", "b", "two");
@@ -195,6 +229,8 @@ START_TEST(help_and_version)
 	ck_assert_ptr_nonnull(strstr(outcome.out, "Usage: strake-oss [OPTION]...\n"));
 	ck_assert_ptr_nonnull(strstr(outcome.out, "  -n, --name NAME        what it is called\n"
 						  "  -f, --fast             do it fast\n"
+						  "      --shared           a switch as many have it\n"
+						  "      --mgs ADDR         the MGS\n"
 						  "      --config FILE      "));
 	ck_assert_ptr_nonnull(strstr(outcome.out, "  -h, --help             show"));
 	ck_assert_str_eq(RUN(false, "-h").out, outcome.out);
@@ -307,6 +343,11 @@ static void act_ready(void)
 	daemon_ready("127.0.0.1:9400");
 }
 
+static void act_refuse(void)
+{
+	daemon_refuse("strake-oss", "no %s", "directory");
+}
+
 static void act_fail(void)
 {
 	daemon_fail("no %s,\nno %s", "disk", "data");
@@ -315,6 +356,7 @@ static void act_fail(void)
 START_TEST(tells_its_starter)
 {
 	check_starter(act_ready, 0, "ready 127.0.0.1:9400\n");
+	check_starter(act_refuse, 2, "error no directory\n");
 	check_starter(act_fail, 1, "error no disk, no data\n");
 }
 END_TEST
@@ -447,6 +489,6 @@ START_TEST(a_signal_in_a_fiber_is_not_lost)
 }
 END_TEST
 
-UNIT_MAIN("daemon", command_line, operands, wrong_command_lines, help_and_version, configuration_file,
+UNIT_MAIN("daemon", command_line, shared_setters, operands, wrong_command_lines, help_and_version, configuration_file,
 	  wrong_configuration_files, tells_its_starter, signals_stop_the_loop, a_second_signal_does_not_hurry_the_end,
 	  a_signal_in_a_fiber_is_not_lost)

@@ -48,7 +48,7 @@ static struct address_list list_of(const char *text)
 {
 	struct address_list list;
 
-	ck_assert_int_eq(address_list_parse(text, &list), 0);
+	ck_assert_int_eq(address_list_parse(text, ADDRESS_PORT_DEFAULT, &list), 0);
 	return list;
 }
 

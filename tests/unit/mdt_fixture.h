@@ -40,7 +40,7 @@ static inline void setting_make(struct setting *setting)
 
 static inline struct mdt_config setting_config(const struct setting *setting, struct address_list *listen)
 {
-	ck_assert_int_eq(address_list_parse(setting->address, listen), 0);
+	ck_assert_int_eq(address_list_parse(setting->address, ADDRESS_PORT_DEFAULT, listen), 0);
 	return (struct mdt_config){
 		.dir = setting->dir,
 		.listen = listen,

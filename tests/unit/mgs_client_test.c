@@ -30,7 +30,7 @@ static void start_mgs(void)
 
 	ck_assert_msg(mgs_new(loop, &config, &mgs, address, error, sizeof(error)) == 0, "%s", error);
 	/* the same port when it comes again */
-	ck_assert_int_eq(address_list_parse(address, &listen_list), 0);
+	ck_assert_int_eq(address_list_parse(address, ADDRESS_PORT_DEFAULT, &listen_list), 0);
 	mgs_list = listen_list;
 }
 
