@@ -57,7 +57,7 @@ int lmdb_file_make(const char *folder)
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-static int open_mapped(const char *folder, unsigned int tables, size_t map_size, MDB_env **ret_env)
+static int open_mapped(const char *folder, unsigned int tables, size_t map_size, unsigned int flags, MDB_env **ret_env)
 {
 	MDB_env *env;
 	int rc = mdb_env_create(&env);
@@ -68,7 +68,7 @@ static int open_mapped(const char *folder, unsigned int tables, size_t map_size,
 	if (rc == 0)
 		rc = mdb_env_set_mapsize(env, map_size);
 	if (rc == 0)
-		rc = mdb_env_open(env, folder, MDB_NOTLS | MDB_NORDAHEAD, 0600);
+		rc = mdb_env_open(env, folder, MDB_NOTLS | MDB_NORDAHEAD | flags, 0600);
 	if (rc != 0) {
 		mdb_env_close(env);
 		return rc;
@@ -114,15 +114,13 @@ static int check_length(MDB_env *env)
 	return (uint64_t)st.st_size < used ? MDB_CORRUPTED : 0;
 }
 
-int lmdb_file_open(const char *folder, unsigned int tables, size_t map_size, struct MDB_env **ret_env)
+static int open_checked(const char *folder, unsigned int tables, size_t map_size, unsigned int flags, MDB_env **ret_env)
 {
 	size_t allowed = map_size_allowed(map_size);
 	MDB_env *env;
-	int rc = lmdb_file_make(folder);
+	int rc;
 
-	if (rc != 0)
-		return rc;
-	while ((rc = open_mapped(folder, tables, allowed, &env)) == ENOMEM && allowed > MAP_SIZE_MIN)
+	while ((rc = open_mapped(folder, tables, allowed, flags, &env)) == ENOMEM && allowed > MAP_SIZE_MIN)
 		allowed /= 2;
 	if (rc != 0)
 		return rc;
@@ -131,12 +129,24 @@ int lmdb_file_open(const char *folder, unsigned int tables, size_t map_size, str
 		mdb_env_close(env);
 		return rc;
 	}
-	if (allowed < map_size)
+	if (allowed < map_size && !(flags & MDB_RDONLY))
 		log_warning("%s: address space is limited, so it can grow to %zu GiB and no more; "
 			    "raise the limit (ulimit -v, LimitAS=)",
 			    folder, allowed >> 30);
 	*ret_env = env;
 	return 0;
+}
+
+int lmdb_file_open(const char *folder, unsigned int tables, size_t map_size, struct MDB_env **ret_env)
+{
+	int rc = lmdb_file_make(folder);
+
+	return rc == 0 ? open_checked(folder, tables, map_size, 0, ret_env) : rc;
+}
+
+int lmdb_file_open_to_read(const char *folder, unsigned int tables, size_t map_size, struct MDB_env **ret_env)
+{
+	return open_checked(folder, tables, map_size, MDB_RDONLY | MDB_NOLOCK, ret_env);
 }
 
 const char *lmdb_file_error(int rc)

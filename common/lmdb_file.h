@@ -28,6 +28,9 @@ int lmdb_file_make(const char *folder);
  */
 int lmdb_file_open(const char *folder, unsigned int tables, size_t map_size, struct MDB_env **ret_env);
 
+/* The same to read only, while nobody writes: nothing is made or changed, also on a disk that cannot be written. ENOENT. */
+int lmdb_file_open_to_read(const char *folder, unsigned int tables, size_t map_size, struct MDB_env **ret_env);
+
 /* As mdb_strerror(), and what to do where address space is the matter. */
 const char *lmdb_file_error(int rc);
 

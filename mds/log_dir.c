@@ -62,26 +62,40 @@ static int allocate(int fd, size_t size)
 
 /* --- the folder ----------------------------------------------------------------------------------------------------- */
 
-int log_dir_open(const char *dir, struct log_dir *ret_log_dir, char *error, size_t error_size)
+static int make_folder(const char *dir, const char *path)
+{
+	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : fd_sync_folder(dir);
+}
+
+static int open_folder(const char *dir, bool to_read, struct log_dir *ret_log_dir, char *error, size_t error_size)
 {
 	int err = 0;
 
 	ret_log_dir->fd = -1;
 	ret_log_dir->begun = 0;
+	ret_log_dir->read_only = to_read;
 	if ((size_t)snprintf(ret_log_dir->path, PATH_MAX, "%s/log", dir) >= PATH_MAX)
 		err = -ENAMETOOLONG;
-	else if (mkdir(ret_log_dir->path, 0700) < 0 && errno != EEXIST)
-		err = -errno;
-	else
-		err = fd_sync_folder(dir);
+	else if (!to_read)
+		err = make_folder(dir, ret_log_dir->path);
 	if (err == 0) {
 		ret_log_dir->fd = open(ret_log_dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (ret_log_dir->fd < 0)
+		if (ret_log_dir->fd < 0 && !(to_read && errno == ENOENT))
 			err = -errno;
 	}
 	if (err < 0)
 		snprintf(error, error_size, "%s/log: cannot be opened: %s", dir, strerror(-err));
 	return err;
+}
+
+int log_dir_open(const char *dir, struct log_dir *ret_log_dir, char *error, size_t error_size)
+{
+	return open_folder(dir, false, ret_log_dir, error, error_size);
+}
+
+int log_dir_open_to_read(const char *dir, struct log_dir *ret_log_dir, char *error, size_t error_size)
+{
+	return open_folder(dir, true, ret_log_dir, error, error_size);
 }
 
 void log_dir_close(struct log_dir *dir)
@@ -172,8 +186,14 @@ static int list(struct log_dir *dir, DIR *stream, uint64_t **ret_firsts, size_t 
 int log_dir_list(struct log_dir *dir, uint64_t **ret_firsts, size_t *ret_count, char *error, size_t error_size)
 {
 	DIR *stream;
-	int err = find_begun(dir);
+	int err;
 
+	if (dir->fd < 0) {
+		*ret_firsts = NULL;
+		*ret_count = 0;
+		return 0;
+	}
+	err = find_begun(dir);
 	if (err < 0) {
 		snprintf(error, error_size, "%s/" NEXT_NAME ": %s", dir->path,
 			 err == -EPROTONOSUPPORT ? "is of a newer format; run a newer strake-mds" : strerror(-err));
@@ -194,7 +214,7 @@ int log_dir_open_segment(const struct log_dir *dir, uint64_t first, int *ret_fd)
 {
 	char name[LOG_NAME_SIZE];
 	int fd = openat(dir->fd, first == dir->begun ? NEXT_NAME : log_name(first, name),
-			O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+			(dir->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
 		return -errno;

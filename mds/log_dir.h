@@ -15,13 +15,16 @@
 #include <limits.h>
 
 struct log_dir {
-	int fd;
+	int fd;         /* -1: there is none */
 	uint64_t begun; /* next.seg has begun and will be <begun>.seg; 0: it has not */
+	bool read_only; /* nothing is synced or named */
 	char path[PATH_MAX];
 };
 
 /* Open or make dir/log. */
 int log_dir_open(const char *dir, struct log_dir *ret_log_dir, char *error, size_t error_size);
+/* The same to read only, changing nothing. Where there is none, it is empty. */
+int log_dir_open_to_read(const char *dir, struct log_dir *ret_log_dir, char *error, size_t error_size);
 void log_dir_close(struct log_dir *dir);
 
 #define LOG_NAME_SIZE 24

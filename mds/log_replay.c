@@ -86,7 +86,7 @@ static int contents_read(struct segment *segment)
 	err = fd_pread_all(segment->fd, segment->data, size, 0);
 	if (err < 0)
 		return refuse(segment, err, "cannot be read: %s", strerror(-err));
-	if (fdatasync(segment->fd) < 0)
+	if (!segment->replay->dir->read_only && fdatasync(segment->fd) < 0)
 		return refuse(segment, -errno, "cannot be synced: %s", strerror(errno));
 	return 0;
 }
@@ -232,7 +232,7 @@ static int replay_from(struct log_replay *replay, size_t start, char *error, siz
 	}
 	segment_close(segment);
 	segment_close(next);
-	if (err < 0)
+	if (err < 0 || replay->dir->read_only)
 		return err;
 	if (replay->dir->begun)
 		err = log_dir_name_next(replay->dir, replay->dir->begun);

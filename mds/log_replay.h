@@ -6,6 +6,7 @@
  *   - The last one ends at its last good record. What follows is a torn tail, unless something says that it was once on
  *     stable storage: then it is damage.
  *   - What was read is synced before this returns: a kill -9 leaves it in the page cache only.
+ *   - A folder that is read only stays as it is: nothing gets its name, nothing is synced.
  */
 #ifndef STRAKE_MDS_LOG_REPLAY_H
 #define STRAKE_MDS_LOG_REPLAY_H

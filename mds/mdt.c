@@ -385,15 +385,21 @@ static int open_state(struct mdt *mdt, char *error, size_t error_size)
 		.replay = replay,
 		.durable = log_durable,
 	};
+	bool to_read = !mdt->config.listen;
+	struct mdt_log_stats stats;
 	struct view *view;
-	int err = view_open(mdt->config.dir, &view, &config.applied, error, error_size);
+	int err = (to_read ? view_open_to_read : view_open)(mdt->config.dir, &view, &config.applied, error, error_size);
 
 	if (err < 0)
 		return err;
 	state_load(&mdt->state, view);
+	if (to_read)
+		return mdt_log_read(&config, &mdt->found, &mdt->dropped, error, error_size);
 	err = mdt_log_open(mdt->loop, &config, &mdt->log, error, error_size);
 	if (err < 0)
 		return err;
+	mdt_log_stats(mdt->log, &stats);
+	mdt->dropped = stats.dropped;
 	mdt->found = mdt_log_last(mdt->log);
 	mdt->older = mdt->config.has_go_on_from && mdt->config.go_on_from == mdt->found;
 	return 0;
@@ -412,18 +418,16 @@ static void load_leases(struct mdt *mdt)
 
 static void report_state(const struct mdt *mdt)
 {
-	struct mdt_log_stats stats;
 	size_t voids;
 
-	mdt_log_stats(mdt->log, &stats);
-	if (stats.dropped > 0)
+	if (mdt->dropped > 0)
 		log_warning("%s: %" PRIu64 " bytes at the end of the log were torn by a crash and are dropped",
-			    mdt->config.dir, stats.dropped);
+			    mdt->config.dir, mdt->dropped);
 	if (mdt->state.meta.time_ns > (int64_t)clock_real_ns())
 		log_warning("the clock is behind the last change: times stand still until it has caught up");
 	(void)void_end(mdt->state.view, &voids);
 	log_info("state up to record %" PRIu64 ": %" PRIu64 " inodes, %zu ranges of void numbers",
-		 mdt_log_last(mdt->log), mdt->state.meta.inodes, voids);
+		 mdt->log ? mdt_log_last(mdt->log) : mdt->found, mdt->state.meta.inodes, voids);
 }
 
 /* The first records of this process, and whoever comes is served. */

@@ -112,6 +112,7 @@ struct mdt {
 	struct ost_links *links;
 	struct loop_hook store_hook;
 	uint64_t found;         /* the last record, as the start found it */
+	uint64_t dropped;       /* bytes of a torn tail behind it */
 	bool older;             /* that is an older copy, and wanted so */
 	bool begun;             /* it serves */
 	bool is_in;             /* the MGS has let it in */

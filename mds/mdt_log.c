@@ -582,15 +582,20 @@ static struct mdt_log *log_new(struct loop *loop, const struct mdt_log_config *c
 	return log->buffer ? log : log_free(log);
 }
 
-static int replay(struct mdt_log *log, const struct mdt_log_config *config, char *error, size_t error_size)
+static struct log_replay replay_of(const struct mdt_log_config *config, struct log_dir *dir)
 {
-	struct log_replay replay = {
-		.dir = &log->dir,
+	return (struct log_replay){
+		.dir = dir,
 		.target = config->target,
 		.applied = config->applied,
 		.record = config->replay,
 		.owner = config->owner,
 	};
+}
+
+static int replay(struct mdt_log *log, const struct mdt_log_config *config, char *error, size_t error_size)
+{
+	struct log_replay replay = replay_of(config, &log->dir);
 	int err = log_replay(&replay, error, error_size);
 
 	if (err < 0)
@@ -674,6 +679,25 @@ int mdt_log_open(struct loop *loop, const struct mdt_log_config *config, struct 
 		return err;
 	}
 	*ret_log = log;
+	return 0;
+}
+
+int mdt_log_read(const struct mdt_log_config *config, uint64_t *ret_last, uint64_t *ret_dropped, char *error,
+		 size_t error_size)
+{
+	struct log_dir dir;
+	struct log_replay replay = replay_of(config, &dir);
+	int err = log_dir_open_to_read(config->dir, &dir, error, error_size);
+
+	if (err < 0)
+		return err;
+	err = log_replay(&replay, error, error_size);
+	log_dir_close(&dir);
+	if (err < 0)
+		return err;
+	free(replay.firsts);
+	*ret_last = replay.last;
+	*ret_dropped = replay.dropped;
 	return 0;
 }
 

@@ -54,6 +54,12 @@ struct mdt_log_config {
  */
 int mdt_log_open(struct loop *loop, const struct mdt_log_config *config, struct mdt_log **ret_log, char *error,
 		 size_t error_size);
+/*
+ * Only replay, and change nothing: where the log ends, and how many bytes of a torn tail follow. Errors are those of
+ * mdt_log_open(). config->durable does not come.
+ */
+int mdt_log_read(const struct mdt_log_config *config, uint64_t *ret_last, uint64_t *ret_dropped, char *error,
+		 size_t error_size);
 /* Writes and syncs what there is; the durable callback does not come any more. Nobody waits in mdt_log_wait(). */
 struct mdt_log *mdt_log_close(struct mdt_log *log);
 

@@ -40,7 +40,7 @@ struct view {
 	char path[PATH_MAX];
 	MDB_env *env;
 	MDB_dbi dbi[TABLE_COUNT];
-	MDB_txn *snapshot;
+	MDB_txn *snapshot;             /* NULL: there is no state to read */
 	MDB_cursor *idle[TABLE_COUNT]; /* opened before and not in use */
 	unsigned int cursors;          /* in use */
 
@@ -196,50 +196,103 @@ static int open_tables(struct view *view, uint64_t *ret_version, uint64_t *ret_a
 	return mdb_txn_commit(txn);
 }
 
+/* Take over what is there. */
+static int read_tables(struct view *view, uint64_t *ret_version, uint64_t *ret_applied)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(view->env, NULL, MDB_RDONLY, &txn);
+
+	if (rc != 0)
+		return rc;
+	rc = mdb_dbi_open(txn, table_names[TABLE_META], 0, &view->dbi[TABLE_META]);
+	if (rc == MDB_NOTFOUND) {
+		mdb_txn_abort(txn);
+		return ENOENT;
+	}
+	if (rc == 0)
+		rc = number_get(view, txn, format_key, ret_version);
+	if (rc == 0)
+		rc = number_get(view, txn, applied_key, ret_applied);
+	/* One of another format may have other tables. */
+	for (int table = 0; table < TABLE_COUNT && rc == 0 && *ret_version == FORMAT_VERSION; table++)
+		rc = mdb_dbi_open(txn, table_names[table], 0, &view->dbi[table]);
+	if (rc != 0) {
+		mdb_txn_abort(txn);
+		return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
+	}
+	return mdb_txn_commit(txn); /* what was opened stays open */
+}
+
 /* LMDB syncs its file, not the folders that lead to it. */
 static int make_dir(const char *dir, const char *path)
 {
 	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : fd_sync_folder(dir);
 }
 
-static int open_state(struct view *view, const char *dir, uint64_t *ret_applied, char *error, size_t error_size)
+static int make_state(struct view *view, uint64_t *ret_version, uint64_t *ret_applied)
 {
-	uint64_t version = 0;
-	int dead, rc, err = make_dir(dir, view->path);
+	int dead, rc = lmdb_file_open(view->path, TABLE_COUNT, MAP_SIZE, &view->env);
 
-	if (err < 0) {
-		snprintf(error, error_size, "%s: cannot be made: %s", view->path, strerror(-err));
-		return err;
-	}
-	rc = lmdb_file_open(view->path, TABLE_COUNT, MAP_SIZE, &view->env);
 	if (rc == 0)
 		rc = mdb_reader_check(view->env, &dead);
 	if (rc == 0)
-		rc = open_tables(view, &version, ret_applied);
-	if (rc == 0 && version != FORMAT_VERSION) {
+		rc = open_tables(view, ret_version, ret_applied);
+	if (rc == 0)
+		rc = -fd_sync_folder(view->path);
+	return rc;
+}
+
+/* ENOENT: there is none; nor when the first start was cut short before it had tables. */
+static int read_state(struct view *view, uint64_t *ret_version, uint64_t *ret_applied)
+{
+	int rc = lmdb_file_open_to_read(view->path, TABLE_COUNT, MAP_SIZE, &view->env);
+
+	return rc == 0 ? read_tables(view, ret_version, ret_applied) : rc;
+}
+
+/* An LMDB error, or that of another format, to a sentence. */
+static int state_refused(const struct view *view, int rc, uint64_t version, char *error, size_t error_size)
+{
+	if (rc == 0) {
 		snprintf(error, error_size,
 			 "%s: the state has format %llu, this program knows only %d; run the strake-mds that made it",
 			 view->path, (unsigned long long)version, FORMAT_VERSION);
 		return -EINVAL;
 	}
-	if (rc == 0)
-		rc = -fd_sync_folder(view->path);
-	if (rc == 0)
-		rc = mdb_txn_begin(view->env, NULL, MDB_RDONLY, &view->snapshot);
 	if (rc > 0) {
 		snprintf(error, error_size, "%s: the state cannot be opened: %s", view->path, lmdb_file_error(rc));
 		return -rc;
 	}
-	if (rc < 0) {
-		snprintf(error, error_size, "%s: the state is damaged (%s); restore it from a backup", view->path,
-			 mdb_strerror(rc));
-		return -EBADMSG;
+	snprintf(error, error_size, "%s: the state is damaged (%s); restore it from a backup", view->path,
+		 mdb_strerror(rc));
+	return -EBADMSG;
+}
+
+static int open_state(struct view *view, const char *dir, bool to_read, uint64_t *ret_applied, char *error,
+		      size_t error_size)
+{
+	uint64_t version = FORMAT_VERSION;
+	int rc, err = to_read ? 0 : make_dir(dir, view->path);
+
+	if (err < 0) {
+		snprintf(error, error_size, "%s: cannot be made: %s", view->path, strerror(-err));
+		return err;
 	}
-	lmdb_file_reserve(view->env, RESERVE_MAX);
+	*ret_applied = 0;
+	rc = to_read ? read_state(view, &version, ret_applied) : make_state(view, &version, ret_applied);
+	if (to_read && rc == ENOENT)
+		return 0;
+	if (rc == 0 && version == FORMAT_VERSION)
+		rc = mdb_txn_begin(view->env, NULL, MDB_RDONLY, &view->snapshot);
+	if (rc != 0 || version != FORMAT_VERSION)
+		return state_refused(view, rc, version, error, error_size);
+	if (!to_read)
+		lmdb_file_reserve(view->env, RESERVE_MAX);
 	return 0;
 }
 
-int view_open(const char *dir, struct view **ret_view, uint64_t *ret_applied, char *error, size_t error_size)
+static int open_view(const char *dir, bool to_read, struct view **ret_view, uint64_t *ret_applied, char *error,
+		     size_t error_size)
 {
 	struct view *view = calloc(1, sizeof(*view));
 	int err;
@@ -254,7 +307,7 @@ int view_open(const char *dir, struct view **ret_view, uint64_t *ret_applied, ch
 		snprintf(error, error_size, "%s: the path is too long", dir);
 		err = -ENAMETOOLONG;
 	} else {
-		err = open_state(view, dir, ret_applied, error, error_size);
+		err = open_state(view, dir, to_read, ret_applied, error, error_size);
 	}
 	if (err < 0) {
 		view_close(view);
@@ -263,6 +316,16 @@ int view_open(const char *dir, struct view **ret_view, uint64_t *ret_applied, ch
 	view->active = memtable_new(0);
 	*ret_view = view;
 	return 0;
+}
+
+int view_open(const char *dir, struct view **ret_view, uint64_t *ret_applied, char *error, size_t error_size)
+{
+	return open_view(dir, false, ret_view, ret_applied, error, error_size);
+}
+
+int view_open_to_read(const char *dir, struct view **ret_view, uint64_t *ret_applied, char *error, size_t error_size)
+{
+	return open_view(dir, true, ret_view, ret_applied, error, error_size);
 }
 
 struct view *view_close(struct view *view)
@@ -309,7 +372,7 @@ int view_get(struct view *view, enum view_table table, struct bytes key, struct 
 		*ret_value = memtable_entry_value(entry);
 		return 0;
 	}
-	rc = mdb_get(view->snapshot, view->dbi[table], &k, &v);
+	rc = view->snapshot ? mdb_get(view->snapshot, view->dbi[table], &k, &v) : MDB_NOTFOUND;
 	if (rc == MDB_NOTFOUND)
 		return -ENOENT;
 	check(view, rc);
@@ -350,6 +413,8 @@ static void stored_take(struct view_cursor *cursor)
 {
 	struct view *view = cursor->view;
 
+	if (!view->snapshot)
+		return;
 	cursor->stored = view->idle[cursor->table];
 	view->idle[cursor->table] = NULL;
 	if (!cursor->stored)
@@ -360,7 +425,7 @@ static void stored_take(struct view_cursor *cursor)
 static void stored_move(struct view_cursor *cursor, MDB_cursor_op op, struct bytes from)
 {
 	MDB_val k = val(from), v;
-	int rc = mdb_cursor_get(cursor->stored, &k, &v, op);
+	int rc = cursor->stored ? mdb_cursor_get(cursor->stored, &k, &v, op) : MDB_NOTFOUND;
 
 	if (rc == MDB_NOTFOUND) {
 		cursor->stored_key = (struct bytes){ NULL, 0 };

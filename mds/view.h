@@ -46,6 +46,11 @@ enum view_table {
  * -EBADMSG damaged, -EINVAL of another format, or what the system says; error is a sentence.
  */
 int view_open(const char *dir, struct view **ret_view, uint64_t *ret_applied, char *error, size_t error_size);
+/*
+ * The same to read only, while nobody serves it: nothing is made or changed. Where there is none, it is empty. Changes stay
+ * in memory; there are no checkpoints.
+ */
+int view_open_to_read(const char *dir, struct view **ret_view, uint64_t *ret_applied, char *error, size_t error_size);
 struct view *view_close(struct view *view); /* what is not checkpointed is forgotten: the log has it */
 
 /* -ENOENT. */

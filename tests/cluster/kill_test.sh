@@ -43,4 +43,12 @@ touch "$T/stop"
 wait "$hammer" || { cat "$T/hammer.out"; fail "hammer"; }
 intact "$T/c" || fail "it is not as it must be"
 strake cluster stop "$T/c" >/dev/null || fail "stop"
-strake-mds --check -d "$T/c/mds0" >"$T/check" 2>&1 || { cat "$T/check"; fail "the MDT's state is not consistent"; }
+look() { find "$T/c/mds0" -printf '%P %i %s %T@ %m\n' | sort; }
+check() { strake-mds --check -d "$T/c/mds0" >"$T/check" 2>&1 || { cat "$T/check"; fail "$1"; }; }
+look >"$T/before"
+check "the MDT's state is not consistent"
+look | diff "$T/before" - || fail "--check has changed the data directory"
+# Nor need it be one that can be written.
+mount --bind "$T/c/mds0" "$T/c/mds0" && mount -o remount,bind,ro "$T/c/mds0" || fail "mount"
+check "a state that can only be read"
+umount "$T/c/mds0" || fail "umount"

@@ -588,6 +588,45 @@ START_TEST(another_format_is_refused)
 }
 END_TEST
 
+START_TEST(reading_changes_nothing)
+{
+	char path[PATH_MAX + 16];
+	struct view_cursor cursor;
+	struct view *view;
+	uint64_t applied;
+
+	temp_dir_make(dir);
+	ck_assert_int_eq(view_open_to_read(dir, &view, &applied, error, sizeof(error)), 0);
+	ck_assert_uint_eq(applied, 0);
+	ck_assert(has_not(view, "key"));
+	ck_assert_int_eq(view_seek(view, TABLE_INODE, text("k"), &cursor), -ENOENT);
+	put(view, "key", "in memory");
+	ck_assert_int_eq(view_seek(view, TABLE_INODE, text("k"), &cursor), 0);
+	ck_assert(bytes_equal(cursor.value, text("in memory")));
+	ck_assert_int_eq(view_next(&cursor), -ENOENT);
+	view_close(view);
+	snprintf(path, sizeof(path), "%s/state", dir);
+	ck_assert_int_lt(access(path, F_OK), 0);
+
+	view = open_good(0);
+	put(view, "key", "stored");
+	checkpoint(view, 5);
+	view_close(view);
+	ck_assert_int_eq(view_open_to_read(dir, &view, &applied, error, sizeof(error)), 0);
+	ck_assert_uint_eq(applied, 5);
+	ck_assert(has(view, "key", "stored"));
+	put(view, "key", "in memory");
+	ck_assert(has(view, "key", "in memory"));
+	ck_assert_int_eq(view_seek(view, TABLE_INODE, text("k"), &cursor), 0);
+	view_cursor_end(&cursor);
+	view_close(view);
+	view = open_good(5);
+	ck_assert(has(view, "key", "stored"));
+	view_close(view);
+	temp_dir_remove(dir);
+}
+END_TEST
+
 /* Without room in its map a checkpoint waits, as it does for a full disk: nothing is written, nothing forgotten. */
 START_TEST(a_full_map_is_waited_for)
 {
@@ -640,5 +679,5 @@ END_TEST
 UNIT_MAIN("view", upper_layers_hide_lower_ones, a_cursor_merges_and_ends, the_largest_rows_fit,
 	  random_changes_equal_the_model, what_is_lent_outlives_its_table, a_checkpoint_is_one_transaction,
 	  a_checkpoint_is_on_the_disk, a_state_cut_short_or_overwritten_is_refused, a_damaged_row_is_not_given_out,
-	  a_row_of_another_key_is_not_given_out, another_format_is_refused, a_full_map_is_waited_for,
-	  little_address_space_is_enough)
+	  a_row_of_another_key_is_not_given_out, another_format_is_refused, reading_changes_nothing,
+	  a_full_map_is_waited_for, little_address_space_is_enough)
