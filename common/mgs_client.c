@@ -1,5 +1,6 @@
 #include "common/mgs_client.h"
 #include "common/fiber.h"
+#include "common/logger.h"
 #include "common/peer.h"
 
 #include <assert.h>
@@ -42,6 +43,7 @@ struct mgs_client {
 	uint32_t index;
 	uint64_t instance;
 	bool older;
+	bool outdated_said; /* a map that was not taken, since the last one that was */
 	char hostname[HOSTNAME_SIZE];
 	struct address_list reachable; /* what others are told: as of the last connection */
 
@@ -113,6 +115,16 @@ static Strake__ClusterMap *map_copy(const Strake__ClusterMap *map)
 	return copy;
 }
 
+static void say_outdated(struct mgs_client *client, uint64_t epoch)
+{
+	if (client->outdated_said)
+		return;
+	client->outdated_said = true;
+	log_warning("the MGS tells a map of epoch %" PRIu64 ", older than the one in use, %" PRIu64
+		    ": it is not taken. Was the MGS restored from a backup? See strake-mgs(8)",
+		    epoch, client->map->epoch);
+}
+
 /*
  * A map has come. One with an older epoch than ours is dropped: it is the word of an MGS that is out of date; the same
  * epoch comes again with other free space.
@@ -134,8 +146,11 @@ static int client_take_map(struct mgs_client *client, const Strake__ClusterMap *
 			 uuid_format(&fs, theirs), uuid_format(&client->fs, ours));
 		return -ESTALE;
 	}
-	if (old && map->epoch < old->epoch)
+	if (old && map->epoch < old->epoch) {
+		say_outdated(client, map->epoch);
 		return 0;
+	}
+	client->outdated_said = false;
 
 	copy = map_copy(map);
 	if (!copy)
@@ -283,6 +298,10 @@ static int client_register(struct mgs_client *client, struct peer *peer)
 	target.connections_rdma = capacity.connections[FABRIC_RDMA];
 	request.target = &target;
 	request.has_older = request.older = client->older;
+	if (client->map) {
+		request.has_epoch = true;
+		request.epoch = client->map->epoch;
+	}
 
 	err = peer_call(peer, &call);
 	if (err == -ESTALE && call.answered && !client->stopping)

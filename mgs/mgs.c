@@ -236,6 +236,17 @@ static void say_older(const struct mgs *mgs, const char *name, const Strake__Tar
 		    name, target->index, target->log_index, known ? known->log_index : 0);
 }
 
+/* A restored MGS; once, for it is above that then. */
+static void mgs_heard_epoch(struct mgs *mgs, const Strake__RegisterRequest *ask)
+{
+	uint64_t own = registry_map(mgs->registry)->epoch;
+
+	if (registry_heard_epoch(mgs->registry, ask->target, ask->epoch))
+		log_warning("%s-%u has a map of epoch %" PRIu64 ", and here is one of %" PRIu64
+			    ": an older copy of the data directory; going on above",
+			    role_text(ask->target->role), ask->target->index, ask->epoch, own);
+}
+
 static int mgs_register(struct mgs *mgs, const struct request *request, struct mgs_conn *conn)
 {
 	const Strake__RegisterRequest *ask = (const Strake__RegisterRequest *)request->body;
@@ -245,6 +256,8 @@ static int mgs_register(struct mgs *mgs, const struct request *request, struct m
 	if (register_is_own(request, target))
 		err = (ask->older ? registry_register_older : registry_register)(mgs->registry, target, conn->number,
 										 loop_now_ns(mgs->loop));
+	if (err == 0)
+		mgs_heard_epoch(mgs, ask);
 	if (err == -ESTALE && !conn->refusal_said) {
 		conn->refusal_said = true;
 		say_older(mgs, service_conn_name(request->conn), target);

@@ -323,6 +323,18 @@ int registry_register_older(struct registry *registry, const Strake__Target *tar
 	return target_register(registry, target, true, conn, now_ns);
 }
 
+bool registry_heard_epoch(struct registry *registry, const Strake__Target *target, uint64_t epoch)
+{
+	struct entry *entry = entry_by_uuid(registry, target);
+
+	assert(entry);
+	if (epoch <= registry->map.epoch)
+		return false;
+	registry->map.epoch = epoch;
+	entry_changed(registry, entry);
+	return true;
+}
+
 void registry_conn_lost(struct registry *registry, uint64_t conn, uint64_t now_ns)
 {
 	uint64_t due_ns = now_ns + REGISTRY_RETURN_MS * NSEC_PER_MS;

@@ -56,6 +56,11 @@ int registry_register(struct registry *registry, const Strake__Target *target, u
  * another instance has told of its log is void, once this one is let in and not before.
  */
 int registry_register_older(struct registry *registry, const Strake__Target *target, uint64_t conn, uint64_t now_ns);
+/*
+ * Whoever has been let in has a map of this epoch. True: it is above ours, as our store is an older copy; so ours leaps above
+ * it, or nobody would take our maps any more.
+ */
+bool registry_heard_epoch(struct registry *registry, const Strake__Target *target, uint64_t epoch);
 void registry_conn_lost(struct registry *registry, uint64_t conn, uint64_t now_ns);
 
 /* Time has passed. Due at registry_due_ns() (UINT64_MAX: nobody is waited for). */

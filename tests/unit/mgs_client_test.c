@@ -596,6 +596,34 @@ static void push_told(struct service_conn *conn, void *arg)
 	service_push(conn, OP_MAP_PUSH, &told.base);
 }
 
+/* What is said from now on; the descriptor is for stderr_give_back(). */
+static int stderr_take(void)
+{
+	FILE *file = tmpfile();
+	int before = dup(STDERR_FILENO);
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
+	fclose(file);
+	return before;
+}
+
+/* How often was that said? */
+static unsigned int stderr_give_back(int before, const char *words)
+{
+	char text[8192];
+	ssize_t size = pread(STDERR_FILENO, text, sizeof(text) - 1, 0);
+	unsigned int count = 0;
+
+	ck_assert_int_ge(size, 0);
+	text[size] = '\0';
+	for (const char *at = text; (at = strstr(at, words)) != NULL; at++)
+		count++;
+	ck_assert_int_ge(dup2(before, STDERR_FILENO), 0);
+	close(before);
+	return count;
+}
+
 static void maps_body(void *arg)
 {
 	struct uuid fs = new_uuid(), other_fs = new_uuid(), ost_uuid = new_uuid(), mount = new_uuid();
@@ -604,6 +632,7 @@ static void maps_body(void *arg)
 	struct service *service;
 	struct side client;
 	uint16_t port;
+	int said;
 
 	(void)arg;
 	strake__cluster_map__init(&told);
@@ -627,8 +656,10 @@ static void maps_body(void *arg)
 	side_start(&client, ROLE_CLIENT, 0, &mount, &key);
 	AWAIT(client.maps == 1);
 
-	/* Out of date; another filesystem's; one that makes no sense. Then a good one: so those before have come. */
+	said = stderr_take();
+	/* Out of date, twice; another filesystem's; one that makes no sense. Then a good one: so those before have come. */
 	told.epoch = 6;
+	service_each_conn(service, push_told, NULL);
 	service_each_conn(service, push_told, NULL);
 	told.epoch = 8;
 	told.fs_uuid.data = other_fs.bytes;
@@ -641,6 +672,7 @@ static void maps_body(void *arg)
 	target.bytes_free = 5;
 	service_each_conn(service, push_told, NULL);
 	AWAIT(ost_of(&client, 0)->bytes_free == 5);
+	ck_assert_uint_eq(stderr_give_back(said, "a map of epoch 6, older than the one in use, 7"), 1);
 	ck_assert_uint_eq(client.maps, 2);
 	ck_assert_uint_eq(mgs_client_map(client.client)->epoch, 7);
 	ck_assert_mem_eq(mgs_client_map(client.client)->fs_uuid.data, fs.bytes, UUID_SIZE);
@@ -652,6 +684,43 @@ static void maps_body(void *arg)
 START_TEST(not_every_map_is_believed)
 {
 	run(maps_body);
+}
+END_TEST
+
+/* An MGS of before all that its clients know: its backup. */
+static void restored_body(void *arg)
+{
+	struct uuid uuids[3] = { new_uuid(), new_uuid(), new_uuid() }, mount = new_uuid();
+	struct side osts[3], client;
+	char store[PATH_MAX + 16];
+	uint64_t epoch;
+
+	(void)arg;
+	side_start(&client, ROLE_CLIENT, 0, &mount, &key);
+	for (uint32_t i = 0; i < 3; i++) {
+		side_start(&osts[i], ROLE_OST, i, &uuids[i], &key);
+		AWAIT(ost_of(&client, i) && ost_of(&osts[0], i));
+	}
+	side_stop(&osts[2]);
+	side_stop(&osts[1]);
+	AWAIT(ost_of(&client, 1)->state == STRAKE__TARGET_STATE__TARGET_DOWN &&
+	      ost_of(&client, 2)->state == STRAKE__TARGET_STATE__TARGET_DOWN);
+	epoch = mgs_client_map(client.client)->epoch;
+	stop_mgs();
+	snprintf(store, sizeof(store), "%s/map", dir);
+	temp_dir_remove(store);
+	start_mgs();
+	AWAIT(mgs_client_map(client.client)->epoch > epoch);
+	ck_assert_uint_eq(mgs_client_map(client.client)->n_target, 1);
+	AWAIT(mgs_client_map(osts[0].client)->epoch > epoch);
+	side_stop(&osts[0]);
+	side_stop(&client);
+	finish();
+}
+
+START_TEST(a_restored_mgs_goes_on_above)
+{
+	run(restored_body);
 }
 END_TEST
 
@@ -681,4 +750,4 @@ UNIT_MAIN("mgs_client", registers_and_hears_of_changes, free_space_reaches_the_m
 	  a_second_instance_waits_for_the_first_to_go, a_second_instance_is_refused_in_the_end,
 	  a_wrong_key_is_told_at_once, an_mgs_restart_takes_nobody_away, what_was_told_is_stored,
 	  an_older_copy_of_an_mdt_is_refused, strangers_are_told_and_believed_nothing, not_every_map_is_believed,
-	  waits_for_an_mgs_that_comes_later)
+	  a_restored_mgs_goes_on_above, waits_for_an_mgs_that_comes_later)

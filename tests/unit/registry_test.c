@@ -394,6 +394,26 @@ START_TEST(an_older_copy_takes_nothing_from_one_that_lives)
 }
 END_TEST
 
+/* Restored from a backup: it goes on above what others have heard of, and that is stored before it is told. */
+START_TEST(an_epoch_from_outside_is_passed)
+{
+	struct registry *registry = make();
+	struct server server;
+
+	ck_assert_int_eq(registry_register(registry, ost_is(&server, 'a', 0, 11), 1, T0), 0);
+	registry_stored(registry, true);
+	ck_assert(!registry_heard_epoch(registry, &server.target, 0));
+	ck_assert(!registry_heard_epoch(registry, &server.target, 8));
+	ck_assert_uint_eq(epoch(registry), 8);
+	ck_assert_ptr_null(registry_unstored(registry, &(size_t){ 0 }));
+	ck_assert(registry_heard_epoch(registry, &server.target, 9));
+	ck_assert_uint_eq(epoch(registry), 10);
+	ck_assert_ptr_nonnull(registry_unstored(registry, &(size_t){ 0 }));
+	ck_assert(!registry_heard_epoch(registry, &server.target, 9));
+	registry_free(registry);
+}
+END_TEST
+
 START_TEST(own_sleep_is_nobodys_silence)
 {
 	struct registry *registry = make();
@@ -472,4 +492,4 @@ UNIT_MAIN("registry", registers_and_orders, heartbeats_change_no_epoch, every_ot
 	  lost_connection_is_down_soon, lost_connection_that_returns_is_nothing, index_belongs_to_one_for_ever,
 	  second_living_instance_is_refused, silent_instance_is_replaced, restored_counts_as_it_was_for_a_while,
 	  restored_and_never_heard_is_down, an_older_copy_is_refused, an_older_copy_takes_nothing_from_one_that_lives,
-	  own_sleep_is_nobodys_silence, nonsense_is_refused, holds_many)
+	  an_epoch_from_outside_is_passed, own_sleep_is_nobodys_silence, nonsense_is_refused, holds_many)
