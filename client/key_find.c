@@ -109,7 +109,7 @@ int key_find(const char *option, const struct address_list *mgs, struct key *ret
 	if (find_record(mgs, path))
 		return read_named(path, "", ret_key, error, error_size);
 	snprintf(error, error_size,
-		 "no cluster key for the MGS at %s: copy cluster.key from the data directory of the MGS and name it "
+		 "no cluster key for %s: copy cluster.key from the data directory of the MGS and name it "
 		 "with --key FILE or "
 		 "STRAKE_KEY, or put it into " KEY_FIND_ETC,
 		 mgs->count > 0 ? mgs->text[0] : "?");

@@ -83,10 +83,10 @@ static int ask_mgs(struct format *format, const struct cli_globals *globals, con
 {
 	Strake__MapReply *reply;
 	char error[512];
-	int status;
+	int status, err = map_fetch(&globals->mgs, key, MAP_FETCH_TIMEOUT_MS, NULL, NULL, &reply, error, sizeof(error));
 
-	if (map_fetch(&globals->mgs, key, MAP_FETCH_TIMEOUT_MS, NULL, NULL, &reply, error, sizeof(error)) < 0)
-		return cli_fail("%s", error);
+	if (err < 0)
+		return cli_fail("%s%s", error, map_fetch_advice(err));
 	status = join_filesystem(format, reply->map, name, name_size);
 	strake__map_reply__free_unpacked(reply, NULL);
 	return status;

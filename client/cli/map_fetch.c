@@ -95,16 +95,21 @@ static void fetch_ask(struct fetch *fetch, struct peer *peer)
 
 static void fetch_explain(const struct fetch *fetch, const struct peer *peer)
 {
-	const char *why = peer_last_error(peer);
-	char list[2 * ADDRESS_SIZE];
+	const char *others = fetch->mgs->count > 1 ? ", and likewise by its other addresses" : "";
+	const char *why = peer_last_error(peer); /* with the address */
 
-	snprintf(list, sizeof(list), "%s%s", fetch->mgs->text[0], fetch->mgs->count > 1 ? " and others" : "");
 	if (fetch->err == -EAGAIN)
 		snprintf(fetch->error, fetch->error_size, "the servers are not all up");
 	else if (why[0] != '\0')
-		snprintf(fetch->error, fetch->error_size, "cannot ask the MGS at %s: %s", list, why);
+		snprintf(fetch->error, fetch->error_size, "cannot ask the MGS: %s%s", why, others);
 	else
-		snprintf(fetch->error, fetch->error_size, "cannot ask the MGS at %s: %s", list, strerror(-fetch->err));
+		snprintf(fetch->error, fetch->error_size, "cannot ask the MGS: %s: %s%s", fetch->mgs->text[0],
+			 strerror(-fetch->err), others);
+}
+
+const char *map_fetch_advice(int err)
+{
+	return is_final(err) ? "" : "; is it running, and is that where it is (-m, STRAKE_MGS)?";
 }
 
 static void fetch_run(void *arg)

@@ -22,5 +22,7 @@
 int map_fetch(const struct address_list *mgs, const struct key *key, unsigned int timeout_ms,
 	      bool (*enough)(void *arg, const Strake__MapReply *reply), void *arg, Strake__MapReply **ret_reply,
 	      char *error, size_t error_size);
+/* What to say behind the sentence where people have said where the MGS is; "" where that is not what is wrong. */
+const char *map_fetch_advice(int err);
 
 #endif

@@ -45,15 +45,15 @@ static int net_devices(bool as_json)
 
 /* --- test --------------------------------------------------------------------------------------------------------- */
 
-/* As for the MGS, and, where it is one of a cluster on this machine, by its own address. */
+/* By its own address, where it is an MGS of a cluster on this machine; else as for the MGS. */
 static int find_key(const struct cli_globals *globals, const char *address, struct key *ret_key)
 {
-	struct address_list list = globals->mgs;
+	struct address_list list = { .count = 1 };
 	char error[512];
 
-	if (list.count == ADDRESS_LIST_MAX)
-		list.count--;
-	snprintf(list.text[list.count++], ADDRESS_SIZE, "%s", address_plain(address));
+	snprintf(list.text[0], ADDRESS_SIZE, "%s", address_plain(address));
+	for (size_t i = 0; i < globals->mgs.count && list.count < ADDRESS_LIST_MAX; i++)
+		memcpy(list.text[list.count++], globals->mgs.text[i], ADDRESS_SIZE);
 	if (key_find(globals->key, &list, ret_key, error, sizeof(error)) < 0)
 		return cli_fail("%s", error);
 	return 0;

@@ -135,11 +135,13 @@ static int status_show(const struct cli_globals *globals, bool json)
 	Strake__MapReply *reply;
 	char error[512];
 	struct key key;
-	int status = CLI_OK;
+	int err, status = CLI_OK;
 
-	if (key_find(globals->key, &globals->mgs, &key, error, sizeof(error)) < 0 ||
-	    map_fetch(&globals->mgs, &key, MAP_FETCH_TIMEOUT_MS, NULL, NULL, &reply, error, sizeof(error)) < 0)
+	if (key_find(globals->key, &globals->mgs, &key, error, sizeof(error)) < 0)
 		return cli_fail("%s", error);
+	err = map_fetch(&globals->mgs, &key, MAP_FETCH_TIMEOUT_MS, NULL, NULL, &reply, error, sizeof(error));
+	if (err < 0)
+		return cli_fail("%s%s", error, map_fetch_advice(err));
 	if (json && json_map(reply, &globals->mgs) < 0)
 		status = cli_fail("cannot write: %s", strerror(EIO));
 	if (!json)

@@ -22,7 +22,7 @@ static const char usage[] =
 	"address of an MGS, is HOST[:PORT] or [V6][:PORT], and rdma:// before it to speak RDMA; port 9400 by default.\n"
 	"\n"
 	"  -f, --foreground          stay in the foreground\n"
-	"      --key FILE            the cluster key (STRAKE_KEY; /etc/strake/cluster.key; that of a cluster which\n"
+	"  -k, --key FILE            the cluster key (STRAKE_KEY; /etc/strake/cluster.key; that of a cluster which\n"
 	"                            strake cluster start has started here)\n"
 	"  -m, --mgs ADDR[,ADDR...]  where the MGS is\n"
 	"  -o OPTIONS                separated by commas:\n"

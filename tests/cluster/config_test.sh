@@ -50,7 +50,9 @@ strake -m "$MGS" status | grep -qE 'MDT-0: .*connections? by TCP, 0 by RDMA' || 
 says 2 "eplica" strake -m "$MGS" client put -R 2 "$0" /x
 says 2 "tripe|size" strake -m "$MGS" client put -S 12345 "$0" /x
 says 1 "exist|No such" strake -m "$MGS" client stat /x
-says 1 "" strake -m 127.0.0.1:1 --key "$T/c/mgs/cluster.key" status
+says 1 "^strake: cannot ask the MGS: 127.0.0.1:1: Connection refused; is it running, and is that where it is .-m, STRAKE_MGS.[?]$" \
+	strake -m 127.0.0.1:1 --key "$T/c/mgs/cluster.key" status
+says 0 "-k, --key FILE" mount.strake --help
 for bin in strake-mgs strake-mds strake-oss strake mount.strake; do
 	"$bin" --help >"$T/out" 2>&1 || fail "$bin --help"
 	grep -qi usage "$T/out" || fail "$bin --help shows no usage"
