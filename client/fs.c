@@ -6,6 +6,8 @@
  */
 #include "client/fs_state.h"
 
+#include "common/container_of.h"
+
 #include "client/atime.h"
 #include "client/ctx_wait.h"
 #include "client/data/data.h"
@@ -151,7 +153,7 @@ __attribute__((format(printf, 3, 4))) static int fail(struct opening *opening, i
 
 static void time_is_up(struct loop_timer *timer)
 {
-	struct opening *opening = (struct opening *)(void *)((char *)timer - offsetof(struct opening, timer));
+	struct opening *opening = container_of(timer, struct opening, timer);
 
 	fs_interrupt(&opening->ctx);
 }

@@ -1,5 +1,7 @@
 #include "client/probe.h"
 
+#include "common/container_of.h"
+
 #include "client/ctx_wait.h"
 #include "client/fs_state.h"
 #include "client/peers.h"
@@ -13,7 +15,7 @@ struct round {
 
 static void patience_ends(struct loop_timer *timer)
 {
-	struct round *round = (struct round *)(void *)((char *)timer - offsetof(struct round, timer));
+	struct round *round = container_of(timer, struct round, timer);
 
 	fs_interrupt(&round->probe->asking);
 }

@@ -1,5 +1,7 @@
 #include "client/tell.h"
 
+#include "common/container_of.h"
+
 #include "client/ctx_wait.h"
 #include "client/data/data.h"
 #include "client/fs_state.h"
@@ -184,7 +186,7 @@ static void queue_send(struct worker *worker, void *arg);
 
 static void queue_due(struct loop_timer *timer)
 {
-	struct tell_queue *queue = (struct tell_queue *)((char *)timer - offsetof(struct tell_queue, timer));
+	struct tell_queue *queue = container_of(timer, struct tell_queue, timer);
 
 	if (queue->sending || queue->closes.count == 0 || queue->worker->stopping)
 		return;

@@ -1,5 +1,7 @@
 #include "client/worker.h"
 
+#include "common/container_of.h"
+
 #include "client/ctx_wait.h"
 #include "client/fs_state.h"
 #include "client/peers.h"
@@ -35,7 +37,7 @@ struct worker *fs_worker(struct fs *fs)
 
 static void follow_map(struct loop_post *post)
 {
-	struct worker *worker = (struct worker *)((char *)post - offsetof(struct worker, map_post));
+	struct worker *worker = container_of(post, struct worker, map_post);
 
 	atomic_store(&worker->map_posted, false);
 	if (!worker->stopping)

@@ -26,6 +26,7 @@
 #undef _FORTIFY_SOURCE
 
 #include "common/fiber.h"
+#include "common/container_of.h"
 
 #include "common/fiber_sanitizer.h"
 #include "common/loop_internal.h"
@@ -69,9 +70,8 @@ struct fiber_waiter {
 	bool timed_out;
 };
 
-#define waiter_of_timer(pointer) \
-	((struct fiber_waiter *)(void *)((char *)(pointer)-offsetof(struct fiber_waiter, timer)))
-#define fiber_of_wake(pointer) ((struct fiber *)(void *)((char *)(pointer)-offsetof(struct fiber, wake)))
+#define waiter_of_timer(pointer) container_of(pointer, struct fiber_waiter, timer)
+#define fiber_of_wake(pointer)   container_of(pointer, struct fiber, wake)
 
 static void list_append(struct fiber_list *list, struct fiber *fiber)
 {

@@ -1,5 +1,6 @@
 #include "mds/checkpoint.h"
 
+#include "common/container_of.h"
 #include "common/lmdb_file.h"
 #include "common/logger.h"
 
@@ -19,8 +20,7 @@
 #define REPORT_MS       60000
 #define BYTES_PER_DELAY ((size_t)1024 * 1024) /* above CHECKPOINT_SLOW_BYTES, for each millisecond */
 
-#define checkpoint_of(pointer, member) \
-	((struct checkpoint *)(void *)((char *)(pointer)-offsetof(struct checkpoint, member)))
+#define checkpoint_of(pointer, member) container_of(pointer, struct checkpoint, member)
 
 enum state {
 	IDLE,

@@ -1,5 +1,6 @@
 #include "mds/mdt.h"
 
+#include "common/container_of.h"
 #include "common/fiber.h"
 #include "common/logger.h"
 #include "mds/orphan.h"
@@ -286,7 +287,7 @@ void mdt_cut_done(struct mdt *mdt, uint32_t ost, uint64_t ino, uint64_t gen, uin
 
 static void store(struct loop_hook *hook)
 {
-	struct mdt *mdt = (struct mdt *)((char *)hook - offsetof(struct mdt, store_hook));
+	struct mdt *mdt = container_of(hook, struct mdt, store_hook);
 
 	flush_acks(mdt);
 	reserve_numbers(mdt, false);
@@ -338,7 +339,7 @@ static void look_at_disk(struct mdt *mdt)
 
 static void tick(struct loop_timer *timer)
 {
-	struct mdt *mdt = (struct mdt *)((char *)timer - offsetof(struct mdt, tick));
+	struct mdt *mdt = container_of(timer, struct mdt, tick);
 	uint64_t now_ns = loop_now_ns(mdt->loop), session;
 
 	/* While we stood still nobody could be heard. */
@@ -524,7 +525,7 @@ static int open_mgs(struct mdt *mdt)
 
 static void word_due(struct loop_timer *timer)
 {
-	struct mdt *mdt = (struct mdt *)((char *)timer - offsetof(struct mdt, word));
+	struct mdt *mdt = container_of(timer, struct mdt, word);
 	const char *why;
 
 	if (mgs_client_is_contested(mdt->mgs)) {

@@ -10,6 +10,7 @@
  * There is one next, made only after the current one has its name; so next.seg is never two files' name.
  */
 #include "mds/mdt_log.h"
+#include "common/container_of.h"
 #include "common/fd_io.h"
 
 #include "common/logger.h"
@@ -509,7 +510,7 @@ void mdt_log_stats(struct mdt_log *log, struct mdt_log_stats *ret_stats)
 
 static void watch_ready(struct loop_watch *watch, uint32_t events)
 {
-	struct mdt_log *log = (struct mdt_log *)(void *)((char *)watch - offsetof(struct mdt_log, watch));
+	struct mdt_log *log = container_of(watch, struct mdt_log, watch);
 
 	(void)events;
 	if (log->durable_told)

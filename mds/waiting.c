@@ -1,5 +1,6 @@
 #include "mds/waiting.h"
 
+#include "common/container_of.h"
 #include "common/logger.h"
 
 #include <errno.h>
@@ -74,7 +75,7 @@ static void delay(struct waiting *waiting, struct waiting_reply *reply)
 
 static void delay_over(struct loop_timer *timer)
 {
-	struct waiting *waiting = (struct waiting *)((char *)timer - offsetof(struct waiting, timer));
+	struct waiting *waiting = container_of(timer, struct waiting, timer);
 	uint64_t now_ns = loop_now_ns(waiting->loop);
 
 	while (waiting->delayed.first && waiting->delayed.first->at_ns <= now_ns)

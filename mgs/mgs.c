@@ -1,4 +1,5 @@
 #include "mgs/mgs.h"
+#include "common/container_of.h"
 #include "common/logger.h"
 #include "common/mgs_client.h"
 #include "common/service.h"
@@ -143,7 +144,7 @@ static void answer_map(struct request *request)
 /* All that arrived in this iteration has been handled: store it, then tell it. */
 static void mgs_settle(struct loop_hook *hook)
 {
-	struct mgs *mgs = (struct mgs *)((char *)hook - offsetof(struct mgs, settle));
+	struct mgs *mgs = container_of(hook, struct mgs, settle);
 	uint64_t epoch, due_ns;
 
 	mgs_store(mgs, false);
@@ -180,14 +181,14 @@ static void mgs_settle(struct loop_hook *hook)
 
 static void mgs_due(struct loop_timer *timer)
 {
-	struct mgs *mgs = (struct mgs *)((char *)timer - offsetof(struct mgs, due));
+	struct mgs *mgs = container_of(timer, struct mgs, due);
 
 	registry_tick(mgs->registry, loop_now_ns(mgs->loop));
 }
 
 static void mgs_capacities_due(struct loop_timer *timer)
 {
-	struct mgs *mgs = (struct mgs *)((char *)timer - offsetof(struct mgs, capacities));
+	struct mgs *mgs = container_of(timer, struct mgs, capacities);
 
 	mgs_store(mgs, false); /* a server heard in this very iteration may have changed more than its capacity */
 	service_each_conn(mgs->service, conn_push_capacities, mgs);
@@ -195,7 +196,7 @@ static void mgs_capacities_due(struct loop_timer *timer)
 
 static void mgs_logs_due(struct loop_timer *timer)
 {
-	struct mgs *mgs = (struct mgs *)((char *)timer - offsetof(struct mgs, logs));
+	struct mgs *mgs = container_of(timer, struct mgs, logs);
 
 	mgs_store(mgs, true);
 }

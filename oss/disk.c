@@ -1,5 +1,6 @@
 #include "oss/disk.h"
 
+#include "common/container_of.h"
 #include "common/fiber.h"
 
 #include <assert.h>
@@ -37,8 +38,6 @@ struct operation {
 	bool done;
 	struct fiber_queue queue;
 };
-
-#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 static void reap(struct disk *disk)
 {

@@ -1,5 +1,6 @@
 #include "oss/helper.h"
 
+#include "common/container_of.h"
 #include "common/fiber.h"
 
 #include <errno.h>
@@ -32,7 +33,7 @@ struct helper {
 
 static void finished(struct loop_post *post)
 {
-	struct job *job = (struct job *)((char *)post - offsetof(struct job, post));
+	struct job *job = container_of(post, struct job, post);
 
 	job->done = true;
 	fiber_wake_all(&job->queue);

@@ -1,5 +1,6 @@
 #include "oss/index_internal.h"
 
+#include "common/container_of.h"
 #include "common/fd_io.h"
 #include "common/fiber.h"
 #include "common/lmdb_file.h"
@@ -22,8 +23,8 @@
 
 static const char *const table_names[INDEX_KINDS] = { "object", "file", "tombstone", "void" };
 
-#define index_of_timer(pointer) ((struct index *)(void *)((char *)(pointer)-offsetof(struct index, timer)))
-#define index_of_done(pointer)  ((struct index *)(void *)((char *)(pointer)-offsetof(struct index, done)))
+#define index_of_timer(pointer) container_of(pointer, struct index, timer)
+#define index_of_done(pointer)  container_of(pointer, struct index, done)
 
 int index_errno(int rc)
 {

@@ -1,6 +1,7 @@
 /*
  * strake-oss: options, and a thread with a loop for each data directory. The main thread waits for signals.
  */
+#include "common/container_of.h"
 #include "common/daemon.h"
 #include "common/fiber.h"
 #include "common/logger.h"
@@ -195,7 +196,7 @@ static void stop_fiber(void *arg)
 
 static void stop_posted(struct loop_post *post)
 {
-	struct runner *runner = (struct runner *)(void *)((char *)post - offsetof(struct runner, stop));
+	struct runner *runner = container_of(post, struct runner, stop);
 
 	if (fiber_start(runner->loop, stop_fiber, runner) < 0) {
 		runner->stop_err = -ENOMEM;

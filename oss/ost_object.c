@@ -1,5 +1,7 @@
 #include "oss/ost_object.h"
 
+#include "common/container_of.h"
+
 #include "oss/fan_out.h"
 #include "oss/object_path.h"
 #include "oss/ost.h"
@@ -14,7 +16,7 @@
 #define CLEAN_LOOK_MAX    16 /* idle objects looked at for one that can be closed at once */
 #define COMMIT_ONE_BY_ONE 16 /* more dirty objects than this are cheaper synced with the whole filesystem */
 
-#define turn_of_op(pointer) ((struct object_turn *)(void *)((char *)(pointer)-offsetof(struct object_turn, op)))
+#define turn_of_op(pointer) container_of(pointer, struct object_turn, op)
 
 static struct ost_object **bucket(const struct ost_file *file, uint64_t seq)
 {

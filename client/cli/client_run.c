@@ -6,6 +6,7 @@
  */
 #include "client/cli/client.h"
 #include "client/key_find.h"
+#include "common/container_of.h"
 #include "common/fiber.h"
 
 #include <errno.h>
@@ -37,7 +38,7 @@ bool client_is_interrupted(const struct client *client)
 
 static void signal_arrived(struct loop_watch *watch, uint32_t events)
 {
-	struct run *run = (struct run *)(void *)((char *)watch - offsetof(struct run, signals));
+	struct run *run = container_of(watch, struct run, signals);
 	struct signalfd_siginfo info;
 
 	(void)events;

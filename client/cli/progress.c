@@ -1,5 +1,6 @@
 #include "client/cli/progress.h"
 
+#include "common/container_of.h"
 #include "common/units.h"
 
 #include <inttypes.h>
@@ -38,7 +39,7 @@ const char *progress_format_rate(const struct progress_counts *counts, uint64_t 
 
 static void show(struct loop_timer *timer)
 {
-	struct progress *progress = (struct progress *)(void *)((char *)timer - offsetof(struct progress, timer));
+	struct progress *progress = container_of(timer, struct progress, timer);
 	uint64_t now_ns = clock_ns(), bytes = progress->counts->bytes;
 	double rate = (double)(bytes - progress->seen_bytes) /
 		      ((double)(now_ns - progress->seen_ns + 1) / (double)NSEC_PER_SEC);

@@ -11,6 +11,7 @@
 #include "client/fuse/caller.h"
 #include "client/fuse/request.h"
 #include "common/bulk.h"
+#include "common/container_of.h"
 #include "common/fiber.h"
 #include "common/logger.h"
 
@@ -137,8 +138,7 @@ static void look_again(struct fuse_worker *worker)
 
 static void callers_due(struct loop_timer *timer)
 {
-	struct fuse_worker *worker =
-		(struct fuse_worker *)(void *)((char *)timer - offsetof(struct fuse_worker, callers));
+	struct fuse_worker *worker = container_of(timer, struct fuse_worker, callers);
 	bool again = false;
 
 	/* Only this thread changes the table. */
@@ -251,8 +251,7 @@ static int device_watch(struct fuse_worker *worker)
 
 static void help_begin(struct loop_post *post)
 {
-	struct fuse_worker *worker =
-		(struct fuse_worker *)(void *)((char *)post - offsetof(struct fuse_worker, help_post));
+	struct fuse_worker *worker = container_of(post, struct fuse_worker, help_post);
 
 	if (worker->stopping || device_watch(worker) < 0)
 		atomic_store(&worker->helping, false);
@@ -512,8 +511,7 @@ static void device_read(struct fuse_worker *worker)
 
 static void device_ready(struct loop_watch *watch, uint32_t events)
 {
-	struct fuse_worker *worker =
-		(struct fuse_worker *)(void *)((char *)watch - offsetof(struct fuse_worker, watch));
+	struct fuse_worker *worker = container_of(watch, struct fuse_worker, watch);
 
 	(void)events;
 	device_read(worker);
@@ -643,8 +641,7 @@ static void worker_end(void *arg)
 
 static void worker_end_posted(struct loop_post *post)
 {
-	struct fuse_worker *worker =
-		(struct fuse_worker *)(void *)((char *)post - offsetof(struct fuse_worker, stop_post));
+	struct fuse_worker *worker = container_of(post, struct fuse_worker, stop_post);
 
 	if (fiber_start(worker->loop, worker_end, worker) < 0)
 		logger_die("no memory to stop a worker");

@@ -1,6 +1,7 @@
 /*
  * The event loop. What runs in callbacks and threads checks with assert(); Check's own belongs to the test's function.
  */
+#include "common/container_of.h"
 #include "common/loop.h"
 
 #include "common/fiber.h"
@@ -517,7 +518,7 @@ struct side {
 
 static void turn(struct loop_post *post)
 {
-	struct side *side = (struct side *)((char *)post - offsetof(struct side, post));
+	struct side *side = container_of(post, struct side, post);
 
 	assert(loop_current() == side->loop);
 	if (--turns_left > 0) {
