@@ -389,6 +389,16 @@ START_TEST(reports_merge)
 	ck_assert_int_eq(driver_change(driver, OP_SETATTR, &set.base), 0);
 	ck_assert_int_eq(driver_change(driver, OP_SIZE, &size.base), 0);
 	ck_assert_int_eq(driver_inode(driver, file).mtime_ns, 42);
+	/* A client that knows that says so, since nobody knows how long its report is on its way. */
+	inode = driver_inode(driver, file);
+	driver->clock_ns += 100000000;
+	size.end = 7000;
+	size.age_ns = UINT64_MAX;
+	ck_assert_int_eq(driver_change(driver, OP_SIZE, &size.base), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).size, 7000);
+	ck_assert_uint_ne(driver_inode(driver, file).data_version, inode.data_version);
+	ck_assert_int_eq(driver_inode(driver, file).mtime_ns, 42);
+	ck_assert_int_eq(driver_inode(driver, file).ctime_ns, inode.ctime_ns);
 	size.age_ns = 0;
 	ck_assert_int_eq(driver_change(driver, OP_SIZE, &size.base), 0);
 	ck_assert_int_eq(driver_inode(driver, file).mtime_ns, (int64_t)driver->clock_ns);
