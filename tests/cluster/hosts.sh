@@ -1,7 +1,7 @@
 # For tests whose servers and clients are hosts of their own; after lib.sh:  . "$(dirname "$0")/hosts.sh"
 #
 # Each is a network namespace on one bridge: mgs, mds, oss0, oss1, c0 and c1 are 192.0.2.1 to 6, and v1 to v6 there. The
-# servers run; $MGS and $key are how to reach them.
+# servers run; $MGS and $key are how to reach them. DEVICES=siw|rxe: each has an RDMA device of that kind (in a guest).
 # shellcheck shell=bash
 
 tag=st$$
@@ -20,12 +20,16 @@ host() { # NAME N
 	ip netns exec "$tag$1" ip addr add "192.0.2.$2/24" dev "v$2"
 	ip netns exec "$tag$1" ip link set "v$2" up
 	ip netns exec "$tag$1" ip link set lo up
+	[ -z "${DEVICES:-}" ] || ip netns exec "$tag$1" rdma link add "$DEVICES-$2" type "$DEVICES" netdev "v$2" ||
+		fail "no RDMA device for host $1"
 }
 on() { # HOST COMMAND...: a mount would be in a mount namespace of its own, see mount_on
 	local h=$1
 	shift
 	ip netns exec "$tag$h" "$@"
 }
+# Where host N listens: everywhere, but on siw, where in namespaces nobody is reached by RDMA who does.
+listen() { [ "${DEVICES:-}" = siw ] && echo "192.0.2.$1" || echo 0.0.0.0; }
 server() { # HOST LOG COMMAND...
 	local h=$1 log=$2
 	shift 2
@@ -46,14 +50,14 @@ mount_on() { # HOST MNT [OPTIONS]
 host mgs 1; host mds 2; host oss0 3; host oss1 4; host c0 5; host c1 6
 MGS=192.0.2.1:9400
 strake format mgs -d "$T/mgs" -c fabric >/dev/null || fail "format mgs"
-server mgs mgs strake-mgs -d "$T/mgs" -l 0.0.0.0:9400
+server mgs mgs strake-mgs -d "$T/mgs" -l "$(listen 1):9400"
 key=$T/mgs/cluster.key
 up() { on c0 strake -m $MGS --key "$key" status >"$T/status"; }
 await "the MGS" up
 on mds strake format mds -d "$T/mds" -m $MGS --key "$key" >/dev/null || fail "format mds"
 on oss0 strake format oss -d "$T/ost0" -m $MGS --key "$key" >/dev/null || fail "format oss 0"
-server oss0 oss0 strake-oss -d "$T/ost0" -l 0.0.0.0:9402 -m $MGS
-server mds mds strake-mds -d "$T/mds" -l 0.0.0.0:9401 -m $MGS
+server oss0 oss0 strake-oss -d "$T/ost0" -l "$(listen 3):9402" -m $MGS
+server mds mds strake-mds -d "$T/mds" -l "$(listen 2):9401" -m $MGS
 two() { on c0 strake -m $MGS --key "$key" status --json | python3 -c '
 import json, sys
 s = json.load(sys.stdin)
@@ -61,5 +65,5 @@ up = [t for t in s["oss"] + s["mds"] if t["state"].lower() == "up"]
 sys.exit(len(up) != int(sys.argv[1]))' "$1"; }
 await "MDT and OST 0 up" two 2
 on oss1 strake format oss -d "$T/ost1" -m $MGS --key "$key" >/dev/null || fail "format oss 1"
-server oss1 oss1 strake-oss -d "$T/ost1" -l 0.0.0.0:9402 -m $MGS
+server oss1 oss1 strake-oss -d "$T/ost1" -l "$(listen 4):9402" -m $MGS
 await "all targets up" two 3

@@ -1,0 +1,38 @@
+#!/bin/bash
+# Servers and clients as separate hosts, each in a network namespace of its own with an RDMA device of its own: mounts go by
+# RDMA, what one writes another reads; on iWARP also while packets are lost. In a guest (guest.sh).
+. "$(dirname "$0")/../cluster/lib.sh"
+
+[ -d /sys/class/net/wires ] || skip "it runs in the guest of tests/guest/guest.sh"
+DEVICES=siw
+[ ! -d /sys/class/infiniband/rxe0 ] || DEVICES=rxe
+. "$(dirname "$0")/../cluster/hosts.sh"
+
+counter() { getfattr --absolute-names --only-values -n strake.stats "$T/$1" | awk -v name="$2" '$1 == name { print $2 }'; }
+# goes_by_rdma MNT: all of that mount's connections.
+goes_by_rdma() { [ "$(counter "$1" connections_rdma)" -gt 0 ] && [ "$(counter "$1" connections_tcp)" = 0 ]; }
+
+for c in c0 c1; do mount_on $c "$T/$c"; done
+head -c 20000000 /dev/urandom >"$T/data"
+cp "$T/data" "$T/c0/f" || fail "cp"
+cmp -s "$T/data" "$T/c1/f" || fail "another host reads other bytes"
+for c in c0 c1; do await "the mount on $c goes by RDMA" goes_by_rdma $c; done
+hammer -p 2 -n "${SCALE:-100}" -s 5 "$T/c0" || fail "hammer"
+
+# Of rxe, one lost packet in a hundred stops large transfers for many seconds: it is no test of ours.
+if [ $DEVICES = siw ]; then
+	for n in 3 4 5; do ip netns exec "$tag" tc qdisc add dev "p$n" root netem loss 1% || fail "no netem"; done
+	before=$(counter c0 bytes_rdma)
+	hammer -p 2 -n "${SCALE:-100}" -s 6 "$T/c0" || fail "hammer while packets are lost"
+	cp "$T/data" "$T/c0/g" || fail "cp while packets are lost"
+	cmp -s "$T/data" "$T/c1/g" || fail "another host reads other bytes while packets are lost"
+	[ "$(counter c0 bytes_rdma)" -gt "$before" ] || fail "nothing went by RDMA while packets were lost"
+	say "switches of transport while packets were lost: $(counter c0 transport_switches)"
+	for n in 3 4 5; do ip netns exec "$tag" tc qdisc del dev "p$n" root; done
+fi
+for c in c0 c1; do
+	await "the mount on $c goes by RDMA in the end" goes_by_rdma $c
+	expect "bytes lost of $c" 0 "$(counter $c bytes_lost)"
+	strake umount "$T/$c" || fail "umount on $c"
+done
+on c0 strake -m $MGS --key "$key" fsck >"$T/fsck.out" 2>&1 || fail "fsck: $(cat "$T/fsck.out")"
