@@ -242,7 +242,7 @@ int bulk_push_post(struct rdma_conn *conn, struct bulk_push *push, const struct 
 						    push->regions[wr.num_sge]->lkey };
 		wr.num_sge++;
 	}
-	return -ibv_post_send(conn->id->qp, &wr, &bad);
+	return posted(ibv_post_send(conn->id->qp, &wr, &bad));
 }
 
 /* --- pulls -------------------------------------------------------------------------------------------------------- */
@@ -284,7 +284,7 @@ int bulk_pull(struct rdma_conn *conn, const struct preface *preface, void *to, s
 		at += piece->size;
 	}
 	conn->moving.pull_reads = preface->piece_count;
-	return -ibv_post_send(conn->id->qp, wr, &bad);
+	return posted(ibv_post_send(conn->id->qp, wr, &bad));
 }
 
 static void read_over(struct rdma_conn *conn)

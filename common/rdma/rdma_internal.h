@@ -157,6 +157,12 @@ static inline uint8_t *send_segment(const struct rdma_conn *conn, uint64_t i)
 	return conn->memory + (RECEIVES + i) * SEGMENT_SIZE;
 }
 
+/* Of a call that hands work to the device: 0, or -errno. It should return errno, but siw's returns it negative. */
+static inline int posted(int err)
+{
+	return err > 0 ? -err : err;
+}
+
 /* A request's bulk is being read: what comes behind it waits. */
 static inline bool conn_is_pulling(const struct rdma_conn *conn)
 {

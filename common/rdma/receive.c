@@ -240,7 +240,7 @@ int rdma_post_receive(struct rdma_conn *conn, uint64_t segment)
 	struct ibv_sge sge = { (uintptr_t)receive_segment(conn, segment), SEGMENT_SIZE, conn->region->lkey };
 	struct ibv_recv_wr wr = { .wr_id = segment, .sg_list = &sge, .num_sge = 1 }, *bad;
 
-	return -ibv_post_recv(conn->id->qp, &wr, &bad);
+	return posted(ibv_post_recv(conn->id->qp, &wr, &bad));
 }
 
 static void take_data(struct rdma_conn *conn, const uint8_t *data, size_t size)

@@ -53,10 +53,10 @@ static int batch_post(struct rdma_conn *conn, struct batch *batch)
 	if (batch->count == 0)
 		return 0;
 	conn->rdma->stats.sends++;
-	err = ibv_post_send(conn->id->qp, batch->wr, &bad);
-	if (err != 0)
-		rdma_conn_fail(conn, -err, "the device takes no more");
-	return -err;
+	err = posted(ibv_post_send(conn->id->qp, batch->wr, &bad));
+	if (err < 0)
+		rdma_conn_fail(conn, err, "the device takes no more");
+	return err;
 }
 
 /* Where the bytes of the next segment go. */

@@ -492,6 +492,8 @@ static int fake_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ib
 	struct fake_later *later;
 
 	(void)bad;
+	if (qp->failed && fabric.iwarp)
+		return -ENOTCONN; /* as siw's: of the wrong sign */
 	for (; wr != NULL; wr = wr->next) {
 		struct fake_work *work = fake_work_new(qp, wr->wr_id, wr->sg_list, wr->num_sge);
 
