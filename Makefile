@@ -175,6 +175,9 @@ $(B)/tests/%: tests/tools/%.c $(ALL_LIBS) | $(GEN_H)
 	$(Q)$(CC) $(CPPFLAGS) $(CF_FUSE) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) \
 		-Wl,--end-group $(LIBS_FUSE) $(LIBS_COMMON)
 
+# Speaks verbs itself.
+$(B)/tests/wrong_verbs: LIBS_COMMON += $(LIBS_RDMA)
+
 # Of several files: a folder of its own.
 define folder_tool # name
 $(B)/tests/$(1): $$(call obj,$$(wildcard tests/tools/$(1)/*.c))

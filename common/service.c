@@ -111,6 +111,7 @@ static void service_paused(void *owner, int err)
 
 static const struct transport_listener_events listener_events = {
 	.incoming = service_incoming,
+	.refused = service_refused,
 	.paused = service_paused,
 };
 

@@ -193,6 +193,14 @@ static const struct transport_events opening_events = { .bytes = conn_bytes, .cl
 
 /* --- its beginning ------------------------------------------------------------------------------------------------ */
 
+void service_refused(void *owner, const char *name, const char *text)
+{
+	struct service *service = owner;
+
+	service->stats.refused++;
+	service_warn(service, "client %s: refused: %s", name, text);
+}
+
 void service_incoming(void *owner, struct transport_incoming *incoming, const char *name)
 {
 	struct service *service = owner;

@@ -95,6 +95,7 @@ void service_destroy_if_over(struct service *service);
 
 /* Of struct transport_listener_events. */
 void service_incoming(void *owner, struct transport_incoming *incoming, const char *name);
+void service_refused(void *owner, const char *name, const char *text);
 
 /* The transport has ended: tell the owner; the memory goes with the last request. Of struct transport_events: */
 void service_conn_closed(void *owner, int err, const char *text);

@@ -44,6 +44,8 @@ struct transport_incoming {
 struct transport_listener_events {
 	/* Somebody has come; name is "HOST:PORT". Refused without a word unless it is accepted within the call. */
 	void (*incoming)(void *owner, struct transport_incoming *incoming, const char *name);
+	/* Somebody has come and was refused, since he greets wrongly: text says how. May be NULL. */
+	void (*refused)(void *owner, const char *name, const char *text);
 	/* Nobody is let in for a while: -EMFILE and the like. */
 	void (*paused)(void *owner, int err);
 };

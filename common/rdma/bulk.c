@@ -309,9 +309,14 @@ void bulk_work_over(struct rdma_conn *conn, const struct ibv_wc *wc)
 		push_over(conn, &conn->moving.pushes[wc->wr_id - WR_PUSH]);
 }
 
+bool bulk_is_moved(const struct rdma_conn *conn)
+{
+	return conn->moving.pushes_out > 0 || conn->moving.pull_region != NULL;
+}
+
 bool bulk_is_out(const struct rdma_conn *conn)
 {
-	return conn->moving.offers != NULL || conn->moving.pushes_out > 0 || conn->moving.pull_region != NULL;
+	return conn->moving.offers != NULL || bulk_is_moved(conn);
 }
 
 bool bulk_touches(const struct rdma_conn *conn, const void *arg, const void *bulk_in)

@@ -105,6 +105,9 @@ int bulk_pull(struct rdma_conn *conn, const struct preface *preface, void *to, s
 /* A push or a read is over. `done` may call anything. */
 void bulk_work_over(struct rdma_conn *conn, const struct ibv_wc *wc);
 
+/* By this end: it must hear when that is over. */
+bool bulk_is_moved(const struct rdma_conn *conn);
+
 /* Does the fabric still know memory that is not the connection's own? */
 bool bulk_is_out(const struct rdma_conn *conn);
 

@@ -88,6 +88,19 @@ void rdma_conn_fail(struct rdma_conn *conn, int err, const char *text)
 		events->closed(owner, err, text);
 }
 
+/* To go away is everybody's right, but not from what he has asked for: then he is told of as one that has failed. */
+void rdma_conn_lost(struct rdma_conn *conn)
+{
+	if (conn->state == CONN_OPEN)
+		rdma_reap(conn, false);
+	if (conn->failure != NULL)
+		rdma_conn_fail(conn, -EIO, conn->failure);
+	else if (bulk_is_moved(conn))
+		rdma_conn_fail(conn, -EIO, "it went while its memory was being read or written");
+	else
+		rdma_conn_fail(conn, -ECONNRESET, "closed by the other end");
+}
+
 /* --- deadlines ---------------------------------------------------------------------------------------------------- */
 
 /* When the next deadline passes; UINT64_MAX: there is none. ret_text says what has happened then. */

@@ -6,7 +6,7 @@
  * receiver returns credits, in the header of whatever it sends, for data that it has used; one that uses nothing returns
  * nothing, so what it has to keep is bounded by N segments.
  *
- * Who owes N / 2 credits or more and has no data to send sends a CREDIT segment, which needs no credit itself: at an end
+ * Who owes N / 2 credits or more (and nobody else) and has no data to send sends a CREDIT segment, which needs no credit itself: at an end
  * that looks at nothing no more than two of them can be waiting. For each returns half of N at least; and of what it has not
  * looked at, it can have earned no more than the N that it had to spend. One more receive is for the BYE, sent once.
  *
@@ -63,6 +63,12 @@ static inline int credits_returned(struct credits *credits, unsigned int returne
 		return -EPROTO;
 	credits->may_send += returned;
 	return 0;
+}
+
+/* Does the other end return so many that they may come alone? One that brings nothing could come for ever. */
+static inline bool credits_suffice(const struct credits *credits, unsigned int returned)
+{
+	return returned >= (credits->peer_receives + 1) / 2;
 }
 
 /* All that is owed, which goes with the segment that is sent now. */

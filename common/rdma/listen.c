@@ -107,6 +107,12 @@ int rdma_transport_accept(struct transport_incoming *base, const struct transpor
 	return 0;
 }
 
+static const char *greeting_text(int err)
+{
+	return err == -EPROTONOSUPPORT ? "it speaks another version of our protocol over this fabric"
+				       : "it does not speak our protocol over this fabric";
+}
+
 static void somebody_came(struct rdma_listener *listener, struct rdma_cm_id *id, const struct told *told)
 {
 	struct rdma_incoming incoming = {
@@ -116,10 +122,11 @@ static void somebody_came(struct rdma_listener *listener, struct rdma_cm_id *id,
 	};
 	char name[ADDRESS_SIZE];
 
-	if (told->greeting_err == 0) {
-		name_format(id, name);
+	name_format(id, name);
+	if (told->greeting_err == 0)
 		listener->events->incoming(listener->owner, &incoming.base, name);
-	}
+	else if (listener->events->refused != NULL)
+		listener->events->refused(listener->owner, name, greeting_text(told->greeting_err));
 	if (incoming.id != NULL) {
 		rdma_reject(id, NULL, 0);
 		rdma_destroy_id(id);
@@ -150,7 +157,7 @@ static void established(struct rdma_conn *conn, const struct told *told)
 {
 	if (conn->credits.peer_receives == 0) { /* we have connected */
 		if (told->greeting_err < 0) {
-			rdma_conn_fail(conn, told->greeting_err, "it does not speak our protocol over this fabric");
+			rdma_conn_fail(conn, told->greeting_err, greeting_text(told->greeting_err));
 			return;
 		}
 		greeted(conn, &told->greeting);
@@ -187,7 +194,7 @@ static void conn_told(struct rdma_conn *conn, const struct told *told)
 	case RDMA_CM_EVENT_DISCONNECTED:
 		if (conn->receive_cq != NULL)
 			rdma_receive(conn); /* what came before */
-		rdma_conn_fail(conn, -ECONNRESET, "closed by the other end");
+		rdma_conn_lost(conn);
 		break;
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
 		rdma_conn_fail(conn, -ENODEV, "the device is gone");

@@ -76,11 +76,12 @@ struct rdma_conn {
 	bool lingering; /* its owner has closed it: waits for what is posted */
 	bool may_begin; /* on iWARP who was accepted sends after he has heard something */
 	bool bye_sent, bye_came;
-	bool paused;  /* the owner said "not now" */
-	bool choked;  /* too much to send */
-	bool blocked; /* no credits, or no segments, for what is to be sent */
-	bool broken;  /* the device has refused something */
-	bool flushed; /* its queue pair has failed before it stood */
+	bool paused;         /* the owner said "not now" */
+	bool choked;         /* too much to send */
+	bool blocked;        /* no credits, or no segments, for what is to be sent */
+	bool broken;         /* the device has refused something */
+	const char *failure; /* what a send has failed of by the other end's fault; NULL: nothing */
+	bool flushed;        /* its queue pair has failed before it stood */
 
 	/* connect.c */
 	bool connecting; /* by a thread that is not joined yet */
@@ -197,6 +198,9 @@ void rdma_conn_end(struct rdma_conn *conn);
 
 /* It ends, and not by its owner's will, who is told. The caller holds it, or touches it no more. */
 void rdma_conn_fail(struct rdma_conn *conn, int err, const char *text);
+
+/* The fabric has ended it: likewise, and whose fault it was, if that can be known. */
+void rdma_conn_lost(struct rdma_conn *conn);
 
 /* A deadline may have come nearer. */
 void rdma_conn_arm(struct rdma_conn *conn);

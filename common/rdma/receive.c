@@ -269,7 +269,8 @@ static void take_segment(struct rdma_conn *conn, const uint8_t *segment, size_t 
 {
 	struct segment_header header;
 
-	if (segment_decode(segment, size, &header) < 0 || conn->bye_came) {
+	if (segment_decode(segment, size, &header) < 0 || conn->bye_came ||
+	    (header.kind == SEGMENT_CREDIT && !credits_suffice(&conn->credits, header.returned))) {
 		rdma_conn_fail(conn, -EPROTO, "a segment that breaks the protocol");
 		return;
 	}
@@ -293,9 +294,11 @@ static void receive_failed(struct rdma_conn *conn, const struct ibv_wc *wc)
 	if (conn->state != CONN_OPEN)
 		conn->flushed = true;
 	else if (wc->status == IBV_WC_WR_FLUSH_ERR)
-		rdma_conn_fail(conn, -ECONNRESET, "closed by the other end");
+		rdma_conn_lost(conn);
+	else if (wc->status == IBV_WC_LOC_LEN_ERR)
+		rdma_conn_fail(conn, -EPROTO, "a segment longer than allowed");
 	else
-		rdma_conn_fail(conn, -ECONNRESET, ibv_wc_status_str(wc->status));
+		rdma_conn_fail(conn, -EIO, ibv_wc_status_str(wc->status));
 }
 
 /* Returns how many have come. */

@@ -149,6 +149,22 @@ static void flush_control(struct rdma_conn *conn)
 	batch_post(conn, &batch);
 }
 
+/* What the other end has not kept of what it has told; NULL: it is not known to be its fault. */
+static const char *failure_of(const struct ibv_wc *wc)
+{
+	switch (wc->status) {
+	case IBV_WC_RNR_RETRY_EXC_ERR:
+		return "it has no receive for what it has given credits for";
+	case IBV_WC_REM_INV_REQ_ERR:
+	case IBV_WC_REM_ACCESS_ERR:
+	case IBV_WC_REM_OP_ERR:
+		return wc->wr_id < SENDS ? "its receives are shorter than it has said"
+					 : "the memory that it has told of cannot be had";
+	default: /* flushed, mostly: for another's fault */
+		return NULL;
+	}
+}
+
 /* Sends that are over. Those that failed leave the end to the receives, which all fail then too, behind what has come. */
 static void reap_once(struct rdma_conn *conn)
 {
@@ -156,6 +172,8 @@ static void reap_once(struct rdma_conn *conn)
 	int count = ibv_poll_cq(conn->send_cq, SEND_WORK, wc);
 
 	for (int i = 0; i < count && conn->state != CONN_DEAD; i++) {
+		if (conn->failure == NULL)
+			conn->failure = failure_of(&wc[i]);
 		if (wc[i].wr_id < SENDS) {
 			conn->free_sends[conn->free_count++] = (uint16_t)wc[i].wr_id;
 			conn->sends_out--;
@@ -170,12 +188,6 @@ void rdma_reap(struct rdma_conn *conn, bool arm)
 	reap_once(conn);
 	if (arm && conn->state != CONN_DEAD && ibv_req_notify_cq(conn->send_cq, 0) == 0)
 		reap_once(conn); /* what came before it was armed */
-}
-
-/* By this end: it must hear when that is over. */
-static bool bulk_is_moved(const struct rdma_conn *conn)
-{
-	return conn->moving.pushes_out > 0 || conn->moving.pull_region != NULL;
 }
 
 void rdma_flush(struct rdma_conn *conn)

@@ -55,7 +55,7 @@ for kind in siw rxe; do
 		guest_runs "$kind ${test}_test" $kind "$by_rdma SCALE=25 bash tests/cluster/${test}_test.sh"
 	done
 	for test in model sharing; do guest_runs "$kind ${test}_test" $kind "$by_rdma SCALE=10 bash tests/cluster/${test}_test.sh"; done
-	for test in link net hosts; do guest_runs "$kind ${test}_test" $kind "bash tests/guest/${test}_test.sh"; done
+	for test in link net peers hosts; do guest_runs "$kind ${test}_test" $kind "bash tests/guest/${test}_test.sh"; done
 done
 # Some 9,000 small calls: on the faster of the two.
 if [ -n "${PJDFSTEST:-}" ]; then

@@ -528,10 +528,15 @@ static int fake_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ib
 	return 0;
 }
 
-static void fake_refused(struct fake_qp *qp)
+/* Whose work it was is told why, but on iWARP. */
+static void fake_refused(struct fake_qp *qp, const struct fake_work *work)
 {
 	struct fake_qp *peer = qp->peer;
 
+	while (qp->sends != work)
+		fake_send_over(qp, IBV_WC_SUCCESS);
+	if (!fabric.iwarp)
+		fake_send_over(qp, IBV_WC_REM_ACCESS_ERR);
 	fake_qp_fail(qp);
 	fake_qp_fail(peer);
 }
@@ -557,7 +562,7 @@ static bool fake_move(struct fake_qp *qp, const struct fake_work *work)
 
 	assert(reads || work->opcode == IBV_WR_RDMA_WRITE);
 	if (remote == NULL) {
-		fake_refused(qp);
+		fake_refused(qp, work);
 		return false;
 	}
 	for (int i = 0; i < work->sge_count; i++) {

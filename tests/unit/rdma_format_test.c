@@ -16,6 +16,8 @@ START_TEST(credits_bound_both_ends)
 	credits.may_send = 1;
 	ck_assert_int_eq(credits_returned(&credits, 4), -EPROTO); /* one more than are out */
 	ck_assert_int_eq(credits_returned(&credits, 3), 0);
+	ck_assert(!credits_suffice(&credits, 1)); /* alone */
+	ck_assert(credits_suffice(&credits, 2));
 
 	for (int i = 0; i < CREDITS_OURS; i++)
 		ck_assert_int_eq(credits_received(&credits, i % 2 == 0), 0);

@@ -241,6 +241,46 @@ START_TEST(kept_memory_is_registered_once)
 }
 END_TEST
 
+/* The asker's memory is not what the request says: whose connection that ends is told why. A source, or a place. */
+static void body_memory_is_not_there(struct world *world)
+{
+	const bool source = seed_of(world->fabric) / 2 % 2 == 0;
+	uint32_t key = 0;
+
+	calls = (struct calls){ 0 };
+	traffic_begin(world);
+	call_ask(world, 10, 10);
+	WAIT_FOR(calls.waiting_count == 1);
+	call_answer(&world->far);
+	WAIT_FOR(calls.answered == 1);
+
+	call_ask(world, source ? 100000 : 10, source ? 10 : 100000);
+	for (unsigned int i = 0; i < REGIONS; i++) {
+		struct ibv_mr *region = fabric.regions[i];
+
+		if (region != NULL && (region->addr == calls.all[1].out || region->addr == calls.all[1].in)) {
+			region->rkey += REGIONS;
+			key = region->rkey;
+		}
+	}
+	assert(key != 0);
+	if (!source) {
+		WAIT_FOR(calls.waiting_count == 1);
+		call_answer(&world->far);
+	}
+	WAIT_FOR(world->far.conn == NULL && world->near.conn == NULL);
+	assert(world->far.closed == -EIO && world->near.closed == -ECONNRESET && fabric.refused == 1);
+	memset(calls.all[1].in, CALL_OVER, calls.all[1].in_size);
+	calls_check(true);
+	traffic_end(world);
+}
+
+START_TEST(memory_that_is_not_there_ends_it_and_is_told)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_memory_is_not_there);
+}
+END_TEST
+
 /* Somewhere among calls: everything is given back, then or by the connection's end, and stays as it is. */
 static void body_calls_broken(struct world *world)
 {
@@ -330,5 +370,6 @@ END_TEST
 
 TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERYWHERE },
 	       { kept_memory_is_registered_once, EVERYWHERE },
+	       { memory_that_is_not_there_ends_it_and_is_told, IN_MEMORY },
 	       { calls_of_a_broken_connection_give_everything_back, EVERYWHERE },
 	       { a_late_write_reaches_no_memory_that_was_given_back, IN_MEMORY })
