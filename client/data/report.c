@@ -95,12 +95,13 @@ static int64_t report_grown(const struct inode_data *data)
 int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 {
 	struct inode_data *data = inode->data;
+	unsigned int tries = 0; /* that were stale */
 	int err = 0;
 
 	if (data == NULL)
 		return 0;
 	pthread_mutex_lock(&inode->lock);
-	for (unsigned int tries = 0; data->report && err == 0; tries++) {
+	while (data->report && err == 0) {
 		bool all_sent = data->dirty.count + data->flight.count == 0;
 		Strake__SizeRequest request = STRAKE__SIZE_REQUEST__INIT;
 		uint64_t stamp = data->stamp, asked_ns = clock_ns(), recounts = data->recounts;
@@ -143,12 +144,14 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 		if (err == -ESTALE && tries < DATA_STALE_RETRIES) {
 			struct attr attr;
 
-			err = data_stale_pause(inode, ctx, tries);
+			err = data_stale_pause(inode, ctx, tries++);
 			if (err == 0)
 				err = inode_fetch_attr(inode, ctx, true, &attr);
 		}
 		pthread_mutex_lock(&inode->lock);
 		data->reporting = false;
+		if (err < 0 && !call.answered)
+			data_recount(data); /* the MDT may have added what has grown, and would once more */
 		if (reported) {
 			data->grown -= grown;
 			if (data->recounts == recounts)

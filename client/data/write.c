@@ -276,7 +276,7 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 	err = data_accept(path, offset, data, size, owner);
 	if (first)
 		path->push_stamp = path->stamp;
-	if (path->own_end < offset + size)
+	if (err == 0 && path->own_end < offset + size)
 		path->own_end = offset + size;
 	atomic_fetch_add_explicit(&inode->fs->counters.bytes_written, size, memory_order_relaxed);
 	errors = path->error_count;

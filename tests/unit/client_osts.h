@@ -38,6 +38,7 @@ static struct {
 	bool stale_seek; /* until one is refused: its gen is old */
 	uint64_t copied, liked, copy_fails_at;
 	bool layout_busy, setattr_fails;
+	bool stale_size;           /* the next SIZE is refused */
 	int full;                  /* ALLOCATEs are refused with this error; */
 	uint64_t allocated;        /* so many bytes were, and */
 	uint64_t total[FAKE_OSTS]; /* this much was asked for first */
@@ -303,6 +304,11 @@ static inline bool serve(struct fake *fake, struct request *request)
 		return true;
 	case OP_SIZE:
 		note_size(request);
+		if (osts.stale_size) {
+			osts.stale_size = false;
+			service_reply_error(request, -ESTALE);
+			return true;
+		}
 		if (osts.hold != OP_SIZE)
 			return false;
 		osts.size_before = fake->inodes[1].data_version;
