@@ -575,7 +575,7 @@ int admit(const struct admission *admission, const struct asker *asker, uint16_t
 	const struct admit_row *row = admit_find(op);
 	struct record record = {
 		.op = op,
-		.facts = admission->root_squash ? FACT_SQUASH : 0,
+		.facts = (admission->root_squash ? FACT_SQUASH : 0) | (admission->unfenced ? FACT_UNFENCED : 0),
 		.time_ns = admit_time(admission->state, clock_ns),
 		.session = asker->session,
 		.slot = asker->slot,

@@ -29,6 +29,7 @@ struct admission {
 	uint64_t disk_free; /* bytes on the MDT's disk, as last looked */
 	bool space_low;     /* log or checkpoint has found it full */
 	bool root_squash;   /* root is nobody: access_squash() */
+	bool unfenced;      /* a session that was lost may write yet */
 };
 
 /* Who asks, from the frame. */

@@ -174,6 +174,11 @@ static void unsure_add(void *arg, uint64_t ino, unsigned int modes)
 		unsure_flush(unsure);
 }
 
+static struct mdt_fence fence_from_now(const struct mdt *mdt, uint64_t session)
+{
+	return (struct mdt_fence){ session, mdt->state.meta.session_index, loop_now_ns(mdt->loop) };
+}
+
 void mdt_evict(struct mdt *mdt, uint64_t session)
 {
 	Strake__EvictRecord evict = STRAKE__EVICT_RECORD__INIT;
@@ -189,6 +194,8 @@ void mdt_evict(struct mdt *mdt, uint64_t session)
 	mdt_submit_own(mdt, RECORD_EVICT, session, &evict.base);
 	opens_drop_session(mdt->opens, session);
 	leases_remove(mdt->leases, session);
+	mdt->evicted = fence_from_now(mdt, session);
+	mdt->admission.unfenced = true;
 	mdt_end_locks(mdt, session);
 }
 
@@ -219,8 +226,7 @@ void mdt_end_locks(struct mdt *mdt, uint64_t session)
 	if (!fences)
 		logger_die("out of memory for the locks of a session");
 	mdt->fences = fences;
-	fences[mdt->fence_count++] =
-		(struct mdt_fence){ session, mdt->state.meta.session_index, loop_now_ns(mdt->loop) };
+	fences[mdt->fence_count++] = fence_from_now(mdt, session);
 	mdt_look_at_fences(mdt);
 }
 
@@ -228,6 +234,8 @@ void mdt_look_at_fences(struct mdt *mdt)
 {
 	size_t i = 0;
 
+	if (mdt->admission.unfenced)
+		mdt->admission.unfenced = !is_fenced(mdt, &mdt->evicted);
 	while (i < mdt->fence_count) {
 		if (!is_fenced(mdt, &mdt->fences[i])) {
 			i++;
@@ -422,7 +430,7 @@ static void report_state(const struct mdt *mdt)
 	size_t voids;
 
 	if (mdt->dropped > 0)
-		log_warning("%s: %" PRIu64 " bytes at the end of the log were torn by a crash and are dropped",
+		log_warning("%s: %" PRIu64 " bytes at the end of the log were torn by a crash and do not count",
 			    mdt->config.dir, mdt->dropped);
 	if (mdt->state.meta.time_ns > (int64_t)clock_real_ns())
 		log_warning("the clock is behind the last change: times stand still until it has caught up");
@@ -443,8 +451,8 @@ static void begin(struct mdt *mdt)
 	numbers_init(&mdt->numbers, mdt->state.meta.reserved);
 	reserve_numbers(mdt, true);
 	load_leases(mdt);
-	mdt->start.index = mdt->state.meta.session_index;
-	mdt->start.since_ns = clock_ns();
+	mdt->evicted = mdt->start = (struct mdt_fence){ 0, mdt->state.meta.session_index, clock_ns() };
+	mdt->admission.unfenced = true; /* who was lost before is not known */
 
 	loop_hook_add(mdt->loop, LOOP_STAGE_STORE, &mdt->store_hook);
 	mdt->tick_at_ns = clock_ns() + MDT_TICK_MS * NSEC_PER_MSEC;

@@ -95,6 +95,8 @@ struct mdt {
 	struct locks *locks;
 	struct mdt_fence *fences;
 	size_t fence_count;
+	/* The last session that was evicted, with locks or without, or the start: until then admission.unfenced. */
+	struct mdt_fence evicted;
 	/*
 	 * No lock is granted before the sessions of before the start have told what they hold, nor before those that ended
 	 * just before it are fenced: nobody knows which of them held locks.

@@ -33,6 +33,7 @@ enum record_fact {
 	FACT_NO_SPACE = 1 << 3,        /* the MDT's disk is nearly full: nothing may be made */
 	FACT_OSTS_FULL = 1 << 4,       /* no OST was chosen because those that are up are full */
 	FACT_SQUASH = 1 << 5,          /* root was nobody (access.h): the body has his credentials as they were sent */
+	FACT_UNFENCED = 1 << 6,        /* a session that was lost may write yet: not every OST knows */
 };
 
 #define RECORD_HOLDERS_MAX 8192  /* as many as there may be sessions */

@@ -5,7 +5,8 @@
  *   - A report of another gen or cut than the inode's is of bytes that are void: -ESTALE.
  *   - The end of data is merged by maximum. A writer knows only some OSTs' blocks: it tells by how many they have grown,
  *     and all writers' add up, to no more than the file can have. A report that is not a writer's comes from all OSTs: its
- *     blocks are exact, and it ends the doubt about the size; a writer may have asked them, too.
+ *     blocks are exact, and it ends the doubt about the size, unless somebody who was lost may write yet; a writer may
+ *     have asked them, too.
  *   - data_version: a writer's report changes it, and so does what a lost writer may have written: when it is lost, when
  *     the doubt ends, and when bytes are found that nobody has reported.
  *   - mtime is the record's time less the report's age, unless somebody has set it since that write.
@@ -76,7 +77,8 @@ int size_apply(struct change *change, const ProtobufCMessage *message)
 		set_written(change, request, &inode);
 	} else {
 		inode.blocks = request->blocks;
-		inode.flags &= ~(uint32_t)INODE_SIZE_UNSURE;
+		if (!change_is_fact(change, FACT_UNFENCED))
+			inode.flags &= ~(uint32_t)INODE_SIZE_UNSURE;
 	}
 	/* Writers have no credentials here; that it must be done is the client's word. */
 	if (request->kill_suid) {

@@ -451,6 +451,11 @@ START_TEST(sizes_are_unsure_while_others_write)
 	inode = driver_inode(driver, file);
 	ck_assert_int_eq(driver_size(driver, &inode, 150, true), 0);
 	ck_assert(getattr_is_unsure(driver, two, file));
+	/* ... after every OST has heard that it is: before, it may write on. */
+	driver->admission.unfenced = true;
+	ck_assert_int_eq(driver_size(driver, &inode, 170, false), 0);
+	ck_assert(getattr_is_unsure(driver, two, file));
+	driver->admission.unfenced = false;
 	ck_assert_int_eq(driver_size(driver, &inode, 180, false), 0);
 	ck_assert(!getattr_is_unsure(driver, two, file));
 	ck_assert_uint_eq(driver_inode(driver, file).size, 180);
