@@ -514,7 +514,7 @@ int view_seek(struct view *view, enum view_table table, struct bytes from, struc
 
 int view_next(struct view_cursor *cursor)
 {
-	if (!cursor->stored)
+	if (cursor->here == 0) /* it has ended */
 		return -ENOENT;
 	advance(cursor);
 	return settle(cursor);

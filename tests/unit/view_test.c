@@ -601,8 +601,12 @@ START_TEST(reading_changes_nothing)
 	ck_assert(has_not(view, "key"));
 	ck_assert_int_eq(view_seek(view, TABLE_INODE, text("k"), &cursor), -ENOENT);
 	put(view, "key", "in memory");
+	put(view, "key 2", "in memory, too");
 	ck_assert_int_eq(view_seek(view, TABLE_INODE, text("k"), &cursor), 0);
 	ck_assert(bytes_equal(cursor.value, text("in memory")));
+	ck_assert_int_eq(view_next(&cursor), 0);
+	ck_assert(bytes_equal(cursor.value, text("in memory, too")));
+	ck_assert_int_eq(view_next(&cursor), -ENOENT);
 	ck_assert_int_eq(view_next(&cursor), -ENOENT);
 	view_close(view);
 	snprintf(path, sizeof(path), "%s/state", dir);
