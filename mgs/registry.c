@@ -9,6 +9,7 @@
 #define NSEC_PER_MS    UINT64_C(1000000)
 #define HOSTNAME_BOUND 256
 #define NEVER          UINT64_MAX
+#define EPOCH_TOLD_MAX (UINT64_MAX / 2) /* nobody has counted so far: it is nonsense */
 
 /*
  * Searched from end to end: some hundred targets with a heartbeat each second are less work than a table of them would
@@ -328,7 +329,7 @@ bool registry_heard_epoch(struct registry *registry, const Strake__Target *targe
 	struct entry *entry = entry_by_uuid(registry, target);
 
 	assert(entry);
-	if (epoch <= registry->map.epoch)
+	if (epoch <= registry->map.epoch || epoch > EPOCH_TOLD_MAX)
 		return false;
 	registry->map.epoch = epoch;
 	entry_changed(registry, entry);

@@ -410,6 +410,7 @@ START_TEST(an_epoch_from_outside_is_passed)
 	ck_assert_uint_eq(epoch(registry), 10);
 	ck_assert_ptr_nonnull(registry_unstored(registry, &(size_t){ 0 }));
 	ck_assert(!registry_heard_epoch(registry, &server.target, 9));
+	ck_assert(!registry_heard_epoch(registry, &server.target, UINT64_MAX)); /* nothing lies above that */
 	registry_free(registry);
 }
 END_TEST
