@@ -77,16 +77,22 @@ static int open_mapped(const char *folder, unsigned int tables, size_t map_size,
 	return 0;
 }
 
-/* What the limit leaves for a map that may have this size. */
-static size_t map_size_allowed(size_t wanted)
+/* What the limit leaves for a map that may have this size: a part of it, or what a database that is there needs to grow. */
+static size_t map_size_allowed(const char *folder, size_t wanted)
 {
 	struct rlimit limit;
 	size_t size = wanted;
+	char path[PATH_MAX];
+	struct stat st;
 
 	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
 		return wanted;
 	while (size > MAP_SIZE_MIN && size > limit.rlim_cur / MAP_SHARE)
 		size /= 2;
+	snprintf(path, sizeof(path), "%s/data.mdb", folder);
+	if (stat(path, &st) == 0)
+		while (size < wanted && size < 2 * (size_t)st.st_size)
+			size *= 2;
 	return size;
 }
 
@@ -116,7 +122,7 @@ static int check_length(MDB_env *env)
 
 static int open_checked(const char *folder, unsigned int tables, size_t map_size, unsigned int flags, MDB_env **ret_env)
 {
-	size_t allowed = map_size_allowed(map_size);
+	size_t allowed = map_size_allowed(folder, map_size);
 	MDB_env *env;
 	int rc;
 

@@ -11,11 +11,10 @@
  *     row without a file is damage, while a file without a row is just young.
  *   - A commit is one synced transaction. It begins when somebody waits in index_sync(), and INDEX_COMMIT_MS after the
  *     first change otherwise. Changes become durable in the order in which they were made.
- *   - A clean stop leaves the mark "clean", with the OST's instance; the start takes it away, durably. Where it is missing, index_recover() makes
- *     index and folders agree.
+ *   - A clean stop leaves the mark "clean", with the OST's instance; the start takes it away, durably. Where it is missing,
+ *     index_recover() makes index and folders agree.
  *   - ENOSPC at a commit (also for want of address space) is its waiters' error, and it is tried again; space is reserved so
- *     that it hardly happens. Any
- *     other failure of a commit, a damaged row or memory shortage ends the process with a last word (logger_die): there is
+ *     that it hardly happens. Any other failure of a commit, a damaged row or memory shortage ends the process with a last word (logger_die): there is
  *     nothing to go on with.
  */
 #ifndef STRAKE_OSS_INDEX_H

@@ -6,9 +6,10 @@
  * receiver returns credits, in the header of whatever it sends, for data that it has used; one that uses nothing returns
  * nothing, so what it has to keep is bounded by N segments.
  *
- * Who owes N / 2 credits or more (and nobody else) and has no data to send sends a CREDIT segment, which needs no credit itself: at an end
- * that looks at nothing no more than two of them can be waiting. For each returns half of N at least; and of what it has not
- * looked at, it can have earned no more than the N that it had to spend. One more receive is for the BYE, sent once.
+ * Who owes N / 2 credits or more (and nobody else) and has no data to send sends a CREDIT segment, which needs no credit
+ * itself: at an end that looks at nothing no more than two of them can be waiting. For each returns half of N at least; and
+ * of what it has not looked at, it can have earned no more than the N that it had to spend. One more receive is for the
+ * BYE, sent once.
  *
  * So two ends that have both spent all their credits go on: each owes the other as much, and may say so.
  */

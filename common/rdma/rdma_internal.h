@@ -76,12 +76,13 @@ struct rdma_conn {
 	bool lingering; /* its owner has closed it: waits for what is posted */
 	bool may_begin; /* on iWARP who was accepted sends after he has heard something */
 	bool bye_sent, bye_came;
-	bool paused;         /* the owner said "not now" */
-	bool choked;         /* too much to send */
-	bool blocked;        /* no credits, or no segments, for what is to be sent */
-	bool broken;         /* the device has refused something */
-	const char *failure; /* what a send has failed of by the other end's fault; NULL: nothing */
-	bool flushed;        /* its queue pair has failed before it stood */
+	bool paused;          /* the owner said "not now" */
+	bool choked;          /* too much to send */
+	bool receive_refused; /* the device did not take a receive */
+	bool blocked;         /* no credits, or no segments, for what is to be sent */
+	bool broken;          /* the device has refused something */
+	const char *failure;  /* what a send has failed of by the other end's fault; NULL: nothing */
+	bool flushed;         /* its queue pair has failed before it stood */
 
 	/* connect.c */
 	bool connecting; /* by a thread that is not joined yet */

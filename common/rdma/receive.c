@@ -318,8 +318,9 @@ static int receive_some(struct rdma_conn *conn)
 		conn->may_begin = true;
 		rdma_conn_opened(conn);
 		take_segment(conn, receive_segment(conn, wc[i].wr_id), wc[i].byte_len);
+		/* A device may refuse it only because the other end has gone: what has come before that counts. */
 		if (conn->state != CONN_DEAD && rdma_post_receive(conn, wc[i].wr_id) < 0)
-			rdma_conn_fail(conn, -EIO, "the device takes no more");
+			conn->receive_refused = true;
 	}
 	return count;
 }
@@ -346,6 +347,8 @@ void rdma_receive(struct rdma_conn *conn)
 	while (conn->state != CONN_DEAD && receive_some(conn) > 0) /* what came before it was armed */
 		;
 	after_receiving(conn);
+	if (conn->state != CONN_DEAD && conn->receive_refused && !conn->bye_came)
+		rdma_conn_fail(conn, -EIO, "the device takes no more");
 	rdma_conn_drop(conn);
 }
 

@@ -475,6 +475,8 @@ static int fake_post_recv(struct ibv_qp *base, struct ibv_recv_wr *wr, struct ib
 	struct fake_qp *qp = (struct fake_qp *)base;
 
 	(void)bad;
+	if (qp->failed && fabric.iwarp)
+		return -EINVAL; /* as cxgb4's, of the wrong sign; siw's takes it */
 	for (; wr != NULL; wr = wr->next) {
 		assert(wr->num_sge == 1);
 		assert(qp->receive_count < qp->max_receives);

@@ -180,7 +180,7 @@ static inline void in_world(int fabric_number, struct world world, void (*body)(
 {
 	char address[64] = "127.0.0.1:0";
 
-	logger_init("transport_test", LOGGER_ERROR);
+	logger_init("transport", LOGGER_ERROR);
 	world.body = body;
 	world.fabric = fabric_number;
 	if (world.events == NULL)

@@ -358,7 +358,7 @@ struct world {
 
 static inline void keys_make(void)
 {
-	logger_init("wire_test", LOGGER_ERROR);
+	logger_init("wire", LOGGER_ERROR);
 	memset(&cluster_key, 1, sizeof(cluster_key));
 	memset(&admin_key, 2, sizeof(admin_key));
 	memset(&foreign_key, 3, sizeof(foreign_key));
