@@ -106,8 +106,11 @@ static int send_table(struct ost_link *link, struct peer *peer)
 	table.heard = link->sessions_heard;
 	err = peer_call(peer, &call);
 	if (err == 0 && !link->closing) {
-		link->sessions_heard = ((const Strake__SessionTableReply *)call.reply)->now;
-		link->sessions_sent = index;
+		const Strake__SessionTableReply *reply = (const void *)call.reply;
+
+		link->sessions_heard = reply->now;
+		if (!reply->runs)
+			link->sessions_sent = index;
 		mdt_look_at_fences(mdt);
 	}
 	call_release(&call);

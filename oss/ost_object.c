@@ -238,6 +238,7 @@ static void announce(struct ost_object *object)
 static int object_open(struct ost_object *object, bool known, const struct index_object *row)
 {
 	struct ost *ost = object->file->ost;
+	uint64_t block;
 	struct stat st;
 	int err;
 
@@ -253,8 +254,9 @@ static int object_open(struct ost_object *object, bool known, const struct index
 		return ost_io_error(ost, -errno);
 	object->size = (uint64_t)st.st_size;
 	object->blocks = (uint64_t)st.st_blocks;
-	/* It may be room. What holes hide is not seen here. */
-	if (object->blocks > (object->size + BULK_PIECE - 1) / BULK_PIECE * (BULK_PIECE / 512))
+	block = (uint64_t)st.st_blksize;
+	/* It may be room. What holes hide is not seen here; one block more may be the filesystem's own. */
+	if (object->blocks > (object->size / block + 2) * (block / 512))
 		object->room_end = UINT64_MAX;
 	if (!known)
 		announce(object);

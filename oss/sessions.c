@@ -1,12 +1,15 @@
 /*
  * SESSIONS: the MDT's table of those who may write. It is answered when no write of a session that lost its place runs any
- * more: then the MDT may give away what that session held.
+ * more: then the MDT may give away what that session held. For one that takes long it is told so, and asks again: with the
+ * answer comes the lease of all others.
  */
 #include "oss/operations.h"
 
 #include "common/status.h"
 
 #include <errno.h>
+
+#define RUNS_MS 2000 /* less than the MDT waits for an answer */
 
 static bool keep(uint64_t session, void *arg)
 {
@@ -59,6 +62,7 @@ void ost_sessions(struct ost *ost, struct request *request)
 {
 	const Strake__SessionTable *table = (const Strake__SessionTable *)request->body;
 	Strake__SessionTableReply body = STRAKE__SESSION_TABLE_REPLY__INIT;
+	uint64_t until_ns = clock_ns() + RUNS_MS * NSEC_PER_MSEC;
 	bool revoked;
 	int err = session_table_update(&ost->sessions, source_of(ost, request->conn), table->epoch, table->session,
 				       table->n_session, table->newest, lease_end_ns(ost, table), &revoked);
@@ -66,8 +70,9 @@ void ost_sessions(struct ost *ost, struct request *request)
 	if (err == 0 && revoked)
 		slots_keep_sessions(ost->slots, keep, drop, ost);
 	/* Also for a table that was sent again because the answer took too long. */
-	while (err == 0 && revoked_write_runs(ost))
-		fiber_wait(&ost->write_done, NULL);
+	while (err == 0 && revoked_write_runs(ost) && clock_ns() < until_ns)
+		fiber_wait_until(&ost->write_done, NULL, until_ns);
+	body.has_runs = body.runs = err == 0 && revoked_write_runs(ost);
 	body.now = ost->config.clock_ns() + ost->sessions_epoch_ns;
 	service_reply(request, &(struct reply){ .err = err, .body = err == 0 ? &body.base : NULL });
 }

@@ -231,7 +231,8 @@ struct fake_ost {
 	uint16_t first_op;   /* the first request that came; 0: none */
 	unsigned int sessions, session_count;
 	uint64_t sessions_newest, sessions_heard, destroys_newest;
-	uint64_t clock; /* in answers to SESSIONS */
+	uint64_t clock;    /* in answers to SESSIONS; */
+	unsigned int runs; /* so many of them say that a revoked write runs */
 	uint64_t destroyed_ino[OST_SEEN_MAX], destroyed_gen[OST_SEEN_MAX];
 	size_t destroyed;
 	uint64_t cut_ino, cut_number, cut_start;
@@ -263,6 +264,8 @@ static inline void ost_handle(void *owner, struct request *request)
 		ost->sessions_newest = table->newest;
 		ost->sessions_heard = table->has_heard ? table->heard : 0;
 		answer.now = ++ost->clock;
+		answer.has_runs = answer.runs = ost->runs > 0;
+		ost->runs -= ost->runs > 0;
 		service_reply(request, &(struct reply){ .body = &answer.base });
 		return;
 	} else if (request->header.opcode == OP_DESTROY) {

@@ -88,13 +88,15 @@ static inline struct peer *fixture_connect(enum role role)
 	return peer;
 }
 
-/* *heard: 0, or the clock of an earlier answer; then that of this one. */
+static unsigned int push_runs; /* so many answers have said that a revoked write runs */
+
+/* *heard: 0, or the clock of an earlier answer; then that of this one. Until no revoked write runs. */
 static inline int push_table(struct peer *peer, uint64_t epoch, const uint64_t *sessions, size_t count, uint64_t newest,
 			     uint64_t *heard)
 {
 	Strake__SessionTable table = STRAKE__SESSION_TABLE__INIT;
-	struct call call = { .opcode = OP_SESSIONS, .request = &table.base };
 	uint64_t copy[16];
+	bool runs = false;
 	int err;
 
 	assert(count <= 16);
@@ -104,12 +106,19 @@ static inline int push_table(struct peer *peer, uint64_t epoch, const uint64_t *
 	table.n_session = count;
 	table.lease_ms = 30000;
 	table.newest = newest;
-	table.has_heard = *heard != 0;
-	table.heard = *heard;
-	err = peer_call(peer, &call);
-	if (err == 0)
-		*heard = ((const Strake__SessionTableReply *)call.reply)->now;
-	call_release(&call);
+	do {
+		struct call call = { .opcode = OP_SESSIONS, .request = &table.base };
+
+		table.has_heard = *heard != 0;
+		table.heard = *heard;
+		err = peer_call(peer, &call);
+		if (err == 0) {
+			*heard = ((const Strake__SessionTableReply *)call.reply)->now;
+			runs = ((const Strake__SessionTableReply *)call.reply)->runs;
+			push_runs += runs;
+		}
+		call_release(&call);
+	} while (err == 0 && runs);
 
 	return err;
 }
