@@ -396,6 +396,11 @@ static void setattr_remembered(struct inode *inode, unsigned int fields, const s
 	pthread_mutex_unlock(&inode->lock);
 }
 
+static bool gives_privileges(unsigned int fields, const struct attr *attr)
+{
+	return (fields & SETATTR_MODE) != 0 && (attr->mode & (S_ISUID | S_ISGID)) != 0;
+}
+
 int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, const struct attr *attr,
 		  struct attr *ret_attr)
 {
@@ -404,7 +409,7 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 	int err = 0;
 
 	/* A size cuts what was written before, not after; and what it took from setuid bits it does not take from new ones. */
-	if ((fields & SETATTR_SIZE) != 0 || ((fields & SETATTR_MODE) != 0 && data_takes_privileges(inode)))
+	if ((fields & SETATTR_SIZE) != 0 || (gives_privileges(fields, attr) && data_takes_privileges(inode)))
 		err = report_own(inode, ctx);
 	else if ((fields & (SETATTR_MTIME | SETATTR_MTIME_NOW)) != 0)
 		err = data_times_begin(inode, ctx, &times_begun);
@@ -415,8 +420,8 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 	pthread_mutex_unlock(&inode->lock);
 	if (err == 0)
 		err = setattr_ask(inode, ctx, fields, attr, ret_attr);
-	if (err < 0 && times_begun)
-		data_times_failed(inode);
+	if (times_begun)
+		data_times_end(inode, err == 0);
 	if (err == 0 && (fields & SETATTR_SIZE) != 0 && cut_away_unknown(&before, attr->size))
 		data_cut_away(inode);
 	/* Not a size: its bytes are gone. */

@@ -60,10 +60,11 @@ int data_commit(struct inode *inode, struct fs_ctx *ctx, bool others);
 
 /*
  * A time is about to be set, the last word on what was written before: that goes to the OSTs meanwhile, and is reported after,
- * as older than any time. *ret_begun: if it cannot be set, data_times_failed() has the report tell when it was written.
+ * as older than any time. *ret_begun: no report is made before data_times_end(); if the time was not set, it tells when that
+ * was written.
  */
 int data_times_begin(struct inode *inode, struct fs_ctx *ctx, bool *ret_begun);
-void data_times_failed(struct inode *inode);
+void data_times_end(struct inode *inode, bool set);
 /* What was written and is not reported yet takes setuid and setgid bits away. */
 bool data_takes_privileges(struct inode *inode);
 

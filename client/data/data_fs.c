@@ -12,7 +12,7 @@ struct data_fs *data_fs_new(struct fs *fs, uint64_t memory_max)
 
 	if (data_fs == NULL)
 		return NULL;
-	data_fs->buffers = buffers_new((unsigned int)(memory_max / 2 / BUFFERS_ROOM));
+	data_fs->buffers = buffers_new((unsigned int)(memory_max / 4 / BUFFERS_ROOM));
 	if (data_fs->buffers == NULL) {
 		free(data_fs);
 		return NULL;

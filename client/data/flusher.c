@@ -54,9 +54,10 @@ static void flusher_start(struct data_fs *data_fs, struct inode *inode)
 	pthread_mutex_unlock(&inode->lock);
 }
 
-static uint64_t flusher_oldest_answer(struct inode **inodes, size_t count)
+/* When the oldest answer came that is not committed, and how many bytes are not. */
+static uint64_t flusher_oldest_answer(struct inode **inodes, size_t count, uint64_t *ret_bytes)
 {
-	uint64_t oldest = UINT64_MAX;
+	uint64_t oldest = UINT64_MAX, bytes = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		struct inode_data *data = inodes[i]->data;
@@ -64,8 +65,10 @@ static uint64_t flusher_oldest_answer(struct inode **inodes, size_t count)
 		pthread_mutex_lock(&inodes[i]->lock);
 		if (data->uncommitted.count > 0 && data->oldest_answer_ns < oldest)
 			oldest = data->oldest_answer_ns;
+		bytes += data->uncommitted.bytes;
 		pthread_mutex_unlock(&inodes[i]->lock);
 	}
+	*ret_bytes = bytes;
 	return oldest;
 }
 
@@ -84,11 +87,13 @@ static void flusher_round(struct data_fs *data_fs)
 	size_t count;
 	struct inode **inodes = data_fs_inodes(data_fs, &count);
 	uint64_t much = data_fs->write_max / 2 < DATA_HELD_BYTES ? data_fs->write_max / 2 : DATA_HELD_BYTES;
-	bool hurry = atomic_load(&data_fs->hurry) || atomic_load(&data_fs->held) > much;
+	uint64_t oldest, bytes;
 
 	for (size_t i = 0; i < count; i++)
 		flusher_start(data_fs, inodes[i]);
-	if (hurry || flusher_oldest_answer(inodes, count) <= clock_ns() - DATA_UNCOMMITTED_MS * NSEC_PER_MSEC) {
+	oldest = flusher_oldest_answer(inodes, count, &bytes);
+	if (atomic_load(&data_fs->hurry) || bytes > much ||
+	    oldest <= clock_ns() - DATA_UNCOMMITTED_MS * NSEC_PER_MSEC) {
 		atomic_store(&data_fs->hurry, false);
 		data_commit_start(data_fs, inodes, count);
 	}

@@ -150,7 +150,7 @@ int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 		}
 		pthread_mutex_lock(&inode->lock);
 		data->reporting = false;
-		if (err < 0 && !call.answered)
+		if (err < 0 && !call.answered && grown != 0 && !request.exact)
 			data_recount(data); /* the MDT may have added what has grown, and would once more */
 		if (reported) {
 			data->grown -= grown;
@@ -198,7 +198,7 @@ int data_times_begin(struct inode *inode, struct fs_ctx *ctx, bool *ret_begun)
 	while (err == 0 && data_unreported(inode) && data->reporting)
 		err = data_wait(inode, ctx);
 	if (err == 0 && data_unreported(inode)) {
-		*ret_begun = data->times_set = true;
+		*ret_begun = data->times_set = data->reporting = true;
 		data->push_stamp = data->stamp;
 		data_kick(data);
 	}
@@ -206,17 +206,16 @@ int data_times_begin(struct inode *inode, struct fs_ctx *ctx, bool *ret_begun)
 	return err;
 }
 
-void data_times_failed(struct inode *inode)
+void data_times_end(struct inode *inode, bool set)
 {
 	struct inode_data *data = inode->data;
 
 	pthread_mutex_lock(&inode->lock);
-	if (data->dirty.count == 0 && !data->report)
-		data->oldest_dirty_ns = clock_ns();
-	data->times_set = false;
-	data->report = data->wrote = true; /* perhaps once more */
+	data->reporting = false;
+	if (!set)
+		data->times_set = false;
+	fiber_wake_all(&inode->changed);
 	pthread_mutex_unlock(&inode->lock);
-	data_account(data);
 }
 
 /* An error since the handle last looked, once. */

@@ -347,6 +347,8 @@ static inline bool serve(struct fake *fake, struct request *request)
 		return false;
 	case OP_SETATTR:
 		note('M');
+		if (osts.hold == OP_SETATTR)
+			return fake_hold(fake, request);
 		if (osts.setattr_fails)
 			service_reply_error(request, -EPERM);
 		return osts.setattr_fails;

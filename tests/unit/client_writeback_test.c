@@ -422,6 +422,27 @@ static void reported_body(struct fake *fake)
 	end();
 }
 
+/* ... nor does one that says "older than any time" come before the time. */
+static void unset_body(struct fake *fake)
+{
+	int err = 1;
+
+	begin(fake);
+	put_text(0, "x");
+	memset(osts.order, 0, sizeof(osts.order));
+	osts.hold = OP_SETATTR;
+	assert(fiber_start(fake->loop, times_fiber, &err) == 0);
+	start(flush_fiber);
+	for (int i = 0; i < 20; i++)
+		fiber_sleep_ms(1);
+	assert(err == 1 && strchr(osts.order, 'S') == NULL);
+	osts.hold = 0;
+	fake->held_count = 0;
+	fake_reply_attr(fake->held[0], &fake->inodes[1], fake->inodes[1].data_version);
+	assert(finish() == 0 && err == 0 && strchr(osts.order, 'S') != NULL && osts.age_ns == UINT64_MAX);
+	end();
+}
+
 /* What writes take from setuid bits is taken before new ones are given. */
 static void privileges_body(struct fake *fake)
 {
@@ -435,6 +456,14 @@ static void privileges_body(struct fake *fake)
 	assert(fs_setattr(mount.fs, &ctx, 2, SETATTR_MODE, &attr, &now) == 0);
 	assert(strcmp(osts.order, "WSM") == 0 && osts.kill_suid);
 	assert(flush() == 0 && strcmp(osts.order, "WSM") == 0);
+
+	/* Others wait for nothing. */
+	memset(osts.order, 0, sizeof(osts.order));
+	ctx.kill_suid = true;
+	assert(fs_write(file, &ctx, 0, "x", 1, NULL) == 0);
+	attr.mode = S_IFREG | 0755;
+	assert(fs_setattr(mount.fs, &ctx, 2, SETATTR_MODE, &attr, &now) == 0 && osts.order[0] == 'M');
+	assert(flush() == 0);
 	end();
 }
 
@@ -442,6 +471,7 @@ START_TEST(what_is_set_comes_after_what_was_written)
 {
 	fake_run(times_body);
 	fake_run(reported_body);
+	fake_run(unset_body);
 	fake_run(privileges_body);
 }
 END_TEST
