@@ -32,6 +32,14 @@ apt() {
 	return 1
 }
 echo "deps: installing$missing"
+# PostgreSQL's package would make a database of the machine's own, and start it.
+case " $missing " in
+*" postgresql "*)
+	export UCF_FORCE_CONFFOLD=1
+	mkdir -p /etc/postgresql-common
+	[ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = off" >/etc/postgresql-common/createcluster.conf
+	;;
+esac
 apt update || true # without a network what is on the disk may do
 # shellcheck disable=SC2086 # a list of words
 apt install -y --no-install-recommends $missing

@@ -5,8 +5,8 @@
 
 PG=$(find /usr/lib/postgresql -name initdb 2>/dev/null | sort -V | tail -n 1)
 [ -n "$PG" ] || skip "needs PostgreSQL (Debian package postgresql)"
-command -v pgbench >/dev/null || skip "needs pgbench (Debian package postgresql-contrib)"
 PATH=$(dirname "$PG"):$PATH
+command -v pgbench >/dev/null || skip "needs pgbench (Debian package postgresql)"
 transactions=$((300 * ${SCALE:-100} / 100 + 20))
 
 start --osts 2
