@@ -479,8 +479,7 @@ START_TEST(a_full_filesystem_is_waited_for)
 	struct mdt mdt;
 
 	temp_dir_make(dir);
-	if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	    mount("none", dir, "tmpfs", 0, "size=40m") == 0) {
+	if (temp_dir_limit(dir, "40m")) {
 		snprintf(filler, sizeof(filler), "%s/filler", dir);
 		mdt_start(&mdt);
 		mdt_change(&mdt, 100);

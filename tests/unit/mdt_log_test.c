@@ -601,14 +601,6 @@ END_TEST
 
 /* --- a full filesystem ---------------------------------------------------------------------------------------------- */
 
-/* A tmpfs with room for three segments and a bit, at dir; false where we may not mount. */
-static bool mount_small(void)
-{
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return false;
-	return mount("none", dir, "tmpfs", 0, "size=52k") == 0;
-}
-
 static void fill_segment(struct mdt_log *log)
 {
 	struct mdt_log_stats before, now;
@@ -633,7 +625,7 @@ START_TEST(a_full_filesystem_is_told_before_it_ends)
 	uint64_t last;
 
 	begin();
-	if (mount_small()) {
+	if (temp_dir_limit(dir, "52k")) { /* room for three segments and a bit */
 		log = open_good(0);
 		fill_segment(log);
 		ck_assert(!mdt_log_space_low(log));
@@ -670,7 +662,7 @@ START_TEST(full_and_no_next_ends_the_process)
 	if (pid == 0) {
 		struct mdt_log *log;
 
-		if (!mount_small())
+		if (!temp_dir_limit(dir, "52k"))
 			abort(); /* as if */
 		log = open_good(0);
 		for (int i = 0; i < 4; i++)

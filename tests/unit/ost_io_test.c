@@ -241,7 +241,7 @@ START_TEST(a_full_disk_is_an_ordinary_answer)
 	char saved[PATH_MAX];
 
 	temp_dir_make(fixture_dir);
-	if (mount("none", fixture_dir, "tmpfs", 0, "size=12m") < 0) {
+	if (!temp_dir_limit(fixture_dir, "12m")) {
 		printf("skipped: cannot mount a small tmpfs: %s\n", strerror(errno));
 		temp_dir_remove(fixture_dir);
 		return;
