@@ -335,13 +335,12 @@ static void setattr_fill(Strake__SetattrRequest *request, const struct fs_ctx *c
 }
 
 static int setattr_ask(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, const struct attr *attr,
-		       struct attr *ret_attr)
+		       uint64_t asked_ns, struct attr *ret_attr)
 {
 	Strake__Cred cred = rpc_cred(ctx);
 	Strake__SetattrRequest request = STRAKE__SETATTR_REQUEST__INIT;
 	const Strake__AttrReply *reply;
 	struct call call = { .opcode = OP_SETATTR, .request = &request.base };
-	uint64_t asked_ns = clock_ns();
 	struct attr now;
 	int err;
 
@@ -364,7 +363,7 @@ static int setattr_ask(struct inode *inode, struct fs_ctx *ctx, unsigned int fie
 	}
 	inode_change_ends(inode);
 	call_release(&call);
-	return err < 0 ? err : inode_settle_size(inode, ctx, asked_ns, ret_attr);
+	return err;
 }
 
 /* Was it a file with holes, or with room behind its end, that became shorter? Then nobody knows what it still takes. */
@@ -406,6 +405,7 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 {
 	bool times_begun = false;
 	struct attr before;
+	uint64_t asked_ns;
 	int err = 0;
 
 	/* A size cuts what was written before, not after; and what it took from setuid bits it does not take from new ones. */
@@ -418,12 +418,15 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 	pthread_mutex_lock(&inode->lock);
 	before = inode->attr;
 	pthread_mutex_unlock(&inode->lock);
+	asked_ns = clock_ns();
 	if (err == 0)
-		err = setattr_ask(inode, ctx, fields, attr, ret_attr);
+		err = setattr_ask(inode, ctx, fields, attr, asked_ns, ret_attr);
 	if (times_begun)
 		data_times_end(inode, err == 0);
 	if (err == 0 && (fields & SETATTR_SIZE) != 0 && cut_away_unknown(&before, attr->size))
 		data_cut_away(inode);
+	if (err == 0)
+		err = inode_settle_size(inode, ctx, asked_ns, ret_attr);
 	/* Not a size: its bytes are gone. */
 	if (err == -ESTALE && (fields & SETATTR_SIZE) == 0 && inode_is_remembered(inode, NULL)) {
 		setattr_remembered(inode, fields, attr, ret_attr);

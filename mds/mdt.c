@@ -206,7 +206,8 @@ static bool is_fenced(const struct mdt *mdt, const struct mdt_fence *fence)
 	bool map_known = mdt->map_known || !mdt->mgs;
 
 	return (map_known && ost_links_have_sessions(mdt->links, fence->index)) ||
-	       loop_now_ns(mdt->loop) > fence->since_ns + MDT_FENCE_MS * NSEC_PER_MSEC;
+	       (loop_now_ns(mdt->loop) > fence->since_ns + MDT_FENCE_MS * NSEC_PER_MSEC &&
+		!ost_links_say_runs(mdt->links));
 }
 
 bool mdt_grants_locks(struct mdt *mdt, uint64_t session)

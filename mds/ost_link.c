@@ -28,6 +28,7 @@ struct ost_link {
 	struct peer *peer;
 	bool closing;
 	bool was_connected; /* what was said last */
+	bool runs;          /* it has said that a write of a session that has ended still runs */
 	unsigned int fibers;
 
 	struct fiber_queue work; /* who waits for rows, or for them to be durable */
@@ -109,6 +110,7 @@ static int send_table(struct ost_link *link, struct peer *peer)
 		const Strake__SessionTableReply *reply = (const void *)call.reply;
 
 		link->sessions_heard = reply->now;
+		link->runs = reply->runs;
 		if (!reply->runs)
 			link->sessions_sent = index;
 		mdt_look_at_fences(mdt);
@@ -563,6 +565,15 @@ void ost_links_set_map(struct ost_links *links, const Strake__ClusterMap *map)
 		if (map->target[i]->role == STRAKE__TARGET_ROLE__TARGET_OST)
 			links_take_target(links, map->target[i]);
 	}
+}
+
+bool ost_links_say_runs(const struct ost_links *links)
+{
+	for (const struct ost_link *link = links->first; link; link = link->next) {
+		if (link->runs && link->was_connected)
+			return true;
+	}
+	return false;
 }
 
 bool ost_links_have_sessions(const struct ost_links *links, uint64_t index)

@@ -33,6 +33,8 @@ void ost_links_set_map(struct ost_links *links, const Strake__ClusterMap *map);
  * a session that had ended by then.
  */
 bool ost_links_have_sessions(const struct ost_links *links, uint64_t index);
+/* Has an OST that is there said that a WRITE of such a session, which had begun before, still runs? No lease ends that. */
+bool ost_links_say_runs(const struct ost_links *links);
 
 /* Rows were added by what was just applied. */
 void ost_links_note(struct ost_links *links, const struct outcome *outcome);

@@ -67,6 +67,11 @@ int size_apply(struct change *change, const ProtobufCMessage *message)
 	if (request->end > LAYOUT_FILE_SIZE_MAX)
 		return -EFBIG;
 
+	/* Who asked the OSTs may have asked too early: he asks again. */
+	if (!request->wrote && !request->exact && (inode.flags & INODE_SIZE_UNSURE) &&
+	    change_is_fact(change, FACT_UNFENCED))
+		return -EBUSY;
+
 	before = answer_before(&inode);
 	if (request->wrote || request->end > inode.size || (inode.flags & INODE_SIZE_UNSURE))
 		inode.data_version = change->index;

@@ -14,8 +14,8 @@
  *   - A clean stop leaves the mark "clean", with the OST's instance; the start takes it away, durably. Where it is missing,
  *     index_recover() makes index and folders agree.
  *   - ENOSPC at a commit (also for want of address space) is its waiters' error, and it is tried again; space is reserved so
- *     that it hardly happens. Any other failure of a commit, a damaged row or memory shortage ends the process with a last word (logger_die): there is
- *     nothing to go on with.
+ *     that it hardly happens. Any other failure of a commit, a damaged row or memory shortage ends the process with a last
+ *     word (logger_die): there is nothing to go on with.
  */
 #ifndef STRAKE_OSS_INDEX_H
 #define STRAKE_OSS_INDEX_H

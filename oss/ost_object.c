@@ -254,9 +254,9 @@ static int object_open(struct ost_object *object, bool known, const struct index
 		return ost_io_error(ost, -errno);
 	object->size = (uint64_t)st.st_size;
 	object->blocks = (uint64_t)st.st_blocks;
-	block = (uint64_t)st.st_blksize;
+	block = (uint64_t)st.st_blksize < 65536 ? (uint64_t)st.st_blksize : 65536;
 	/* It may be room. What holes hide is not seen here; one block more may be the filesystem's own. */
-	if (object->blocks > (object->size / block + 2) * (block / 512))
+	if (object->blocks > ((object->size + block - 1) / block + 1) * (block / 512))
 		object->room_end = UINT64_MAX;
 	if (!known)
 		announce(object);

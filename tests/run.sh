@@ -214,7 +214,7 @@ unset MAKEFLAGS MFLAGS MAKELEVEL SAN # of the make that may have called: its job
 [ "$(id -u)" = 0 ] || echo "check: not as root: the cluster tests mount and make network namespaces, and are skipped"
 if [ -n "${build:-}" ]; then
 	tests "$build" "$(basename "$build")" "${SCALE:-$(scale_of "$build")}"
-elif scripts/deps.sh postgresql || [ "$(id -u)" != 0 ]; then
+elif scripts/deps.sh postgresql || scripts/deps.sh || [ "$(id -u)" != 0 ]; then
 	everything build plain "${SCALE:-100}" &&
 		everything build/san-address-undefined asan "${SCALE:-20}" SAN=address,undefined &&
 		everything build/san-thread tsan "${SCALE:-10}" SAN=thread &&

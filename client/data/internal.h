@@ -67,7 +67,9 @@ struct inode_data {
 	/* The MDT is to hear something; of that: something was written, or allocated. */
 	bool report, wrote;
 	bool reporting, kill_suid, kill_sgid, flushing;
-	bool times_set; /* since the last write somebody has set them: the report leaves them as they are */
+	bool times_set;      /* since the last write somebody has set them: the report leaves them as they are */
+	bool times_were_set; /* before data_times_begin(), at times_stamp */
+	uint64_t times_stamp;
 	/*
 	 * Since the oldest of what is held others had it open for writing; the data_version then, and what we made of it. It is
 	 * not sent again blindly if others may have written.

@@ -198,6 +198,8 @@ int data_times_begin(struct inode *inode, struct fs_ctx *ctx, bool *ret_begun)
 	while (err == 0 && data_unreported(inode) && data->reporting)
 		err = data_wait(inode, ctx);
 	if (err == 0 && data_unreported(inode)) {
+		data->times_were_set = data->times_set;
+		data->times_stamp = data->stamp;
 		*ret_begun = data->times_set = data->reporting = true;
 		data->push_stamp = data->stamp;
 		data_kick(data);
@@ -213,7 +215,7 @@ void data_times_end(struct inode *inode, bool set)
 	pthread_mutex_lock(&inode->lock);
 	data->reporting = false;
 	if (!set)
-		data->times_set = false;
+		data->times_set = data->times_were_set && data->times_stamp == data->stamp;
 	fiber_wake_all(&inode->changed);
 	pthread_mutex_unlock(&inode->lock);
 }

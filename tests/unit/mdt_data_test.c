@@ -453,7 +453,7 @@ START_TEST(sizes_are_unsure_while_others_write)
 	ck_assert(getattr_is_unsure(driver, two, file));
 	/* ... after every OST has heard that it is: before, it may write on. */
 	driver->admission.unfenced = true;
-	ck_assert_int_eq(driver_size(driver, &inode, 170, false), 0);
+	ck_assert_int_eq(driver_size(driver, &inode, 170, false), -EBUSY);
 	ck_assert(getattr_is_unsure(driver, two, file));
 	driver->admission.unfenced = false;
 	ck_assert_int_eq(driver_size(driver, &inode, 180, false), 0);
