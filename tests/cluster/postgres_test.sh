@@ -16,7 +16,7 @@ chown nobody "$T/m/pg" "$T/sock"
 export PGHOST=$T/sock PGPORT=5432 PGUSER=nobody PGDATABASE=postgres
 
 # as COMMAND...: as the database's user; what it says is in $T/said.
-as() { setpriv --reuid nobody --regid nogroup --clear-groups -- env HOME=/ LC_ALL=C "$@" >"$T/said" 2>&1 </dev/null || { cat "$T/said" "$T/sock/log" >&2; fail "$*"; }; }
+as() { setpriv --reuid nobody --regid nogroup --clear-groups -- env -C / HOME=/ LC_ALL=C "$@" >"$T/said" 2>&1 </dev/null || { cat "$T/said" "$T/sock/log" >&2; fail "$*"; }; }
 ask() { as psql -qAtX -c "$1"; cat "$T/said"; }
 up() {
 	as pg_ctl -D "$T/m/pg/data" -w -t 120 -l "$T/sock/log" -o "-k $T/sock -h ''" start
