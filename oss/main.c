@@ -308,8 +308,11 @@ static void start_all(unsigned int count)
 	for (unsigned int i = 0; i < count; i++) {
 		while (shared.state[i] == RUNNER_STARTING)
 			pthread_cond_wait(&shared.changed, &shared.lock);
-		if (shared.state[i] == RUNNER_FAILED)
+		if (shared.state[i] == RUNNER_FAILED) {
+			pthread_mutex_unlock(&shared.lock);
+			pthread_join(runners[i].thread, NULL);
 			daemon_fail("%s", shared.error);
+		}
 	}
 	pthread_mutex_unlock(&shared.lock);
 }
