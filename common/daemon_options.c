@@ -24,13 +24,13 @@
 /* What every program has; they stand behind its own. */
 enum { COMMON_CONFIG, COMMON_LOG_LEVEL, COMMON_TRANSPORT, COMMON_HELP, COMMON_VERSION, COMMON_COUNT };
 static const struct daemon_option common_options[COMMON_COUNT] = {
-	[COMMON_CONFIG] = { "config", 0, "FILE", "read options from this file too; the command line is stronger",
-			    NULL },
-	[COMMON_LOG_LEVEL] = { "log-level", 0, "LEVEL", "error, warning, info (default) or debug", NULL },
-	[COMMON_TRANSPORT] = { "transport", 0, "KIND", "rdma, tcp, or auto: RDMA where it is to be had (default)",
-			       NULL },
-	[COMMON_HELP] = { "help", 'h', NULL, "show this and exit", NULL },
-	[COMMON_VERSION] = { "version", 0, NULL, "show the version and exit", NULL },
+	[COMMON_CONFIG] = { "config", 0, "FILE", "read options from this file too; the command line is stronger", NULL,
+			    0 },
+	[COMMON_LOG_LEVEL] = { "log-level", 0, "LEVEL", "error, warning, info (default) or debug", NULL, 0 },
+	[COMMON_TRANSPORT] = { "transport", 0, "KIND", "rdma, tcp, or auto: RDMA where it is to be had (default)", NULL,
+			       0 },
+	[COMMON_HELP] = { "help", 'h', NULL, "show this and exit", NULL, 0 },
+	[COMMON_VERSION] = { "version", 0, NULL, "show the version and exit", NULL, 0 },
 };
 
 struct parse {

@@ -19,7 +19,7 @@ export PGHOST=$T/sock PGPORT=5432 PGUSER=nobody PGDATABASE=postgres
 as() { setpriv --reuid nobody --regid nogroup --clear-groups -- env -C / HOME=/ LC_ALL=C "$@" >"$T/said" 2>&1 </dev/null || { cat "$T/said" "$T/sock/log" >&2; fail "$*"; }; }
 ask() { as psql -qAtX -c "$1"; cat "$T/said"; }
 up() {
-	as pg_ctl -D "$T/m/pg/data" -w -t 120 -l "$T/sock/log" -o "-k $T/sock -h ''" start
+	as pg_ctl -D "$T/m/pg/data" -w -t 120 -l "$T/sock/log" -o "-k $T/sock -h '' -c dynamic_shared_memory_type=mmap" start
 	PIDS=$(head -n 1 "$T/m/pg/data/postmaster.pid")
 }
 down() {
