@@ -20,9 +20,9 @@
 #include "client/inode.h"
 #include "client/worker.h"
 
-#define DATA_DIRTY_MS       500                 /* dirty bytes older than this are sent, and the size reported */
-#define DATA_UNCOMMITTED_MS 5000                /* answered writes older than this are committed */
-#define DATA_HELD_BYTES     (64u * 1024 * 1024) /* ... and all of them when so much is held */
+#define DATA_DIRTY_MS          500                 /* dirty bytes older than this are sent, and the size reported */
+#define DATA_UNCOMMITTED_MS    5000                /* answered writes older than this are committed */
+#define DATA_UNCOMMITTED_BYTES (64u * 1024 * 1024) /* ... and all of them when there are so many bytes of them */
 
 struct data_fs; /* what the inodes of a filesystem share: data_fs.c */
 struct data_fs *data_fs_new(struct fs *fs, uint64_t memory_max);

@@ -86,7 +86,8 @@ static void flusher_round(struct data_fs *data_fs)
 {
 	size_t count;
 	struct inode **inodes = data_fs_inodes(data_fs, &count);
-	uint64_t much = data_fs->write_max / 2 < DATA_HELD_BYTES ? data_fs->write_max / 2 : DATA_HELD_BYTES;
+	uint64_t much =
+		data_fs->write_max / 2 < DATA_UNCOMMITTED_BYTES ? data_fs->write_max / 2 : DATA_UNCOMMITTED_BYTES;
 	uint64_t oldest, bytes;
 
 	for (size_t i = 0; i < count; i++)
