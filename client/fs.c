@@ -8,6 +8,7 @@
 
 #include "common/container_of.h"
 
+#include "client/absent.h"
 #include "client/atime.h"
 #include "client/ctx_wait.h"
 #include "client/data/data.h"
@@ -61,6 +62,7 @@ void fs_stats(struct fs *fs, struct fs_stats *ret_stats)
 	struct fs_stats stats = {
 		.mds_calls = fs->counters.mds_calls,
 		.ost_calls = fs->counters.ost_calls,
+		.lookups_spared = fs->counters.lookups_spared,
 		.bytes_read = fs->counters.bytes_read,
 		.bytes_written = fs->counters.bytes_written,
 		.bytes_ahead = fs->counters.bytes_ahead,
@@ -86,16 +88,17 @@ int fs_stats_text(struct fs *fs, char *text, size_t size, size_t *ret_len)
 	int len;
 
 	fs_stats(fs, &stats);
-	len = snprintf(lines, sizeof(lines),
-		       "mds_calls %" PRIu64 "\nost_calls %" PRIu64 "\nresends %" PRIu64 "\nbytes_read %" PRIu64
-		       "\nbytes_written %" PRIu64 "\nbytes_ahead %" PRIu64 "\nbytes_copied %" PRIu64
-		       "\nbytes_held %" PRIu64 "\nbytes_lost %" PRIu64 "\nfiles_held %u\ntargets_troubled %u"
-		       "\nconnections_tcp %" PRIu64 "\nconnections_rdma %" PRIu64 "\nbytes_tcp %" PRIu64
-		       "\nbytes_rdma %" PRIu64 "\ntransport_switches %" PRIu64 "\n",
-		       stats.mds_calls, stats.ost_calls, stats.resends, stats.bytes_read, stats.bytes_written,
-		       stats.bytes_ahead, stats.bytes_copied, stats.bytes_held, stats.bytes_lost, stats.files_held,
-		       stats.targets_troubled, stats.connections[FABRIC_TCP], stats.connections[FABRIC_RDMA],
-		       stats.bytes_by[FABRIC_TCP], stats.bytes_by[FABRIC_RDMA], stats.switches);
+	len = snprintf(
+		lines, sizeof(lines),
+		"mds_calls %" PRIu64 "\nost_calls %" PRIu64 "\nresends %" PRIu64 "\nlookups_spared %" PRIu64
+		"\nbytes_read %" PRIu64 "\nbytes_written %" PRIu64 "\nbytes_ahead %" PRIu64 "\nbytes_copied %" PRIu64
+		"\nbytes_held %" PRIu64 "\nbytes_lost %" PRIu64 "\nfiles_held %u\ntargets_troubled %u"
+		"\nconnections_tcp %" PRIu64 "\nconnections_rdma %" PRIu64 "\nbytes_tcp %" PRIu64
+		"\nbytes_rdma %" PRIu64 "\ntransport_switches %" PRIu64 "\n",
+		stats.mds_calls, stats.ost_calls, stats.resends, stats.lookups_spared, stats.bytes_read,
+		stats.bytes_written, stats.bytes_ahead, stats.bytes_copied, stats.bytes_held, stats.bytes_lost,
+		stats.files_held, stats.targets_troubled, stats.connections[FABRIC_TCP], stats.connections[FABRIC_RDMA],
+		stats.bytes_by[FABRIC_TCP], stats.bytes_by[FABRIC_RDMA], stats.switches);
 	assert(len > 0 && (size_t)len < sizeof(lines));
 	*ret_len = (size_t)len;
 	if (size == 0)
@@ -306,6 +309,7 @@ static int open_all(struct opening *opening)
 static struct fs *fs_free(struct fs *fs)
 {
 	dir_cache_free(fs->dirs);
+	absent_free(fs->absent);
 	fs->atimes = atimes_free(fs->atimes);
 	if (fs->inodes != NULL)
 		inode_put(fs->root_inode);
@@ -342,11 +346,12 @@ static struct fs *fs_new(struct loop *loop, const struct fs_config *config)
 	fs->targets = targets_new();
 	fs->inodes = inode_table_new(fs);
 	fs->dirs = dir_cache_new();
+	fs->absent = absent_new();
 	fs->data = data_fs_new(fs, config->memory_max);
 	fs->atimes = atimes_new(fs);
 	fs->atime_rule = config->atime;
-	if (fs->workers == NULL || fs->targets == NULL || fs->inodes == NULL || fs->dirs == NULL || fs->data == NULL ||
-	    fs->atimes == NULL)
+	if (fs->workers == NULL || fs->targets == NULL || fs->inodes == NULL || fs->dirs == NULL ||
+	    fs->absent == NULL || fs->data == NULL || fs->atimes == NULL)
 		return fs_free(fs);
 	return fs;
 }

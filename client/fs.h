@@ -344,6 +344,7 @@ int fs_lock_test(struct file *file, struct fs_ctx *ctx, struct fs_lock *lock);
 
 struct fs_stats {
 	uint64_t mds_calls, ost_calls, resends;
+	uint64_t lookups_spared;            /* names that were known not to be there */
 	uint64_t bytes_read, bytes_written; /* by callers, through here */
 	uint64_t bytes_ahead;               /* read ahead */
 	uint64_t bytes_copied;              /* by the OSTs among themselves: none of these came here */

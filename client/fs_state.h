@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 
+struct absent;     /* absent.h */
 struct atimes;     /* atime.h */
 struct data_fs;    /* data.h */
 struct dir_cache;  /* readdir.h */
@@ -22,6 +23,7 @@ struct targets;    /* targets.h */
 
 struct fs_counters {
 	_Atomic uint64_t mds_calls, ost_calls, resends;                        /* calls.c */
+	_Atomic uint64_t lookups_spared;                                       /* names.c */
 	_Atomic uint64_t bytes_read, bytes_written, bytes_ahead, bytes_copied; /* data path */
 };
 
@@ -51,6 +53,7 @@ struct fs {
 	struct fs_session *session;      /* thread-safe */
 	struct inode_table *inodes;      /* thread-safe */
 	struct dir_cache *dirs;          /* thread-safe */
+	struct absent *absent;           /* thread-safe */
 	struct data_fs *data;            /* the data path's own */
 	struct atimes *atimes;           /* thread-safe */
 	_Atomic unsigned int atime_rule; /* enum fs_atime, and ATIME_NOT_OF_DIRECTORIES */

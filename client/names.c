@@ -1,14 +1,18 @@
 /* The namespace: lookup, mkdir, mknod, symlink, link, unlink, rmdir, rename, readlink. */
 #include "client/names.h"
 
+#include "client/absent.h"
 #include "client/atime.h"
 #include "client/data/data.h"
 #include "client/fs_state.h"
+#include "client/readdir.h"
 #include "client/rpc.h"
 #include "client/shown.h"
 #include "client/tell.h"
 
 #include <errno.h>
+#include <stdio.h> /* RENAME_EXCHANGE, RENAME_WHITEOUT */
+#include <stdlib.h>
 #include <string.h>
 
 #define LOOKUP_TRIES 100 /* to find a file that is not gone by the time it can be held */
@@ -43,12 +47,40 @@ static void names_take_own(struct fs *fs, const Strake__Attr *wire, bool told_be
 	inode_put(inode);
 }
 
+/* What the names are of a directory that we have changed (absent.h). before: attr.version; NULL: it was not changed. */
+static void note_dir(struct fs *fs, const Strake__Attr *dir, const uint64_t *before, struct absent_change change)
+{
+	if (dir == NULL || before == NULL)
+		return;
+	change.dir = dir->ino;
+	change.version_before = *before;
+	change.version = dir->version;
+	absent_changed(fs->absent, &change, clock_ns());
+}
+
+static void note_parent(struct fs *fs, const Strake__EntryReply *reply, struct absent_change change)
+{
+	note_dir(fs, reply->parent_attr, reply->has_parent_version_before ? &reply->parent_version_before : NULL,
+		 change);
+}
+
+/* An answer says for how long nobody else adds names: from when it was asked for. */
+static uint64_t alone_until(uint64_t asked_ns, uint32_t alone_ms)
+{
+	return alone_ms > 0 ? asked_ns + alone_ms * NSEC_PER_MSEC : 0;
+}
+
 int names_take_entry(struct fs *fs, const struct fs_ctx *ctx, const Strake__EntryReply *reply, uint64_t asked_ns,
-		     struct inode **ret_inode, struct attr *ret_attr)
+		     const ProtobufCBinaryData *came, struct inode **ret_inode, struct attr *ret_attr)
 {
 	struct inode *inode;
 	int err;
 
+	if (came != NULL)
+		note_parent(fs, reply,
+			    (struct absent_change){ .came = (const char *)came->data,
+						    .came_len = came->len,
+						    .alone_until_ns = alone_until(asked_ns, reply->parent_alone_ms) });
 	names_take_changed(fs, ctx, reply->parent_attr, asked_ns);
 	if (reply->attr == NULL || reply->attr->ino == 0)
 		return -EPROTO;
@@ -65,16 +97,24 @@ int names_take_entry(struct fs *fs, const struct fs_ctx *ctx, const Strake__Entr
 	return 0;
 }
 
-/* Ask for an entry and give its attributes with a lookup reference. */
-static int entry_ask(struct fs *fs, struct fs_ctx *ctx, struct call *call, struct attr *ret_attr)
+/* Ask for an entry and give its attributes with a lookup reference. came: a name that it may add; NULL: it adds none. */
+static int entry_ask(struct fs *fs, struct fs_ctx *ctx, struct call *call, const ProtobufCBinaryData *came,
+		     struct attr *ret_attr)
 {
 	uint64_t asked_ns = clock_ns();
+	const Strake__EntryReply *reply;
 	struct inode *inode = NULL;
 	struct attr attr;
 	int err = worker_mds_call(fs_worker(fs), ctx, call);
 
-	if (err == 0)
-		err = names_take_entry(fs, ctx, (const Strake__EntryReply *)call->reply, asked_ns, &inode, &attr);
+	if (err == 0) {
+		reply = (const Strake__EntryReply *)call->reply;
+		err = names_take_entry(fs, ctx, reply, asked_ns, came, &inode, &attr);
+		if (err == 0 && call->opcode == OP_MKDIR)
+			absent_made(fs->absent, reply->attr->ino, reply->attr->version, clock_ns());
+	} else if (!call->answered && came != NULL) {
+		absent_doubt(fs->absent, clock_ns());
+	}
 	call_release(call);
 	if (err < 0)
 		return err;
@@ -88,12 +128,13 @@ static int entry_ask(struct fs *fs, struct fs_ctx *ctx, struct call *call, struc
 }
 
 /* ... of an inode that was there: what is being written here is better known here. */
-static int entry_ask_existing(struct fs *fs, struct fs_ctx *ctx, struct call *call, struct attr *ret_attr)
+static int entry_ask_existing(struct fs *fs, struct fs_ctx *ctx, struct call *call, const ProtobufCBinaryData *came,
+			      struct attr *ret_attr)
 {
 	struct inode *inode;
 	struct attr attr;
 	bool unreported;
-	int err = entry_ask(fs, ctx, call, &attr);
+	int err = entry_ask(fs, ctx, call, came, &attr);
 
 	if (err < 0)
 		return err;
@@ -111,6 +152,56 @@ static int entry_ask_existing(struct fs *fs, struct fs_ctx *ctx, struct call *ca
 	return err;
 }
 
+/* --- what is not there ----------------------------------------------------------------------------------------------- */
+
+/* Reads a directory so that it is known which names it does not have. */
+struct names_reading {
+	struct absent *absent;
+	struct inode *dir;
+	uint64_t ticket;
+};
+
+static bool names_read_one(void *arg, const char *name, size_t len)
+{
+	const struct names_reading *reading = arg;
+
+	return absent_read(reading->absent, reading->dir->ino, reading->ticket, name, len);
+}
+
+static void names_read_all(struct worker *worker, void *arg)
+{
+	struct names_reading *reading = arg;
+	struct fs_ctx ctx = { .trusted = true };
+	int err = readdir_names(reading->dir, &ctx, names_read_one, reading);
+
+	(void)worker;
+	absent_all_read(reading->absent, reading->dir->ino, reading->ticket, err == 0);
+	inode_put(reading->dir);
+	free(reading);
+}
+
+/* Nobody waits for it, and it may fail. */
+static void names_read(struct fs *fs, uint64_t ino)
+{
+	struct names_reading *reading = malloc(sizeof(*reading));
+	struct inode *dir = inode_find(fs->inodes, ino);
+	uint64_t ticket = reading != NULL && dir != NULL ? absent_reading(fs->absent, ino) : 0;
+
+	if (ticket == 0) {
+		inode_put(dir);
+		free(reading);
+		return;
+	}
+	*reading = (struct names_reading){ fs->absent, dir, ticket };
+	if (worker_spawn(fs_worker(fs), names_read_all, reading) < 0) {
+		absent_all_read(fs->absent, ino, ticket, false);
+		inode_put(dir);
+		free(reading);
+	}
+}
+
+/* --- lookup ---------------------------------------------------------------------------------------------------------- */
+
 static int lookup_once(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len,
 		       struct attr *ret_attr)
 {
@@ -122,9 +213,12 @@ static int lookup_once(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const
 	request.cred = &cred;
 	request.parent = parent;
 	request.name = rpc_bytes(name, len);
-	err = entry_ask_existing(fs, ctx, &call, ret_attr);
-	if (err == -ENOENT)
+	err = entry_ask_existing(fs, ctx, &call, NULL, ret_attr);
+	if (err == -ENOENT) {
 		shown_no_name(fs, ctx);
+		if (absent_missed(fs->absent, parent, clock_ns()))
+			names_read(fs, parent);
+	}
 	return err;
 }
 
@@ -150,6 +244,11 @@ int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 {
 	int err = -ESTALE;
 
+	if (ctx->trusted && absent_is(fs->absent, parent, name, len, clock_ns())) {
+		atomic_fetch_add_explicit(&fs->counters.lookups_spared, 1, memory_order_relaxed);
+		shown_no_name(fs, ctx);
+		return -ENOENT;
+	}
 	for (unsigned int tries = 0; err == -ESTALE && tries < LOOKUP_TRIES; tries++) {
 		err = lookup_once(fs, ctx, parent, name, len, ret_attr);
 		if (err < 0)
@@ -173,7 +272,7 @@ static int make(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, Strake__Crea
 	request->name = rpc_bytes(name, len);
 	request->has_umask = true;
 	request->umask = ctx->umask;
-	return entry_ask(fs, ctx, &call, ret_attr);
+	return entry_ask(fs, ctx, &call, &request->name, ret_attr);
 }
 
 int fs_mkdir(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode,
@@ -218,7 +317,7 @@ int fs_link(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t parent, co
 	request.ino = ino;
 	request.parent = parent;
 	request.name = rpc_bytes(name, len);
-	return entry_ask_existing(fs, ctx, &call, ret_attr);
+	return entry_ask_existing(fs, ctx, &call, &request.name, ret_attr);
 }
 
 static int remove_name(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, uint64_t parent, const char *name,
@@ -237,6 +336,7 @@ static int remove_name(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, uint6
 	err = worker_mds_call(fs_worker(fs), ctx, &call);
 	if (err == 0) {
 		reply = (const Strake__EntryReply *)call.reply;
+		note_parent(fs, reply, (struct absent_change){ .gone = name, .gone_len = len });
 		names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
 		names_take_changed(fs, ctx, reply->parent_attr, asked_ns);
 	}
@@ -252,6 +352,36 @@ int fs_unlink(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 int fs_rmdir(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len)
 {
 	return remove_name(fs, ctx, OP_RMDIR, parent, name, len);
+}
+
+/* Two names of one inode are both left as they are; then no version has changed. */
+static void note_rename(struct fs *fs, const Strake__RenameRequest *request, const Strake__RenameReply *reply,
+			uint64_t asked_ns)
+{
+	const Strake__Attr *from = reply->parent_attr, *to = reply->new_parent_attr;
+	bool moved = from != NULL && reply->has_parent_version_before && from->version != reply->parent_version_before;
+	struct absent_change came = {
+		.came = (const char *)request->new_name.data,
+		.came_len = request->new_name.len,
+		.alone_until_ns = alone_until(asked_ns, reply->alone_ms),
+	};
+	struct absent_change gone = { 0 };
+
+	if (!moved)
+		return;
+	if (!(request->flags & (RENAME_EXCHANGE | RENAME_WHITEOUT))) {
+		gone.gone = (const char *)request->name.data;
+		gone.gone_len = request->name.len;
+	}
+	if (to == NULL) {
+		came.gone = gone.gone;
+		came.gone_len = gone.gone_len;
+		note_dir(fs, from, &reply->parent_version_before, came);
+		return;
+	}
+	note_dir(fs, from, &reply->parent_version_before, gone);
+	if (reply->has_new_parent_version_before)
+		note_dir(fs, to, &reply->new_parent_version_before, came);
 }
 
 int fs_rename(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, uint64_t new_parent,
@@ -274,11 +404,14 @@ int fs_rename(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 	err = worker_mds_call(fs_worker(fs), ctx, &call);
 	if (err == 0) {
 		reply = (const Strake__RenameReply *)call.reply;
+		note_rename(fs, &request, reply, asked_ns);
 		names_take_own(fs, reply->attr, reply->has_name_version_before, reply->name_version_before, asked_ns);
 		names_take_changed(fs, ctx, reply->attr, asked_ns);
 		names_take_changed(fs, ctx, reply->replaced, asked_ns);
 		names_take_changed(fs, ctx, reply->parent_attr, asked_ns);
 		names_take_changed(fs, ctx, reply->new_parent_attr, asked_ns);
+	} else if (!call.answered) {
+		absent_doubt(fs->absent, clock_ns());
 	}
 	call_release(&call);
 	return err;

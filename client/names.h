@@ -8,8 +8,11 @@
 /* The attributes (NULL: none) of an inode that may be known here and that ctx has just changed: shown_changed(). */
 void names_take_changed(struct fs *fs, const struct fs_ctx *ctx, const Strake__Attr *wire, uint64_t asked_ns);
 
-/* The inode of an entry with a reference, and its attributes; the parent's too, if it was changed. -EPROTO, -ENOMEM. */
+/*
+ * The inode of an entry with a reference, and its attributes; the parent's too, if it was changed: by that name, which is new
+ * there (NULL: by none). -EPROTO, -ENOMEM.
+ */
 int names_take_entry(struct fs *fs, const struct fs_ctx *ctx, const Strake__EntryReply *reply, uint64_t asked_ns,
-		     struct inode **ret_inode, struct attr *ret_attr);
+		     const ProtobufCBinaryData *came, struct inode **ret_inode, struct attr *ret_attr);
 
 #endif

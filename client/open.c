@@ -1,4 +1,5 @@
 /* Opening, creating and releasing files. */
+#include "client/absent.h"
 #include "client/atime.h"
 #include "client/data/data.h"
 #include "client/file.h"
@@ -183,10 +184,13 @@ static int create_ask(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, Strake
 	uint64_t asked_ns = clock_ns();
 	int err = worker_mds_call(fs_worker(fs), ctx, &call);
 
-	if (err == 0)
-		err = names_take_entry(fs, ctx, (const Strake__EntryReply *)call.reply, asked_ns, ret_inode, ret_attr);
-	else if (!call.answered && opcode == OP_CREATE)
+	if (err == 0) {
+		err = names_take_entry(fs, ctx, (const Strake__EntryReply *)call.reply, asked_ns, &request->name,
+				       ret_inode, ret_attr);
+	} else if (!call.answered && opcode == OP_CREATE) {
+		absent_doubt(fs->absent, clock_ns());
 		doubt_raise(fs, request); /* what has no name goes with our session */
+	}
 	call_release(&call);
 	return err;
 }

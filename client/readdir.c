@@ -300,3 +300,31 @@ int fs_readdir(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t cookie,
 	inode_put(dir);
 	return err;
 }
+
+static int give_names(const Strake__ReaddirReply *reply, bool (*fn)(void *arg, const char *name, size_t len), void *arg)
+{
+	for (size_t i = 0; i < reply->n_entry; i++) {
+		if (!fn(arg, (const char *)reply->entry[i]->name.data, reply->entry[i]->name.len))
+			return -ECANCELED;
+	}
+	return 0;
+}
+
+int readdir_names(struct inode *dir, struct fs_ctx *ctx, bool (*fn)(void *arg, const char *name, size_t len), void *arg)
+{
+	uint64_t cookie = 0;
+	struct page *page;
+	bool end = false;
+	int err = 0;
+
+	while (err == 0 && !end) {
+		err = page_ask(dir, ctx, cookie, false, &page);
+		if (err < 0)
+			break;
+		err = give_names(page->reply, fn, arg);
+		cookie = page_last(page);
+		end = page->reply->end;
+		page_free(page);
+	}
+	return err;
+}

@@ -6,9 +6,15 @@
 #ifndef STRAKE_CLIENT_READDIR_H
 #define STRAKE_CLIENT_READDIR_H
 
+#include "client/inode.h"
+
 struct dir_cache; /* opaque: readdir.c */
 
 struct dir_cache *dir_cache_new(void); /* NULL: no memory */
 struct dir_cache *dir_cache_free(struct dir_cache *cache);
+
+/* All names that the MDT has of the directory, none of them from memory. -ECANCELED: fn wants no more. */
+int readdir_names(struct inode *dir, struct fs_ctx *ctx, bool (*fn)(void *arg, const char *name, size_t len),
+		  void *arg);
 
 #endif

@@ -1,5 +1,6 @@
 #include "client/session.h"
 
+#include "client/absent.h"
 #include "client/ctx_wait.h"
 #include "client/data/data.h"
 #include "client/fs_state.h"
@@ -408,6 +409,7 @@ static int reclaim(struct fs_session *session, uint64_t number, uint64_t instanc
 	int err;
 
 	reclaims_step(session);
+	absent_forget_all(session->fs->absent);
 	if (joined)
 		locks_lost(session->fs); /* they were another session's */
 	err = reclaim_collect(session, &open);

@@ -569,13 +569,31 @@ int admit_form(uint16_t op, const ProtobufCMessage *message)
 	return row && row->form ? row->form(message) : 0;
 }
 
+uint64_t admit_adds_name_in(uint16_t op, const ProtobufCMessage *message)
+{
+	switch (op) {
+	case OP_CREATE:
+	case OP_MKDIR:
+	case OP_MKNOD:
+	case OP_SYMLINK:
+		return ((const Strake__CreateRequest *)message)->parent;
+	case OP_LINK:
+		return ((const Strake__LinkRequest *)message)->parent;
+	case OP_RENAME:
+		return ((const Strake__RenameRequest *)message)->new_parent;
+	default:
+		return 0;
+	}
+}
+
 int admit(const struct admission *admission, const struct asker *asker, uint16_t op, const ProtobufCMessage *message,
 	  struct bytes body, uint64_t clock_ns, struct record_space *space, struct record *ret_record)
 {
 	const struct admit_row *row = admit_find(op);
 	struct record record = {
 		.op = op,
-		.facts = (admission->root_squash ? FACT_SQUASH : 0) | (admission->unfenced ? FACT_UNFENCED : 0),
+		.facts = (admission->root_squash ? FACT_SQUASH : 0) | (admission->unfenced ? FACT_UNFENCED : 0) |
+			 (asker->alone ? FACT_ALONE : 0),
 		.time_ns = admit_time(admission->state, clock_ns),
 		.session = asker->session,
 		.slot = asker->slot,

@@ -36,6 +36,7 @@ struct admission {
 struct asker {
 	uint64_t session; /* 0: none */
 	uint32_t slot, seq;
+	bool alone; /* adds names in that directory (alone.h) */
 };
 
 /*
@@ -43,6 +44,9 @@ struct asker {
  * -ENAMETOOLONG, -EEXIST or -EBUSY for "." and "..", -ERANGE, -E2BIG, ...
  */
 int admit_form(uint16_t op, const ProtobufCMessage *message);
+
+/* The directory in which a change wants to add a name; 0: it adds none. */
+uint64_t admit_adds_name_in(uint16_t op, const ProtobufCMessage *message);
 
 /*
  * Make the record of a request whose form is right. Arrays go into space; body is borrowed. -EAGAIN: no number is free,

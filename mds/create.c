@@ -5,6 +5,7 @@
  * CREATE also opens: a name that is there already is only opened, unless exclusive was asked. TMPFILE opens, too: what it
  * makes is an orphan (orphan.h), held by the asker.
  */
+#include "mds/alone.h"
 #include "mds/apply.h"
 #include "mds/names.h"
 #include "mds/orphan.h"
@@ -217,6 +218,10 @@ int create_apply(struct change *change, const ProtobufCMessage *message)
 	reply->parent_attr = answer_inode(change->answer, &dir, false);
 	reply->has_parent_version_before = 1;
 	reply->parent_version_before = version_before;
+	if (change_is_fact(change, FACT_ALONE)) {
+		reply->has_parent_alone_ms = 1;
+		reply->parent_alone_ms = ALONE_MS;
+	}
 	if (change->record->op == OP_CREATE) {
 		reply->has_created = 1;
 		reply->created = 1;

@@ -1,4 +1,5 @@
 /* LINK: one more name for an inode. */
+#include "mds/alone.h"
 #include "mds/apply.h"
 #include "mds/names.h"
 #include "mds/orphan.h"
@@ -60,6 +61,10 @@ int link_apply(struct change *change, const ProtobufCMessage *message)
 	reply->parent_attr = answer_inode(change->answer, &dir, false);
 	reply->has_parent_version_before = 1;
 	reply->parent_version_before = version_before;
+	if (change_is_fact(change, FACT_ALONE)) {
+		reply->has_parent_alone_ms = 1;
+		reply->parent_alone_ms = ALONE_MS;
+	}
 	reply->has_name_version_before = 1;
 	reply->name_version_before = name_version_before;
 	return 0;

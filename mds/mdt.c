@@ -194,6 +194,7 @@ void mdt_evict(struct mdt *mdt, uint64_t session)
 	mdt_submit_own(mdt, RECORD_EVICT, session, &evict.base);
 	opens_drop_session(mdt->opens, session);
 	leases_remove(mdt->leases, session);
+	alone_end(&mdt->alone, session);
 	mdt->evicted = fence_from_now(mdt, session);
 	mdt->admission.unfenced = true;
 	mdt_end_locks(mdt, session);
@@ -308,7 +309,7 @@ static void store(struct loop_hook *hook)
 	mdt->admission.space_low = mdt_log_space_low(mdt->log) || checkpoint_space_low(mdt->checkpoint);
 }
 
-/* Those that waited for numbers, in order; who finds none again waits again. */
+/* Those that waited, in order; who still may not go on waits again. */
 static void serve_parked(struct mdt *mdt)
 {
 	struct request **parked = mdt->parked;
@@ -319,6 +320,11 @@ static void serve_parked(struct mdt *mdt)
 	for (size_t i = 0; i < count; i++)
 		mdt_serve(mdt, parked[i]);
 	free(parked);
+}
+
+static void alone_is_over(struct loop_timer *timer)
+{
+	serve_parked(container_of(timer, struct mdt, alone_over));
 }
 
 static void log_durable(void *owner, uint64_t index)
@@ -422,6 +428,8 @@ static void load_leases(struct mdt *mdt)
 
 	for (uint64_t session = 0; session_from(mdt->state.view, session, &row) == 0; session = row.session + 1)
 		leases_add(mdt->leases, row.session, &row.client, row.slots, false, loop_now_ns(mdt->loop));
+	if (leases_count(mdt->leases) == 0 && !mdt->older)
+		mdt->alone.start_ns = 0; /* nobody was promised anything */
 	if (leases_count(mdt->leases) > 0)
 		log_info("%zu sessions from before the restart", leases_count(mdt->leases));
 }
@@ -618,6 +626,8 @@ int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **re
 	mdt->store_hook.run = store;
 	mdt->tick.expired = tick;
 	mdt->word.expired = word_due;
+	mdt->alone_over.expired = alone_is_over;
+	mdt->alone.start_ns = clock_ns();
 	mdt->instance = clock_real_ns();
 	mdt->opens = opens_new();
 	mdt->leases = leases_new();
@@ -653,6 +663,7 @@ int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **re
 void mdt_stop(struct mdt *mdt)
 {
 	loop_timer_cancel(&mdt->word);
+	loop_timer_cancel(&mdt->alone_over);
 	mdt->service = service_free(mdt->service);
 	mdt->mgs = mgs_client_free(mdt->mgs);
 	mdt->links = ost_links_free(mdt->links);

@@ -20,6 +20,7 @@
 #include "common/mgs_client.h"
 #include "common/service.h"
 #include "mds/admit.h"
+#include "mds/alone.h"
 #include "mds/apply.h"
 #include "mds/checkpoint.h"
 #include "mds/locks.h"
@@ -105,8 +106,10 @@ struct mdt {
 	bool start_is_over;
 	bool map_known;
 	struct mdt_acks acks;
-	struct request **parked; /* wait for numbers, in order of arrival */
+	struct request **parked; /* wait for numbers, or until nobody is alone, in order of arrival */
 	size_t parked_count, parked_max;
+	struct alone alone;
+	struct loop_timer alone_over; /* set while a request waits for that */
 
 	struct service *service;
 	char address[ADDRESS_SIZE]; /* where it listens, the first */

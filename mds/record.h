@@ -34,6 +34,7 @@ enum record_fact {
 	FACT_OSTS_FULL = 1 << 4,       /* no OST was chosen because those that are up are full */
 	FACT_SQUASH = 1 << 5,          /* root was nobody (access.h): the body has his credentials as they were sent */
 	FACT_UNFENCED = 1 << 6,        /* a session that was lost may write yet: not every OST knows */
+	FACT_ALONE = 1 << 7,           /* the asker alone adds names in that directory (alone.h) */
 };
 
 #define RECORD_HOLDERS_MAX 8192  /* as many as there may be sessions */

@@ -5,6 +5,7 @@
  * Nothing is keyed by path, so a directory moves with all that is below it by two rows. That it does not move below
  * itself is checked up the tree: a directory's row has its parent.
  */
+#include "mds/alone.h"
 #include "mds/apply.h"
 #include "mds/names.h"
 #include "mds/orphan.h"
@@ -183,7 +184,7 @@ int rename_apply(struct change *change, const ProtobufCMessage *message)
 	const Strake__RenameRequest *request = (const void *)message;
 	struct rename_ends ends = { .exchange = (request->flags & RENAME_EXCHANGE) != 0 };
 	Strake__RenameReply *reply;
-	uint64_t name_version_before;
+	uint64_t name_version_before, from_version_before, to_version_before;
 	int err;
 
 	ends.from_dir = ends.to_dir = &ends.dirs[0];
@@ -202,6 +203,8 @@ int rename_apply(struct change *change, const ProtobufCMessage *message)
 	ends.has_target = names_find(change->state, ends.to_dir->ino, name_of(request->new_name), &ends.target) == 0;
 
 	name_version_before = ends.source.name_version;
+	from_version_before = ends.from_dir->version;
+	to_version_before = ends.to_dir->version;
 	err = check_shape(change, &ends, request->flags);
 	if (err < 0)
 		return err;
@@ -226,8 +229,17 @@ int rename_apply(struct change *change, const ProtobufCMessage *message)
 		reply->replaced =
 			answer_inode(change->answer, &ends.target, change_is_fact(change, FACT_REPLACED_UNSURE));
 	reply->parent_attr = answer_inode(change->answer, ends.from_dir, false);
-	if (ends.to_dir != ends.from_dir)
+	reply->has_parent_version_before = 1;
+	reply->parent_version_before = from_version_before;
+	if (ends.to_dir != ends.from_dir) {
 		reply->new_parent_attr = answer_inode(change->answer, ends.to_dir, false);
+		reply->has_new_parent_version_before = 1;
+		reply->new_parent_version_before = to_version_before;
+	}
+	if (change_is_fact(change, FACT_ALONE)) {
+		reply->has_alone_ms = 1;
+		reply->alone_ms = ALONE_MS;
+	}
 	reply->has_name_version_before = 1;
 	reply->name_version_before = name_version_before;
 	return 0;

@@ -19,7 +19,11 @@
 
 static struct asker asker_of(const struct request *request)
 {
-	return (struct asker){ request->header.session, request->header.slot, request->header.seq };
+	return (struct asker){
+		.session = request->header.session,
+		.slot = request->header.slot,
+		.seq = request->header.seq,
+	};
 }
 
 /* Answer with a message of our own, or none, once durable has reached until_index. */
@@ -127,7 +131,7 @@ static void serve_resent(struct mdt *mdt, struct request *request, const struct 
 		      wait_for(mdt, request, row->index, row->wait_index), 0);
 }
 
-/* No number is free: the request waits for more of the log to be durable. */
+/* The request waits: for more of the log to be durable, so that a number is free, or until nobody is alone. */
 static void park(struct mdt *mdt, struct request *request)
 {
 	if (mdt->parked_count == mdt->parked_max) {
@@ -142,14 +146,43 @@ static void park(struct mdt *mdt, struct request *request)
 	mdt->parked[mdt->parked_count++] = request;
 }
 
+/*
+ * A session wants to add a name: may it yet? -EAGAIN: the request is parked. *ret_alone: no other may for now. That is not
+ * said to who has not told yet that it knows this MDT: it may take one's answers for the other's. Nor where root is
+ * nobody, and it depends on who asks what he may learn of.
+ */
+static int add_name(struct mdt *mdt, struct request *request, const struct lease *lease, bool *ret_alone)
+{
+	uint64_t dir = admit_adds_name_in(request->header.opcode, request->body);
+	uint64_t now_ns, at_ns;
+
+	*ret_alone = false;
+	if (dir == 0)
+		return 0;
+	now_ns = clock_ns(); /* the loop's may be of before he asked */
+	at_ns = alone_wait(&mdt->alone, dir, lease->session, now_ns);
+	if (at_ns > 0) {
+		park(mdt, request);
+		if (!mdt->alone_over.loop || at_ns < mdt->alone_over.at_ns)
+			loop_timer_set(mdt->loop, &mdt->alone_over, at_ns);
+		return -EAGAIN;
+	}
+	if (lease->reclaimed && !mdt->config.root_squash)
+		*ret_alone = alone_add(&mdt->alone, dir, lease->session, now_ns);
+	return 0;
+}
+
 /* Make a record of it and apply it; -EAGAIN: it is parked. *ret_index: the record's. */
-static int submit_request(struct mdt *mdt, struct request *request, uint64_t *ret_index)
+static int submit_request(struct mdt *mdt, struct request *request, const struct lease *lease, uint64_t *ret_index)
 {
 	struct asker asker = asker_of(request);
 	struct record record;
-	int err =
-		admit(&mdt->admission, &asker, request->header.opcode, request->body,
-		      (struct bytes){ request->raw, request->header.body_len }, clock_real_ns(), &mdt->space, &record);
+	int err = lease ? add_name(mdt, request, lease, &asker.alone) : 0;
+
+	if (err < 0)
+		return err;
+	err = admit(&mdt->admission, &asker, request->header.opcode, request->body,
+		    (struct bytes){ request->raw, request->header.body_len }, clock_real_ns(), &mdt->space, &record);
 
 	if (err == -EAGAIN)
 		park(mdt, request);
@@ -198,7 +231,7 @@ static void serve_change(struct mdt *mdt, struct request *request, struct lease 
 		return;
 	}
 	recall_appenders(mdt, request);
-	if (submit_request(mdt, request, &index) < 0)
+	if (submit_request(mdt, request, lease, &index) < 0)
 		return;
 	if (op_opens(header->opcode))
 		note_opened(mdt, request, outcome->opened_ino);
@@ -237,7 +270,7 @@ static void serve_session_open(struct mdt *mdt, struct request *request)
 			mdt_refuse(mdt, request, -EMFILE);
 			return;
 		}
-		if (submit_request(mdt, request, &index) < 0)
+		if (submit_request(mdt, request, NULL, &index) < 0)
 			return;
 		if (session_get(mdt->state.view, mdt->state.meta.newest_session, &row) < 0)
 			logger_die("session %" PRIx64 " is not in the state", mdt->state.meta.newest_session);
@@ -269,10 +302,11 @@ static void serve_session_close(struct mdt *mdt, struct request *request)
 {
 	uint64_t session = request->header.session, index;
 
-	if (submit_request(mdt, request, &index) < 0)
+	if (submit_request(mdt, request, NULL, &index) < 0)
 		return;
 	opens_drop_session(mdt->opens, session);
 	leases_remove(mdt->leases, session);
+	alone_end(&mdt->alone, session);
 	mdt_end_locks(mdt, session);
 	log_info("session %" PRIx64 ": closed", session);
 	reply_message(mdt, request, mdt->outcome.err, NULL, wait_for(mdt, request, index, 0));

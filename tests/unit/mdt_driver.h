@@ -49,7 +49,8 @@ struct driver {
 	struct driver_record *log; /* log[i] is record i + 1 */
 	size_t log_max;
 	uint32_t seq;     /* one slot for all: the next */
-	uint64_t session; /* who asks */
+	uint64_t session; /* who asks; */
+	bool alone;       /* adds names there */
 	Strake__Cred cred;
 	ProtobufCMessage *reply;       /* of the last change, unpacked; NULL: none */
 	unsigned int checkpoint_every; /* records; 0: never */
@@ -153,7 +154,7 @@ static inline void driver_set_osts(struct driver *driver, unsigned int count)
 static inline int driver_send(struct driver *driver, uint16_t op, const ProtobufCMessage *message, uint32_t slot,
 			      uint32_t seq, bool *ret_resent)
 {
-	struct asker asker = { driver->session, slot, seq };
+	struct asker asker = { .session = driver->session, .slot = slot, .seq = seq, .alone = driver->alone };
 	const struct op *row = op_find(op);
 	size_t size = protobuf_c_message_get_packed_size(message);
 	uint8_t *packed = malloc(size + 1);
