@@ -25,6 +25,7 @@ struct known {
 	uint64_t until_ns;     /* nobody else adds names */
 	bool all;              /* names has all that there are */
 	bool too_many;         /* names, to know them all */
+	unsigned int read;     /* names, with this ticket */
 	uint64_t ticket;       /* of who is reading them; 0: nobody */
 	unsigned int missed;   /* LOOKUPs that found nothing since it is not known */
 	unsigned int worth;    /* missed when it is to be read */
@@ -36,16 +37,17 @@ struct absent {
 	pthread_mutex_t lock;
 	uint8_t key[SIPHASH_KEY_SIZE];
 	uint64_t tickets;
+	uint64_t now_ns;         /* as of the last change */
+	size_t slots, slots_max; /* of all names */
 	uint64_t doubt_until_ns;
 	struct known known[ABSENT_DIRS];
 };
 
 /* --- names --------------------------------------------------------------------------------------------------------- */
 
-static void names_release(struct names *names)
+static size_t names_slots(const struct names *names)
 {
-	free(names->slots);
-	*names = (struct names){ 0 };
+	return names->slots != NULL ? names->mask + 1 : 0;
 }
 
 /* Where it is, or would be. */
@@ -63,14 +65,13 @@ static bool names_has(const struct names *names, uint64_t hash)
 	return names->count > 0 && names->slots[names_place(names, hash)] == hash;
 }
 
-static bool names_grow(struct names *names)
+static bool names_grow(struct names *names, size_t size)
 {
-	size_t size = names->slots == NULL ? SLOTS_MIN : 2 * (names->mask + 1);
 	struct names grown = { .slots = calloc(size, sizeof(uint64_t)), .mask = size - 1, .count = names->count };
 
 	if (grown.slots == NULL)
 		return false;
-	for (size_t i = 0; names->slots != NULL && i <= names->mask; i++) {
+	for (size_t i = 0; i < names_slots(names); i++) {
 		if (names->slots[i] != 0)
 			grown.slots[names_place(&grown, names->slots[i])] = names->slots[i];
 	}
@@ -79,16 +80,12 @@ static bool names_grow(struct names *names)
 	return true;
 }
 
-static bool names_add(struct names *names, uint64_t hash)
+static void names_add(struct names *names, uint64_t hash)
 {
-	size_t at;
+	size_t at = names_place(names, hash);
 
-	if ((names->slots == NULL || NAMES_MAX_LOAD * names->count > names->mask) && !names_grow(names))
-		return false;
-	at = names_place(names, hash);
 	names->count += names->slots[at] == 0;
 	names->slots[at] = hash;
-	return true;
 }
 
 /* Those behind it move up where they may (Knuth, 6.4, algorithm R). */
@@ -133,6 +130,13 @@ static struct known *known_of(struct absent *absent, uint64_t dir)
 	return known->dir == dir ? known : NULL;
 }
 
+static void known_drop_names(struct absent *absent, struct known *known)
+{
+	absent->slots -= names_slots(&known->names);
+	free(known->names.slots);
+	known->names = (struct names){ 0 };
+}
+
 /* That directory's from now on, unless the one that is there is in use. */
 static struct known *known_begin(struct absent *absent, uint64_t dir, uint64_t now_ns)
 {
@@ -140,37 +144,62 @@ static struct known *known_begin(struct absent *absent, uint64_t dir, uint64_t n
 
 	if (known->dir != dir && known->until_ns > now_ns)
 		return NULL;
-	names_release(&known->names);
+	known_drop_names(absent, known);
 	*known = (struct known){ .dir = dir, .worth = ABSENT_MISSES };
 	return known;
 }
 
 /* Its names. If knowing them was of little use they are read later the next time. */
-static void known_forget(struct known *known)
+static void known_forget(struct absent *absent, struct known *known)
 {
 	if (known->all && known->answered >= known->worth)
 		known->worth = ABSENT_MISSES;
-	else if ((known->all || known->ticket != 0) && known->worth < ABSENT_NAMES_MAX)
+	else if ((known->all || known->ticket != 0) && ABSENT_READ_PER_MISS * (size_t)known->worth < absent->slots_max)
 		known->worth *= 2;
-	names_release(&known->names);
+	known_drop_names(absent, known);
 	known->all = false;
 	known->ticket = 0;
 	known->missed = known->answered = 0;
 }
 
-static bool known_add(struct known *known, uint64_t hash)
+/* May it have so many more slots? Those of others are given up first that are of no use now. */
+static bool may_have(struct absent *absent, const struct known *known, size_t more)
 {
-	if (known->names.count == ABSENT_NAMES_MAX)
-		known->too_many = true;
-	if (!known->too_many && names_add(&known->names, hash))
+	for (size_t i = 0; i < ABSENT_DIRS && absent->slots + more > absent->slots_max; i++) {
+		if (&absent->known[i] != known && absent->known[i].until_ns <= absent->now_ns)
+			known_forget(absent, &absent->known[i]);
+	}
+	return absent->slots + more <= absent->slots_max;
+}
+
+/* Room for one more name. */
+static bool known_has_room(struct absent *absent, struct known *known)
+{
+	struct names *names = &known->names;
+	size_t slots = names_slots(names), more = slots == 0 ? SLOTS_MIN : slots;
+
+	if (NAMES_MAX_LOAD * (names->count + 1) <= slots)
 		return true;
-	known_forget(known);
+	if (slots + more > absent->slots_max / 2 || !may_have(absent, known, more) || !names_grow(names, slots + more))
+		return false;
+	absent->slots += more;
+	return true;
+}
+
+static bool known_add(struct absent *absent, struct known *known, const char *name, size_t len)
+{
+	if (known_has_room(absent, known)) {
+		names_add(&known->names, hash_of(absent, name, len));
+		return true;
+	}
+	known->too_many = true;
+	known_forget(absent, known);
 	return false;
 }
 
 /* --- from outside --------------------------------------------------------------------------------------------------- */
 
-struct absent *absent_new(void)
+struct absent *absent_new(size_t slots_max)
 {
 	struct absent *absent = calloc(1, sizeof(*absent));
 
@@ -178,6 +207,7 @@ struct absent *absent_new(void)
 		return NULL;
 	if (getrandom(absent->key, sizeof(absent->key), 0) != sizeof(absent->key))
 		abort();
+	absent->slots_max = slots_max;
 	pthread_mutex_init(&absent->lock, NULL);
 	return absent;
 }
@@ -217,19 +247,20 @@ void absent_changed(struct absent *absent, const struct absent_change *change, u
 	struct known *known;
 
 	pthread_mutex_lock(&absent->lock);
+	absent->now_ns = now_ns;
 	known = known_of(absent, change->dir);
 	if (known == NULL && change->alone_until_ns > now_ns)
 		known = known_begin(absent, change->dir, now_ns);
 	if (known != NULL) {
 		if (known->version != change->version_before)
-			known_forget(known);
+			known_forget(absent, known);
 		known->version = change->version;
 		if (change->alone_until_ns > known->until_ns)
 			known->until_ns = change->alone_until_ns;
 		if (change->gone != NULL)
 			names_remove(&known->names, hash_of(absent, change->gone, change->gone_len));
 		if (change->came != NULL && (known->all || known->ticket != 0))
-			known_add(known, hash_of(absent, change->came, change->came_len));
+			known_add(absent, known, change->came, change->came_len);
 	}
 	pthread_mutex_unlock(&absent->lock);
 }
@@ -238,7 +269,7 @@ void absent_forget_all(struct absent *absent)
 {
 	pthread_mutex_lock(&absent->lock);
 	for (size_t i = 0; i < ABSENT_DIRS; i++) {
-		names_release(&absent->known[i].names);
+		known_drop_names(absent, &absent->known[i]);
 		absent->known[i] = (struct known){ 0 };
 	}
 	pthread_mutex_unlock(&absent->lock);
@@ -286,8 +317,10 @@ uint64_t absent_reading(struct absent *absent, uint64_t dir)
 
 	pthread_mutex_lock(&absent->lock);
 	known = known_of(absent, dir);
-	if (known != NULL && !known->all && known->ticket == 0)
+	if (known != NULL && !known->all && known->ticket == 0) {
 		ticket = known->ticket = ++absent->tickets;
+		known->read = 0;
+	}
 	pthread_mutex_unlock(&absent->lock);
 	return ticket;
 }
@@ -299,7 +332,8 @@ bool absent_read(struct absent *absent, uint64_t dir, uint64_t ticket, const cha
 
 	pthread_mutex_lock(&absent->lock);
 	known = known_of(absent, dir);
-	added = known != NULL && known->ticket == ticket && known_add(known, hash_of(absent, name, len));
+	added = known != NULL && known->ticket == ticket && known->read++ < ABSENT_READ_PER_MISS * known->missed &&
+		known_add(absent, known, name, len);
 	pthread_mutex_unlock(&absent->lock);
 	return added;
 }
@@ -315,7 +349,7 @@ void absent_all_read(struct absent *absent, uint64_t dir, uint64_t ticket, bool 
 			known->all = true;
 			known->ticket = 0;
 		} else {
-			known_forget(known);
+			known_forget(absent, known);
 		}
 	}
 	pthread_mutex_unlock(&absent->lock);

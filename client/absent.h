@@ -13,8 +13,9 @@
  *
  *   - attr.version tells whether anybody else has changed the directory: each change of ours says which it was before. If
  *     that is not the one known, what is known is forgotten.
- *   - ABSENT_DIRS directories of up to ABSENT_NAMES_MAX names each; one that finds its place taken by a directory which is
- *     in use is not known. At most 16 MiB in all.
+ *   - ABSENT_DIRS directories; one that finds its place taken by a directory which is in use is not known, nor one that has
+ *     more than a million names, or would need more than there is for all: 32 MiB.
+ *   - Of a directory more is read the more was missed, ABSENT_READ_PER_MISS names for each: a large one not for a few.
  *   - Who has no memory knows nothing. Thread-safe. Within libstrake only.
  */
 #ifndef STRAKE_CLIENT_ABSENT_H
@@ -24,14 +25,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABSENT_DIRS      32
-#define ABSENT_NAMES_MAX 32768
-#define ABSENT_MISSES    32    /* LOOKUPs that found nothing, before a directory is read */
-#define ABSENT_DOUBT_MS  60000 /* a change that was given up may come to pass so late */
+#define ABSENT_DIRS          32
+#define ABSENT_SLOTS_MAX     (1u << 22) /* of 8 bytes; at least two for each name */
+#define ABSENT_MISSES        32         /* LOOKUPs that found nothing, before a directory is read */
+#define ABSENT_READ_PER_MISS 512
+#define ABSENT_DOUBT_MS      60000 /* a change that was given up may come to pass so late */
 
 struct absent; /* opaque: absent.c */
 
-struct absent *absent_new(void); /* NULL: no memory */
+/* Slots for all directories, half of them for one: ABSENT_SLOTS_MAX, or another power of two. NULL: no memory. */
+struct absent *absent_new(size_t slots_max);
 struct absent *absent_free(struct absent *absent);
 
 /* Made just now, by us, at attr.version. */
@@ -59,7 +62,7 @@ bool absent_missed(struct absent *absent, uint64_t dir, uint64_t now_ns);
 
 /* Reading it begins. The ticket is for the names, and good until the directory is forgotten; 0: it need not be read. */
 uint64_t absent_reading(struct absent *absent, uint64_t dir);
-/* False: too many, or in vain. */
+/* False: too many, too many for now, or in vain. */
 bool absent_read(struct absent *absent, uint64_t dir, uint64_t ticket, const char *name, size_t len);
 /* These were all; complete: else reading has failed. */
 void absent_all_read(struct absent *absent, uint64_t dir, uint64_t ticket, bool complete);

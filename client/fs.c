@@ -346,7 +346,7 @@ static struct fs *fs_new(struct loop *loop, const struct fs_config *config)
 	fs->targets = targets_new();
 	fs->inodes = inode_table_new(fs);
 	fs->dirs = dir_cache_new();
-	fs->absent = absent_new();
+	fs->absent = absent_new(ABSENT_SLOTS_MAX);
 	fs->data = data_fs_new(fs, config->memory_max);
 	fs->atimes = atimes_new(fs);
 	fs->atime_rule = config->atime;
