@@ -166,8 +166,10 @@ static void known_forget(struct absent *absent, struct known *known)
 static bool may_have(struct absent *absent, const struct known *known, size_t more)
 {
 	for (size_t i = 0; i < ABSENT_DIRS && absent->slots + more > absent->slots_max; i++) {
-		if (&absent->known[i] != known && absent->known[i].until_ns <= absent->now_ns)
-			known_forget(absent, &absent->known[i]);
+		struct known *other = &absent->known[i];
+
+		if (other != known && other->names.slots != NULL && other->until_ns <= absent->now_ns)
+			known_forget(absent, other);
 	}
 	return absent->slots + more <= absent->slots_max;
 }
@@ -180,7 +182,8 @@ static bool known_has_room(struct absent *absent, struct known *known)
 
 	if (NAMES_MAX_LOAD * (names->count + 1) <= slots)
 		return true;
-	if (slots + more > absent->slots_max / 2 || !may_have(absent, known, more) || !names_grow(names, slots + more))
+	known->too_many = slots + more > absent->slots_max / 2;
+	if (known->too_many || !may_have(absent, known, more) || !names_grow(names, slots + more))
 		return false;
 	absent->slots += more;
 	return true;
@@ -192,7 +195,6 @@ static bool known_add(struct absent *absent, struct known *known, const char *na
 		names_add(&known->names, hash_of(absent, name, len));
 		return true;
 	}
-	known->too_many = true;
 	known_forget(absent, known);
 	return false;
 }

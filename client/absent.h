@@ -13,6 +13,8 @@
  *
  *   - attr.version tells whether anybody else has changed the directory: each change of ours says which it was before. If
  *     that is not the one known, what is known is forgotten.
+ *   - A change is noted before the kernel hears of it, which lets nobody look for a new name while one of its own adds names
+ *     in that directory: so nobody misses what was added here.
  *   - ABSENT_DIRS directories; one that finds its place taken by a directory which is in use is not known, nor one that has
  *     more than a million names, or would need more than there is for all: 32 MiB.
  *   - Of a directory more is read the more was missed, ABSENT_READ_PER_MISS names for each: a large one not for a few.

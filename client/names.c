@@ -216,7 +216,7 @@ static int lookup_once(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const
 	err = entry_ask_existing(fs, ctx, &call, NULL, ret_attr);
 	if (err == -ENOENT) {
 		shown_no_name(fs, ctx);
-		if (absent_missed(fs->absent, parent, clock_ns()))
+		if (ctx->trusted && absent_missed(fs->absent, parent, clock_ns()))
 			names_read(fs, parent);
 	}
 	return err;

@@ -9,8 +9,8 @@
 void names_take_changed(struct fs *fs, const struct fs_ctx *ctx, const Strake__Attr *wire, uint64_t asked_ns);
 
 /*
- * The inode of an entry with a reference, and its attributes; the parent's too, if it was changed: by that name, which is new
- * there (NULL: by none). -EPROTO, -ENOMEM.
+ * The inode of an entry with a reference, and its attributes; the parent's too, if it is told. came: the name by which it was
+ * changed, if it was; NULL: by none. -EPROTO, -ENOMEM.
  */
 int names_take_entry(struct fs *fs, const struct fs_ctx *ctx, const Strake__EntryReply *reply, uint64_t asked_ns,
 		     const ProtobufCBinaryData *came, struct inode **ret_inode, struct attr *ret_attr);

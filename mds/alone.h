@@ -4,12 +4,15 @@
  * the LOOKUP before each create or rename need not come here. A lease (Gray and Cheriton, 1989) that is so short that it
  * is never called back: who else wants to add a name waits for its end.
  *
- *   - Only names that come matter; others may look, list, remove and change what is there.
+ *   - Only names that come matter; others may look, list, remove and change what is there. Whatever might add one waits, also
+ *     a CREATE of what is there.
  *   - It is given from the ALONE_ADDS-th name on that a session adds with none of another's between. Where two that live
- *     have added names within ALONE_SHARED_MS, nobody is alone for as long. So a directory that many fill waits once or
- *     not at all.
+ *     have added names within ALONE_SHARED_MS, nobody is alone for as long. So where many add names one waits
+ *     once in that time, or not at all.
  *   - As many directories as the table has rows, each in the row of its hash: one that finds it taken has no lease.
  *   - Memory only. What an MDT before this one has promised is over ALONE_HELD_MS after the start; until then nobody adds.
+ *   - It assumes clocks that run: of a machine that is suspended (not of a process that is stopped) the rest of the 50 ms
+ *     comes when it wakes.
  *   - Pure: times are arguments.
  */
 #ifndef STRAKE_MDS_ALONE_H

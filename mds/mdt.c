@@ -428,8 +428,9 @@ static void load_leases(struct mdt *mdt)
 
 	for (uint64_t session = 0; session_from(mdt->state.view, session, &row) == 0; session = row.session + 1)
 		leases_add(mdt->leases, row.session, &row.client, row.slots, false, loop_now_ns(mdt->loop));
-	if (leases_count(mdt->leases) == 0 && !mdt->older)
-		mdt->alone.start_ns = 0; /* nobody was promised anything */
+	/* Until now another MDT may have promised them something, if not here then where this copy is from. */
+	if (leases_count(mdt->leases) > 0 || mdt->older)
+		mdt->alone.start_ns = clock_ns();
 	if (leases_count(mdt->leases) > 0)
 		log_info("%zu sessions from before the restart", leases_count(mdt->leases));
 }
@@ -627,7 +628,6 @@ int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **re
 	mdt->tick.expired = tick;
 	mdt->word.expired = word_due;
 	mdt->alone_over.expired = alone_is_over;
-	mdt->alone.start_ns = clock_ns();
 	mdt->instance = clock_real_ns();
 	mdt->opens = opens_new();
 	mdt->leases = leases_new();
@@ -663,7 +663,6 @@ int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **re
 void mdt_stop(struct mdt *mdt)
 {
 	loop_timer_cancel(&mdt->word);
-	loop_timer_cancel(&mdt->alone_over);
 	mdt->service = service_free(mdt->service);
 	mdt->mgs = mgs_client_free(mdt->mgs);
 	mdt->links = ost_links_free(mdt->links);
@@ -673,6 +672,7 @@ struct mdt *mdt_close(struct mdt *mdt)
 {
 	if (!mdt)
 		return NULL;
+	loop_timer_cancel(&mdt->alone_over);
 	if (mdt->begun) {
 		loop_timer_cancel(&mdt->tick);
 		loop_hook_remove(mdt->loop, LOOP_STAGE_STORE, &mdt->store_hook);

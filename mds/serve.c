@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct asker asker_of(const struct request *request)
 {
@@ -73,7 +74,42 @@ void mdt_answer(struct mdt *mdt, struct request *request, int err, const struct 
 						.durable_index = durable });
 }
 
+/* The request waits: for more of the log to be durable, so that a number is free, or until nobody is alone. */
+static void park(struct mdt *mdt, struct request *request)
+{
+	if (mdt->parked_count == mdt->parked_max) {
+		size_t max = mdt->parked_max ? mdt->parked_max * 2 : 64;
+		struct request **parked = reallocarray(mdt->parked, max, sizeof(*parked));
+
+		if (!parked)
+			logger_die("out of memory for requests that wait for numbers");
+		mdt->parked = parked;
+		mdt->parked_max = max;
+	}
+	mdt->parked[mdt->parked_count++] = request;
+}
+
 /* --- queries ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * Is it a LOOKUP of what a parked CREATE of the same session is to make? Who has given that up asks so what has become of it, on
+ * the same line and after it: he must find it.
+ */
+static bool comes_after_parked(const struct mdt *mdt, const struct request *request)
+{
+	const Strake__LookupRequest *lookup = (const void *)request->body;
+
+	for (size_t i = 0; request->header.opcode == OP_LOOKUP && i < mdt->parked_count; i++) {
+		const struct request *parked = mdt->parked[i];
+		const Strake__CreateRequest *create = (const void *)parked->body;
+
+		if (parked->header.opcode == OP_CREATE && parked->header.session == request->header.session &&
+		    create->parent == lookup->parent && create->name.len == lookup->name.len &&
+		    memcmp(create->name.data, lookup->name.data, lookup->name.len) == 0)
+			return true;
+	}
+	return false;
+}
 
 static void serve_query(struct mdt *mdt, struct request *request)
 {
@@ -87,6 +123,10 @@ static void serve_query(struct mdt *mdt, struct request *request)
 	};
 	int err;
 
+	if (comes_after_parked(mdt, request)) {
+		park(mdt, request);
+		return;
+	}
 	answer_init(&answer);
 	err = query_answer(&query, request->header.opcode, request->body);
 	mdt_answer(mdt, request, err, &answer);
@@ -129,21 +169,6 @@ static void serve_resent(struct mdt *mdt, struct request *request, const struct 
 	}
 	waiting_reply(mdt->waiting, request, status_to_errno(row->status), row->index, row->reply.data, row->reply.size,
 		      wait_for(mdt, request, row->index, row->wait_index), 0);
-}
-
-/* The request waits: for more of the log to be durable, so that a number is free, or until nobody is alone. */
-static void park(struct mdt *mdt, struct request *request)
-{
-	if (mdt->parked_count == mdt->parked_max) {
-		size_t max = mdt->parked_max ? mdt->parked_max * 2 : 64;
-		struct request **parked = reallocarray(mdt->parked, max, sizeof(*parked));
-
-		if (!parked)
-			logger_die("out of memory for requests that wait for numbers");
-		mdt->parked = parked;
-		mdt->parked_max = max;
-	}
-	mdt->parked[mdt->parked_count++] = request;
 }
 
 /*
