@@ -51,6 +51,8 @@ struct step {
 	uint64_t from_size;
 	uint64_t to_size;  /* of the target's file, with what a WRITE that failed has left behind its object's end */
 	uint64_t data_end; /* in the target: of the last that was no hole */
+	uint64_t data,
+		hole; /* in the source: its next data, and where that ends; both are the end where there is none */
 };
 
 static int copy_by_hand(struct step *step, size_t length)
@@ -129,19 +131,26 @@ static uint64_t source_end(const struct step *step)
 	return step->end < step->from_size ? step->end : step->from_size;
 }
 
-/* Where the source has data next: its end where it has none. */
-static int next_data(const struct step *step, uint64_t *ret_data)
+/* Where the source has data next. */
+static int find_data(void *arg)
 {
-	off_t data;
+	struct step *step = arg;
+	uint64_t end = source_end(step);
+	off_t data, hole;
 
-	*ret_data = step->end;
-	if (step->from_fd < 0 || step->from >= step->from_size)
+	step->data = step->hole = step->end;
+	if (step->from_fd < 0 || step->from >= end)
 		return 0;
 	data = lseek(step->from_fd, (off_t)step->from, SEEK_DATA);
 	if (data < 0)
 		return errno == ENXIO ? 0 : -errno;
-	if ((uint64_t)data < source_end(step))
-		*ret_data = (uint64_t)data;
+	if ((uint64_t)data >= end)
+		return 0;
+	hole = lseek(step->from_fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return -errno;
+	step->data = (uint64_t)data;
+	step->hole = (uint64_t)hole < end ? (uint64_t)hole : end;
 
 	return 0;
 }
@@ -149,23 +158,40 @@ static int next_data(const struct step *step, uint64_t *ret_data)
 static int step_run(void *arg)
 {
 	struct step *step = arg;
-	uint64_t data, length;
-	off_t hole;
-	int err = next_data(step, &data);
+	uint64_t length;
+	int err = find_data(step);
 
 	if (err < 0)
 		return err;
-	if (data > step->from)
-		return copy_hole(step, data - step->from);
-	hole = lseek(step->from_fd, (off_t)step->from, SEEK_HOLE);
-	if (hole < 0)
-		return -errno;
-	length = ((uint64_t)hole < source_end(step) ? (uint64_t)hole : source_end(step)) - step->from;
+	if (step->data > step->from)
+		return copy_hole(step, step->data - step->from);
+	length = step->hole - step->from;
 
 	return copy_data(step, length < COPY_STEP ? length : COPY_STEP);
 }
 
 /* --- what must be around it -------------------------------------------------------------------------------------------- */
+
+/* Where the target may have room that a COPY takes away when it fails: first what the data needs, and no hole of the source. */
+static int take_room(struct copying *copying, const struct step *whole)
+{
+	struct ost_object *object = copying->to.object;
+	struct step step = *whole;
+	int err = 0;
+
+	if (!object_may_have_room(object, step.to + (source_end(&step) - step.from)))
+		return 0;
+	while (err == 0 && step.from < source_end(&step)) {
+		err = helper_run(copying->ost->copier, find_data, &step);
+		if (err == 0 && step.data < step.hole)
+			err = object_take_room(object, step.to + (step.data - step.from),
+					       step.to + (step.hole - step.from));
+		step.to += step.hole - step.from;
+		step.from = step.hole;
+	}
+
+	return err;
+}
 
 static int copy_bytes(struct copying *copying)
 {
@@ -194,7 +220,7 @@ static int copy_bytes(struct copying *copying)
 	step.to_size = object_file_size(to->object);
 	ledger_note_zeroed(ost->ledger, to->ino, to->gen, to->stripe_size, start, start + copying->length);
 	if (source_end(&step) > step.from)
-		err = object_take_room(to->object, step.to, step.to + source_end(&step) - step.from);
+		err = take_room(copying, &step);
 	while (err == 0 && step.from < step.end)
 		err = helper_run(ost->copier, step_run, &step);
 	object_wrote(to->object, err == 0 ? step.data_end : 0);

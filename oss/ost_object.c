@@ -461,11 +461,16 @@ void object_has_room(struct ost_object *object, uint64_t end)
 		object->room_end = end;
 }
 
+bool object_may_have_room(const struct ost_object *object, uint64_t end)
+{
+	return end > object->size && object->size < object->room_end;
+}
+
 int object_take_room(struct ost_object *object, uint64_t start, uint64_t end)
 {
 	int err;
 
-	if (end <= object->size || object->size >= object->room_end)
+	if (!object_may_have_room(object, end))
 		return 0;
 	err = disk_fallocate(object->file->ost->disk, object->fd, FALLOC_FL_KEEP_SIZE, start, end - start);
 

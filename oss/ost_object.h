@@ -94,6 +94,8 @@ void object_has_room(struct ost_object *object, uint64_t end);
  * -ENOSPC, -EDQUOT  the write would fail; nothing is lost
  */
 int object_take_room(struct ost_object *object, uint64_t start, uint64_t end);
+/* Does what ends there go beyond the object's end, where there may be room? Else that does nothing. */
+bool object_may_have_room(const struct ost_object *object, uint64_t end);
 
 int object_set_size(struct ost_object *object, uint64_t size); /* ftruncate(2) */
 /* Of its file: more than the object's while a write goes on beyond that, and when one has failed until that is taken back. */
