@@ -56,6 +56,14 @@ unsigned int tell_modes(const struct inode *inode)
 
 /* --- OPEN -------------------------------------------------------------------------------------------------------- */
 
+/* Of an inode they are taken in the order of what is told of it: a CLOSE that was given up is older than what comes after. */
+static uint32_t next_turn(struct worker *worker)
+{
+	uint32_t turn = atomic_fetch_add(&worker->fs->tell_turns, 1) + 1;
+
+	return turn != 0 ? turn : next_turn(worker);
+}
+
 /* *ret_told: the MDT may have taken note, whatever the result. */
 static int send_open(struct worker *worker, struct inode *inode, struct fs_ctx *ctx, unsigned int modes, bool append,
 		     struct attr *ret_attr, bool *ret_told)
@@ -71,6 +79,7 @@ static int send_open(struct worker *worker, struct inode *inode, struct fs_ctx *
 	request.ino = inode->ino;
 	request.modes = modes;
 	request.has_append = request.append = append;
+	request.has_turn = true;
 	*ret_told = false;
 	do {
 		err = fs_session_reclaims_wait(session, worker, ctx);
@@ -78,6 +87,7 @@ static int send_open(struct worker *worker, struct inode *inode, struct fs_ctx *
 			return err;
 		reclaims = fs_session_reclaims(session);
 		asked_ns = clock_ns();
+		request.turn = next_turn(worker);
 		call_release(&call);
 		err = worker_mds_call(worker, ctx, &call);
 	} while (err == 0 && fs_session_reclaims(session) != reclaims);
@@ -322,11 +332,13 @@ static int batch_send(struct worker *worker, struct close_batch *batch)
 	request.n_ino = batch->count;
 	request.modes = batch->modes;
 	request.n_modes = batch->count;
+	request.has_turn = true;
 	do {
 		err = fs_session_reclaims_wait(session, worker, &ctx);
 		if (err < 0)
 			return err;
 		reclaims = fs_session_reclaims(session);
+		request.turn = next_turn(worker);
 		err = worker_mds_call(worker, &ctx, &call);
 		/* An answer is an answer: an inode that the MDT does not know is not open there either. */
 		if (err < 0 && call.answered)

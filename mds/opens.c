@@ -9,6 +9,7 @@
 struct open_entry {
 	uint64_t ino, session;
 	unsigned int modes;
+	uint32_t turn; /* of the last OPEN; 0: none had one */
 	struct open_entry *ino_next;
 	struct open_entry *session_prev, *session_next;
 };
@@ -148,6 +149,21 @@ bool opens_remove(struct opens *opens, uint64_t session, uint64_t ino, unsigned 
 		return false;
 	take_out(opens, at);
 	return true;
+}
+
+void opens_note_turn(struct opens *opens, uint64_t session, uint64_t ino, uint32_t turn)
+{
+	struct open_entry *entry = *find(opens, session, ino);
+
+	if (entry && (entry->turn == 0 || (int32_t)(turn - entry->turn) > 0))
+		entry->turn = turn;
+}
+
+bool opens_is_late(const struct opens *opens, uint64_t session, uint64_t ino, uint32_t turn)
+{
+	const struct open_entry *entry = *find(opens, session, ino);
+
+	return entry && entry->turn != 0 && (int32_t)(turn - entry->turn) < 0;
 }
 
 unsigned int opens_modes(const struct opens *opens, uint64_t session, uint64_t ino)

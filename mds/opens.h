@@ -23,6 +23,10 @@ void opens_add(struct opens *opens, uint64_t session, uint64_t ino, unsigned int
 /* Fewer modes; true when the session has the inode no longer open (or never had). */
 bool opens_remove(struct opens *opens, uint64_t session, uint64_t ino, unsigned int modes);
 
+/* The OPEN had that number; a CLOSE with a lower one comes late. Numbers that are compared are less than 2^31 apart. */
+void opens_note_turn(struct opens *opens, uint64_t session, uint64_t ino, uint32_t turn);
+bool opens_is_late(const struct opens *opens, uint64_t session, uint64_t ino, uint32_t turn);
+
 /* 0: not open. */
 unsigned int opens_modes(const struct opens *opens, uint64_t session, uint64_t ino);
 /* Has a session other than this one it open for writing? */

@@ -364,6 +364,8 @@ static void serve_open(struct mdt *mdt, struct request *request, const struct le
 		err = access_open(mdt->state.view, open->cred, &inode, open->modes, open->append);
 	if (err == 0) {
 		opens_add(mdt->opens, lease->session, inode.ino, open->modes);
+		if (open->has_turn)
+			opens_note_turn(mdt->opens, lease->session, inode.ino, open->turn);
 		before = answer_before(&inode);
 		answer_changed(&answer, &inode, query_is_unsure(&query, &inode), &before);
 	}
@@ -387,6 +389,8 @@ static void serve_close(struct mdt *mdt, struct request *request, const struct l
 		return;
 	}
 	for (size_t i = 0; i < close->n_ino; i++) {
+		if (close->has_turn && opens_is_late(mdt->opens, lease->session, close->ino[i], close->turn))
+			continue;
 		if (opens_remove(mdt->opens, lease->session, close->ino[i], close->modes[i]))
 			gone[count++] = close->ino[i];
 	}

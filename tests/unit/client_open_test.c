@@ -21,6 +21,24 @@ static struct file *open_file(struct fs *fs, uint64_t ino, int flags, bool *ret_
 
 /* --- telling ------------------------------------------------------------------------------------------------------------ */
 
+/* Each has a number, above that of what was told before. */
+static bool see_turns(struct fake *fake, struct request *request)
+{
+	static uint32_t last;
+	uint32_t turn;
+
+	(void)fake;
+	if (request->header.opcode == OP_OPEN)
+		turn = ((const Strake__OpenRequest *)request->body)->turn;
+	else if (request->header.opcode == OP_CLOSE)
+		turn = ((const Strake__CloseRequest *)request->body)->turn;
+	else
+		return false;
+	assert(turn > last);
+	last = turn;
+	return false;
+}
+
 static void tell_body(struct fake *fake)
 {
 	struct fs_config config;
@@ -31,6 +49,7 @@ static void tell_body(struct fake *fake)
 	fake_make(fake, "f", S_IFREG | 0644);
 	fake_config(fake, &config);
 	fake_mount(fake, &config, &mount);
+	fake->hook = see_turns;
 	reader = open_file(mount.fs, 2, O_RDONLY, &keep);
 	assert(fake->inodes[1].opened == 1 && fake->asked[OP_OPEN] == 1);
 	second = open_file(mount.fs, 2, O_RDONLY, &keep);

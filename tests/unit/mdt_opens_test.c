@@ -22,6 +22,41 @@ static uint64_t create_open(struct client *client, const char *name, uint32_t sl
 	return ino;
 }
 
+/* OPEN or CLOSE for reading with a number of its own. */
+static void tell_in_turn(struct client *client, uint16_t op, uint64_t ino, uint32_t turn)
+{
+	Strake__OpenRequest open = STRAKE__OPEN_REQUEST__INIT;
+	Strake__CloseRequest close_request = STRAKE__CLOSE_REQUEST__INIT;
+	struct call call = { .opcode = op, .request = op == OP_OPEN ? &open.base : &close_request.base };
+	uint32_t modes = OPEN_READ;
+
+	open.cred = &client->cred;
+	open.ino = ino;
+	open.modes = modes;
+	close_request.n_ino = close_request.n_modes = 1;
+	close_request.ino = &ino;
+	close_request.modes = &modes;
+	open.has_turn = close_request.has_turn = true;
+	open.turn = close_request.turn = turn;
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	call_release(&call);
+}
+
+/* A CLOSE that has lain on another connection takes nothing of what was opened after it. */
+static void turn_story(struct client *client, const struct opens *opens, uint64_t file)
+{
+	tell_in_turn(client, OP_OPEN, file, UINT32_MAX - 1);
+	tell_in_turn(client, OP_OPEN, file, 1);
+	tell_in_turn(client, OP_OPEN, file, UINT32_MAX - 1);
+	tell_in_turn(client, OP_CLOSE, file, UINT32_MAX);
+	ck_assert_uint_eq(opens_modes(opens, client->session, file), OPEN_READ);
+	tell_in_turn(client, OP_OPEN, file, 3);
+	tell_in_turn(client, OP_CLOSE, file, 2);
+	ck_assert_uint_eq(opens_modes(opens, client->session, file), OPEN_READ);
+	tell_in_turn(client, OP_CLOSE, file, 4);
+	ck_assert_uint_eq(opens_modes(opens, client->session, file), 0);
+}
+
 static void open_story(void *arg)
 {
 	struct fake_ost *ost = arg;
@@ -39,6 +74,8 @@ static void open_story(void *arg)
 	ck_assert(!open_file(&other, OP_OPEN, file));
 	other.cred.uid = 0;
 	ck_assert(open_file(&other, OP_CLOSE, file));
+
+	turn_story(&other, ost->mdt->opens, file);
 
 	/* Without a name it can be opened again by who has it open, and by nobody else. */
 	ck_assert_int_eq(client_unlink(client, 1, "file", 0, seq++), 0);
