@@ -34,7 +34,8 @@ static void set_written(const struct change *change, const Strake__SizeRequest *
 		inode->ctime_ns = written_ns;
 }
 
-static uint64_t blocks_written(const Strake__SizeRequest *request, const struct inode *inode)
+static uint64_t blocks_written(const struct change *change, const Strake__SizeRequest *request,
+			       const struct inode *inode)
 {
 	uint64_t full = (inode->size + 4095) / 4096 * 8, before = inode->blocks, now;
 
@@ -45,7 +46,7 @@ static uint64_t blocks_written(const Strake__SizeRequest *request, const struct 
 	if (request->grown < 0)
 		return before > -(uint64_t)request->grown ? before - -(uint64_t)request->grown : 0;
 	now = before + (uint64_t)request->grown;
-	if (now > full)
+	if (now > full && !change_is_fact(change, FACT_ATTR_UNSURE))
 		now = full > before ? full : before;
 	return now;
 }
@@ -78,7 +79,7 @@ int size_apply(struct change *change, const ProtobufCMessage *message)
 	if (request->end > inode.size)
 		inode.size = request->end;
 	if (request->wrote) {
-		inode.blocks = blocks_written(request, &inode);
+		inode.blocks = blocks_written(change, request, &inode);
 		set_written(change, request, &inode);
 	} else {
 		inode.blocks = request->blocks;

@@ -349,6 +349,33 @@ START_TEST(blocks_add_up)
 }
 END_TEST
 
+/* An OST's answer to one tells what another's WRITE beside it has taken, too; that one's report comes later. */
+START_TEST(blocks_of_two_writers_add_up)
+{
+	struct driver *driver = driver_new();
+	uint64_t one = driver->session, two = driver_open_session(driver), file;
+	struct inode inode;
+
+	driver_set_osts(driver, 1);
+	file = driver_create(driver, DRIVER_ROOT, "file");
+	inode = driver_inode(driver, file);
+	opens_add(driver->opens, one, file, OPEN_WRITE);
+	opens_add(driver->opens, two, file, OPEN_WRITE);
+	driver->session = one;
+	ck_assert_int_eq(report_blocks(driver, &inode, 4096, 16, -1, true), 0);
+	driver->session = two;
+	ck_assert_int_eq(report_blocks(driver, &inode, 8192, 0, -1, true), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).blocks, 16);
+
+	/* Alone again, nobody else's can be in it. */
+	opens_remove(driver->opens, one, file, OPEN_WRITE);
+	ck_assert_int_eq(report_blocks(driver, &inode, 8192, 80, -1, true), 0);
+	ck_assert_uint_eq(driver_inode(driver, file).blocks, 16);
+	driver_check(driver);
+	driver_free(driver);
+}
+END_TEST
+
 START_TEST(reports_merge)
 {
 	struct driver *driver = driver_new();
@@ -671,5 +698,6 @@ END_TEST
 
 UNIT_MAIN("mdt_data", truncate_to_nothing_is_new_content, other_truncates_are_cuts,
 	  cuts_go_on_above_after_an_older_copy, without_layout_no_cut, layouts_are_inherited,
-	  a_new_file_may_lie_as_another, blocks_add_up, reports_merge, sizes_are_unsure_while_others_write,
-	  whoever_tells_of_a_cut_waits, data_version_follows_content, lost_writers_may_have_changed_content)
+	  a_new_file_may_lie_as_another, blocks_add_up, blocks_of_two_writers_add_up, reports_merge,
+	  sizes_are_unsure_while_others_write, whoever_tells_of_a_cut_waits, data_version_follows_content,
+	  lost_writers_may_have_changed_content)
