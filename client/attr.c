@@ -53,6 +53,7 @@ int attr_from_wire(const Strake__Attr *wire, struct attr *ret_attr)
 		attr.no_acl[kind] = attr.no_xattrs || (wire->has_acls && !(wire->acls & 1u << kind));
 	attr.flags = (uint8_t)(wire->has_flags ? wire->flags : 0);
 	attr.size_unsure = wire->has_size_unsure && wire->size_unsure;
+	attr.unfenced = wire->has_unfenced && wire->unfenced;
 	if (wire->cut != NULL) {
 		attr.cut = wire->cut->number;
 		attr.cut_start = wire->cut->start;

@@ -108,14 +108,15 @@ static void settle(struct inode *inode, uint64_t asked_ns, const struct glimpse 
 
 /*
  * The same doubt about the same version twice: nobody reports, so its writer was lost, or is idle. Tell the MDT what the
- * OSTs said, once; if that does not end the doubt, somebody has it open for writing.
+ * OSTs said, once; if that does not end the doubt, somebody has it open for writing. While the lost one may write yet
+ * there is nothing to tell.
  */
 static bool settled_should_be_told(struct inode *inode, const struct attr *asked)
 {
 	bool tell;
 
 	pthread_mutex_lock(&inode->lock);
-	tell = inode->unsure_version == asked->version && inode->settled_version != asked->version;
+	tell = inode->unsure_version == asked->version && inode->settled_version != asked->version && !asked->unfenced;
 	inode->unsure_version = asked->version;
 	pthread_mutex_unlock(&inode->lock);
 	return tell;
@@ -135,6 +136,8 @@ static void settled_tell(struct worker *worker, struct inode *inode, struct fs_c
 	request.blocks = glimpse->blocks;
 	request.has_wrote = true;
 	request.wrote = false;
+	request.has_asked_data_version = true;
+	request.asked_data_version = asked->data_version;
 	/* Refused or not, what the OSTs said is the answer to whoever asked. */
 	if (worker_mds_call(worker, ctx, &call) == 0) {
 		reply = (const Strake__AttrReply *)call.reply;

@@ -140,6 +140,7 @@ struct attr {
 	uint64_t name_version; /* changes with the names; 0: not told */
 	uint64_t cut, cut_start, cut_end;
 	bool size_unsure;
+	bool unfenced;               /* ... by a lost writer who may write yet */
 	bool no_xattrs;              /* it has none; false: it may have some */
 	bool no_acl[2];              /* the same of its access and default ACL */
 	uint8_t flags;               /* enum attr_flags */

@@ -12,11 +12,12 @@
 #define DIR_SIZE   4096
 #define DIR_BLOCKS 8
 
-void answer_init(struct answer *answer)
+void answer_init(struct answer *answer, bool unfenced)
 {
 	answer->body = NULL;
 	answer->attr_count = 0;
 	answer->cut_index = 0;
+	answer->unfenced = unfenced;
 	answer->has_arena = false;
 }
 
@@ -24,7 +25,7 @@ void answer_release(struct answer *answer)
 {
 	if (answer->has_arena)
 		arena_release(&answer->arena);
-	answer_init(answer);
+	answer_init(answer, false);
 }
 
 Strake__EntryReply *answer_entry(struct answer *answer)
@@ -106,6 +107,7 @@ void answer_fill_attr(struct answer *answer, struct answer_attr *out, uint32_t *
 	if (inode_has_objects(inode) && (unsure || (inode->flags & INODE_SIZE_UNSURE))) {
 		attr->has_size_unsure = 1;
 		attr->size_unsure = 1;
+		attr->has_unfenced = attr->unfenced = answer->unfenced;
 	}
 }
 

@@ -23,6 +23,7 @@ struct answer {
 	const ProtobufCMessage *body; /* one of the union, or NULL: empty */
 	size_t attr_count;
 	uint64_t cut_index; /* the newest record that made a cut which the answer tells of; 0: it tells of none */
+	bool unfenced;      /* a session that was lost may write yet: admission's */
 	bool has_arena;     /* more room (readdir, xattrs) */
 	struct arena arena;
 	union {
@@ -44,7 +45,7 @@ struct answer {
 	uint32_t osts[ANSWER_ATTRS][LAYOUT_STRIPES_MAX];
 };
 
-void answer_init(struct answer *answer);
+void answer_init(struct answer *answer, bool unfenced);
 void answer_release(struct answer *answer);
 
 /* Begin a body of that kind and make it the answer. */

@@ -114,7 +114,7 @@ void apply(struct state *state, uint64_t index, const struct record *record, con
 
 	/* All but the room for the reply. */
 	memset(ret_outcome, 0, offsetof(struct outcome, reply));
-	answer_init(&answer);
+	answer_init(&answer, change_is_fact(&change, FACT_UNFENCED));
 	ret_outcome->err = row->function(&change, message);
 	pack_reply(&answer, ret_outcome);
 	if (ret_outcome->err == 0 && answer.cut_index > ret_outcome->wait_index)

@@ -127,7 +127,7 @@ static void serve_query(struct mdt *mdt, struct request *request)
 		park(mdt, request);
 		return;
 	}
-	answer_init(&answer);
+	answer_init(&answer, mdt->admission.unfenced);
 	err = query_answer(&query, request->header.opcode, request->body);
 	mdt_answer(mdt, request, err, &answer);
 	answer_release(&answer);
@@ -353,7 +353,7 @@ static void serve_open(struct mdt *mdt, struct request *request, const struct le
 	struct answer_before before;
 	int err;
 
-	answer_init(&answer);
+	answer_init(&answer, mdt->admission.unfenced);
 	err = lease ? inode_load(mdt->state.view, open->ino, &inode) : -EINVAL;
 	/* What has no name any more is open only to those who hold it. */
 	if (err == 0 && inode.nlink == 0 && !orphan_is_held_by(mdt->state.view, inode.ino, lease->session))

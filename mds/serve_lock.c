@@ -157,7 +157,7 @@ void mdt_serve_lock(struct mdt *mdt, struct request *request)
 	struct answer answer;
 	int err = 0;
 
-	answer_init(&answer);
+	answer_init(&answer, mdt->admission.unfenced);
 	if (!leases_find(mdt->leases, lock.session)->reclaimed) {
 		err = -EAGAIN;
 	} else if (lock.type != LOCK_FREE) {
@@ -182,7 +182,7 @@ void mdt_serve_lock_test(struct mdt *mdt, struct request *request)
 		mdt_refuse(mdt, request, session == 0 || lock.type == LOCK_FREE ? -EINVAL : -EAGAIN);
 		return;
 	}
-	answer_init(&answer);
+	answer_init(&answer, mdt->admission.unfenced);
 	if (locks_test(mdt->locks, body->ino, &lock, &conflict)) {
 		answer_lock(&answer, LOCK_GRANTED);
 	} else {

@@ -4,9 +4,10 @@
  *
  *   - A report of another gen or cut than the inode's is of bytes that are void: -ESTALE.
  *   - The end of data is merged by maximum. A writer knows only some OSTs' blocks: it tells by how many they have grown,
- *     and all writers' add up, to no more than the file can have. A report that is not a writer's comes from all OSTs: its
- *     blocks are exact, and it ends the doubt about the size, unless somebody who was lost may write yet; a writer may
- *     have asked them, too.
+ *     and all writers' add up, to no more than the file can have; but while others may be writing it what one tells may
+ *     be of bytes that they have yet to report, behind the end that is known. A report that is not a writer's comes from
+ *     all OSTs: its blocks are exact, and it ends the doubt about the size, unless somebody who was lost may write yet, or
+ *     might have when they were asked; a writer may have asked them, too.
  *   - data_version: a writer's report changes it, and so does what a lost writer may have written: when it is lost, when
  *     the doubt ends, and when bytes are found that nobody has reported.
  *   - mtime is the record's time less the report's age, unless somebody has set it since that write.
@@ -51,11 +52,20 @@ static uint64_t blocks_written(const struct change *change, const Strake__SizeRe
 	return now;
 }
 
+/* Whoever was lost is fenced, and was when the OSTs were asked: since then nobody else was lost who had it open. */
+static bool ends_doubt(const struct change *change, const Strake__SizeRequest *request, const struct inode *inode)
+{
+	if (change_is_fact(change, FACT_UNFENCED))
+		return false;
+	return !request->has_asked_data_version || request->asked_data_version == inode->data_version;
+}
+
 int size_apply(struct change *change, const ProtobufCMessage *message)
 {
 	const Strake__SizeRequest *request = (const void *)message;
 	struct inode inode;
 	struct answer_before before;
+	bool ends;
 	int err;
 
 	err = inode_load(change->view, request->ino, &inode);
@@ -69,8 +79,8 @@ int size_apply(struct change *change, const ProtobufCMessage *message)
 		return -EFBIG;
 
 	/* Who asked the OSTs may have asked too early: he asks again. */
-	if (!request->wrote && !request->exact && (inode.flags & INODE_SIZE_UNSURE) &&
-	    change_is_fact(change, FACT_UNFENCED))
+	ends = ends_doubt(change, request, &inode);
+	if (!request->wrote && !request->exact && (inode.flags & INODE_SIZE_UNSURE) && !ends)
 		return -EBUSY;
 
 	before = answer_before(&inode);
@@ -83,7 +93,7 @@ int size_apply(struct change *change, const ProtobufCMessage *message)
 		set_written(change, request, &inode);
 	} else {
 		inode.blocks = request->blocks;
-		if (!change_is_fact(change, FACT_UNFENCED))
+		if (ends)
 			inode.flags &= ~(uint32_t)INODE_SIZE_UNSURE;
 	}
 	/* Writers have no credentials here; that it must be done is the client's word. */

@@ -37,7 +37,7 @@ struct fake_inode {
 	uint64_t cut, cut_start, cut_end; /* cut 0: none */
 	int64_t mtime_ns;
 	uint32_t mode;
-	bool unsure, fixed, written;
+	bool unsure, unfenced, fixed, written;
 	bool turned;         /* its first stripe lies on the last OST, ... */
 	char name[32];       /* in the root */
 	unsigned int opened; /* modes the MDT was told of */
@@ -146,6 +146,7 @@ static Strake__Attr *fake_attr_fill(const struct fake_inode *inode, struct fake_
 	out->attr.data_version = inode->data_version;
 	out->attr.mtime_ns = inode->mtime_ns;
 	out->attr.has_size_unsure = out->attr.size_unsure = inode->unsure;
+	out->attr.has_unfenced = out->attr.unfenced = inode->unfenced;
 	out->layout.stripe_size = LAYOUT_STRIPE_SIZE_DEFAULT;
 	out->layout.stripe_count = FAKE_OSTS;
 	for (uint32_t i = 0; i < FAKE_OSTS; i++)

@@ -456,6 +456,16 @@ END_TEST
 
 /* --- sizes -------------------------------------------------------------------------------------------------------------------- */
 
+static uint64_t size_asked; /* the data_version in the last SIZE */
+
+static bool see_size(struct fake *fake, struct request *request)
+{
+	(void)fake;
+	if (request->header.opcode == OP_SIZE)
+		size_asked = ((const Strake__SizeRequest *)request->body)->asked_data_version;
+	return false;
+}
+
 static void unsure_body(struct fake *fake)
 {
 	struct fs_config config;
@@ -490,6 +500,17 @@ static void unsure_body(struct fake *fake)
 	for (int i = 0; i < 5; i++)
 		assert(fs_getattr(mount.fs, &ctx, 2, true, &attr) == 0 && attr.size == 6000);
 	assert(fake->asked[OP_SIZE] == 2 && fake->asked[OP_GLIMPSE] == 4 + 5 * 2 + 2 * 2);
+
+	/* ... whom every OST refuses: before, what they say ends nothing. */
+	fake->hook = see_size;
+	fake->inodes[1].unsure = fake->inodes[1].unfenced = true;
+	fake_changed(fake, &fake->inodes[1]);
+	for (int i = 0; i < 5; i++)
+		assert(fs_getattr(mount.fs, &ctx, 2, true, &attr) == 0 && attr.size == 6000);
+	assert(fake->asked[OP_SIZE] == 2);
+	fake->inodes[1].unfenced = false;
+	assert(fs_getattr(mount.fs, &ctx, 2, true, &attr) == 0 && fake->asked[OP_SIZE] == 3);
+	assert(size_asked == fake->inodes[1].data_version);
 	fs_forget(mount.fs, 2, 1);
 	fake_unmount(&mount);
 }

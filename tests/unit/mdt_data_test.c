@@ -443,6 +443,19 @@ static bool getattr_is_unsure(struct driver *driver, uint64_t session, uint64_t 
 	return driver->answer.as.attr.attr->size_unsure;
 }
 
+static int tell_what_osts_say(struct driver *driver, const struct inode *inode, uint64_t end, uint64_t asked)
+{
+	Strake__SizeRequest request = STRAKE__SIZE_REQUEST__INIT;
+
+	request.ino = inode->ino;
+	request.gen = inode->gen;
+	request.cut = inode->cut;
+	request.end = end;
+	request.has_wrote = request.has_asked_data_version = 1;
+	request.asked_data_version = asked;
+	return driver_change(driver, OP_SIZE, &request.base);
+}
+
 START_TEST(sizes_are_unsure_while_others_write)
 {
 	struct driver *driver = driver_new(), *restarted;
@@ -482,8 +495,17 @@ START_TEST(sizes_are_unsure_while_others_write)
 	driver->admission.unfenced = true;
 	ck_assert_int_eq(driver_size(driver, &inode, 170, false), -EBUSY);
 	ck_assert(getattr_is_unsure(driver, two, file));
+	ck_assert(driver->answer.as.attr.attr->unfenced);
+	ck_assert_int_eq(driver_setxattr(driver, file, "user.a", "b", 0), 0);
+	ck_assert(driver_attr_reply(driver)->attr->unfenced);
 	driver->admission.unfenced = false;
-	ck_assert_int_eq(driver_size(driver, &inode, 180, false), 0);
+	/* ... and not by who has asked the OSTs before that, or before another was lost. */
+	ck_assert_int_eq(tell_what_osts_say(driver, &inode, 170, 0), -EBUSY);
+	ck_assert_int_eq(tell_what_osts_say(driver, &inode, 170, inode.data_version), -EBUSY);
+	ck_assert(getattr_is_unsure(driver, two, file));
+	ck_assert(!driver->answer.as.attr.attr->unfenced);
+	inode = driver_inode(driver, file);
+	ck_assert_int_eq(tell_what_osts_say(driver, &inode, 180, inode.data_version), 0);
 	ck_assert(!getattr_is_unsure(driver, two, file));
 	ck_assert_uint_eq(driver_inode(driver, file).size, 180);
 

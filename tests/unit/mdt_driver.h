@@ -81,7 +81,7 @@ static inline struct driver *driver_empty(void)
 		.chooser = &driver->chooser,
 		.disk_free = UINT64_MAX,
 	};
-	answer_init(&driver->answer);
+	answer_init(&driver->answer, false);
 	return driver;
 }
 
@@ -214,6 +214,7 @@ static inline int driver_query(struct driver *driver, uint16_t op, const Protobu
 	int err = admit_form(op, message);
 
 	answer_release(&driver->answer);
+	answer_init(&driver->answer, driver->admission.unfenced);
 	return err < 0 ? err : query_answer(&query, op, message);
 }
 
