@@ -66,7 +66,9 @@ struct inode_data {
 		recounts; /* grows with each change of blocks that no reply tells of: the OSTs are asked; 0: none since a report */
 	/* The MDT is to hear something; of that: something was written, or allocated. */
 	bool report, wrote;
-	bool reporting, kill_suid, kill_sgid, flushing;
+	bool kill_suid, kill_sgid, flushing;
+	bool reporting, report_stable;     /* a report is under way, or has to wait for a time that is being set */
+	struct report_asker *report_asker; /* who waits for it: report.c; NULL: nobody any more */
 	bool times_set;      /* since the last write somebody has set them: the report leaves them as they are */
 	bool times_were_set; /* before data_times_begin(), at times_stamp */
 	uint64_t times_stamp;

@@ -64,20 +64,20 @@ int data_stale_pause(struct inode *inode, struct fs_ctx *ctx, unsigned int tries
 	return tries == 0 ? 0 : ctx_wait_ms(fs_worker(inode->fs), ctx, ms < STALE_MAX_MS ? ms : STALE_MAX_MS);
 }
 
-/* What all OSTs tell of its blocks. What goes wrong with that is no reason to report nothing. */
-static int report_count(struct inode *inode, struct fs_ctx *ctx, const struct attr *attr, Strake__SizeRequest *request)
-{
-	uint64_t end, blocks;
-	int err = inode_glimpse(inode, ctx, attr, &end, &blocks);
+/* A report on its way: what is told, and how things were when that was written down. */
+struct report {
+	Strake__SizeRequest request;
+	struct attr asked;
+	uint64_t stamp, recounts;
+	bool all_sent;      /* it tells of all that was written */
+	bool told, certain; /* the MDT has it; it has it or has it not */
+};
 
-	if (err == 0) {
-		request->has_exact = request->exact = true;
-		request->blocks = blocks;
-		if (!request->wrote && request->end < end)
-			request->end = end; /* it ends whatever doubt there is of the size */
-	}
-	return err == -ESTALE || err == -EINTR || err == -ECANCELED ? err : 0;
-}
+/* Who has started a report and waits for it. */
+struct report_asker {
+	bool over;
+	int err;
+};
 
 /*
  * How many blocks more. An OST's answer counts also what it does for WRITEs that it has not answered; that is told with their
@@ -92,84 +92,179 @@ static int64_t report_grown(const struct inode_data *data)
 	return data->grown > unanswered ? data->grown - unanswered : 0;
 }
 
+/* inode->lock is held. */
+static void report_fill(const struct inode_data *data, struct report *report)
+{
+	const struct attr *attr = &data->inode->attr;
+	Strake__SizeRequest *request = &report->request;
+
+	*report = (struct report){
+		.asked = *attr,
+		.stamp = data->stamp,
+		.recounts = data->recounts,
+		.all_sent = data->dirty.count + data->flight.count == 0,
+	};
+	strake__size_request__init(request);
+	request->ino = attr->ino;
+	request->gen = attr->gen;
+	request->cut = attr->cut;
+	request->end = data->sent_end;
+	request->blocks = attr->blocks;
+	request->has_grown = true;
+	request->grown = report_grown(data);
+	request->age_ns = data->times_set ? UINT64_MAX : clock_ns() - data->last_write_ns;
+	request->has_wrote = request->wrote = data->wrote;
+	request->has_kill_suid = request->kill_suid = data->kill_suid;
+	request->has_kill_sgid = request->kill_sgid = data->kill_sgid;
+}
+
+/* What all OSTs tell of its blocks. What goes wrong with that is no reason to report nothing. */
+static int report_count(struct inode *inode, struct fs_ctx *ctx, struct report *report)
+{
+	Strake__SizeRequest *request = &report->request;
+	const struct attr *asked = &report->asked;
+	uint64_t end, blocks;
+	int err = inode_glimpse(inode, ctx, asked, &end, &blocks);
+
+	if (err == 0) {
+		request->has_exact = request->exact = request->has_asked_data_version = true;
+		request->blocks = blocks;
+		request->asked_data_version = asked->unfenced ? 0 : asked->data_version;
+		if (!request->wrote && request->end < end)
+			request->end = end; /* it ends whatever doubt there is of the size */
+	}
+	return err == -ESTALE || err == -ECANCELED ? err : 0;
+}
+
+static int report_tell(struct inode *inode, struct fs_ctx *ctx, struct report *report, bool stable)
+{
+	struct call call = { .opcode = OP_SIZE, .request = &report->request.base, .flags = stable ? FRAME_SYNC : 0 };
+	uint64_t asked_ns = clock_ns();
+	int err = report->recounts > 0 ? report_count(inode, ctx, report) : 0;
+
+	report->certain = true;
+	if (err < 0)
+		return err;
+	if (!report->request.wrote && !report->request.exact) {
+		report->told = true; /* only blocks were to be told, and nobody could be asked */
+		return 0;
+	}
+	inode_change_begins(inode);
+	err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
+	report->certain = call.answered;
+	if (err == 0)
+		err = data_take_own_change(inode, asked_ns, (const Strake__AttrReply *)call.reply);
+	inode_change_ends(inode);
+	call_release(&call);
+	report->told = err == 0;
+	return err;
+}
+
+/* It was of another gen or cut than the file's. */
+static int report_learn(struct inode *inode, struct fs_ctx *ctx, unsigned int tries)
+{
+	struct attr attr;
+	int err = tries < DATA_STALE_RETRIES ? data_stale_pause(inode, ctx, tries) : -ESTALE;
+
+	return err < 0 ? err : inode_fetch_attr(inode, ctx, true, &attr);
+}
+
+/* What is left to be told. inode->lock is held. */
+static void report_done(struct inode_data *data, const struct report *report, int err)
+{
+	const Strake__SizeRequest *request = &report->request;
+
+	if (!report->certain && request->grown != 0 && !request->exact)
+		data_recount(data); /* the MDT may have added what has grown, and would once more */
+	if (report->told) {
+		data->grown -= request->grown;
+		if (data->recounts == report->recounts)
+			data->recounts = 0;
+	}
+	if (report->told && report->all_sent && data->stamp == report->stamp) {
+		data->report = data->recounts > 0;
+		data->wrote = false;
+		data->kill_suid = data->kill_sgid = false;
+	}
+	if (err < 0 && err != -ECANCELED) {
+		data->report = false;
+		data_note_error(data, err);
+	}
+}
+
+/*
+ * One report: newer writes, and what is not on the OSTs yet, are the next one's business. Nobody's signal cuts it short: the
+ * MDT may have it, and the content is then of a version that would pass for another's. inode->lock is held; let go meanwhile.
+ */
+static void report_run(struct inode_data *data)
+{
+	struct fs_ctx ctx = { .trusted = true };
+	struct inode *inode = data->inode;
+	struct report report = { .told = false };
+	unsigned int tries = 0;
+	int err = 0;
+
+	while (data->report && err == 0 && !report.told) {
+		report_fill(data, &report);
+		pthread_mutex_unlock(&inode->lock);
+		err = report_tell(inode, &ctx, &report, data->report_stable);
+		if (err == -ESTALE)
+			err = report_learn(inode, &ctx, tries++);
+		pthread_mutex_lock(&inode->lock);
+		report_done(data, &report, err);
+	}
+	data->reporting = false;
+	if (data->report_asker != NULL)
+		*data->report_asker = (struct report_asker){ .over = true, .err = err };
+	data->report_asker = NULL;
+	fiber_wake_all(&inode->changed);
+}
+
+static void reporter(struct worker *worker, void *arg)
+{
+	struct inode *inode = arg;
+
+	(void)worker;
+	pthread_mutex_lock(&inode->lock);
+	report_run(inode->data);
+	pthread_mutex_unlock(&inode->lock);
+	data_account(inode->data);
+	inode_put(inode);
+}
+
+/* Without memory for a fiber we report on our own. inode->lock is held; let go meanwhile. */
+static void report_start(struct inode_data *data, struct report_asker *asker, bool stable)
+{
+	struct inode *inode = data->inode;
+
+	data->reporting = true;
+	data->report_stable = stable;
+	data->report_asker = asker;
+	if (worker_spawn(fs_worker(inode->fs), reporter, inode_ref(inode)) < 0) {
+		inode_put(inode); /* not the last: the caller has one */
+		report_run(data);
+	}
+}
+
 int data_report_size(struct inode *inode, struct fs_ctx *ctx, bool stable)
 {
+	struct report_asker asker = { .over = false };
 	struct inode_data *data = inode->data;
-	unsigned int tries = 0; /* that were stale */
 	int err = 0;
 
 	if (data == NULL)
 		return 0;
 	pthread_mutex_lock(&inode->lock);
-	while (data->report && err == 0) {
-		bool all_sent = data->dirty.count + data->flight.count == 0;
-		Strake__SizeRequest request = STRAKE__SIZE_REQUEST__INIT;
-		uint64_t stamp = data->stamp, asked_ns = clock_ns(), recounts = data->recounts;
-		int64_t grown = report_grown(data);
-		struct attr asked;
-		bool reported = false;
-		struct call call = { .opcode = OP_SIZE, .request = &request.base, .flags = stable ? FRAME_SYNC : 0 };
-
-		if (data->reporting) {
+	while (err == 0 && data->report && data->reporting)
+		err = data_wait(inode, ctx);
+	if (err == 0 && data->report) {
+		report_start(data, &asker, stable);
+		while (err == 0 && !asker.over)
 			err = data_wait(inode, ctx);
-			continue;
-		}
-		request.ino = inode->ino;
-		request.gen = inode->attr.gen;
-		request.cut = inode->attr.cut;
-		request.end = data->sent_end;
-		request.blocks = inode->attr.blocks;
-		request.has_grown = true;
-		request.grown = grown;
-		request.age_ns = data->times_set ? UINT64_MAX : clock_ns() - data->last_write_ns;
-		request.has_wrote = request.wrote = data->wrote;
-		request.has_kill_suid = request.kill_suid = data->kill_suid;
-		request.has_kill_sgid = request.kill_sgid = data->kill_sgid;
-		asked = inode->attr;
-		data->reporting = true;
-		pthread_mutex_unlock(&inode->lock);
-
-		if (recounts > 0)
-			err = report_count(inode, ctx, &asked, &request);
-		inode_change_begins(inode);
-		if (err == 0 && (request.wrote || request.exact))
-			err = worker_mds_call(fs_worker(inode->fs), ctx, &call);
-		if (err == 0 && call.reply == NULL) {
-			reported = true; /* only blocks were to be told, and nobody could be asked */
-		} else if (err == 0) {
-			err = data_take_own_change(inode, asked_ns, (const Strake__AttrReply *)call.reply);
-			reported = err == 0;
-		}
-		inode_change_ends(inode);
-		if (err == -ESTALE && tries < DATA_STALE_RETRIES) {
-			struct attr attr;
-
-			err = data_stale_pause(inode, ctx, tries++);
-			if (err == 0)
-				err = inode_fetch_attr(inode, ctx, true, &attr);
-		}
-		pthread_mutex_lock(&inode->lock);
-		data->reporting = false;
-		if (err < 0 && !call.answered && grown != 0 && !request.exact)
-			data_recount(data); /* the MDT may have added what has grown, and would once more */
-		if (reported) {
-			data->grown -= grown;
-			if (data->recounts == recounts)
-				data->recounts = 0;
-		}
-		if (reported && all_sent && data->stamp == stamp) {
-			data->report = data->recounts > 0;
-			data->wrote = false;
-			data->kill_suid = data->kill_sgid = false;
-		}
-		call_release(&call);
-		if (err < 0 && err != -EINTR && err != -ECANCELED) {
-			data->report = false;
-			data_note_error(data, err);
-		}
-		fiber_wake_all(&inode->changed);
-		if (reported)
-			break; /* newer writes, and what is not on the OSTs yet, are the next report's business */
+		if (!asker.over)
+			data->report_asker = NULL; /* it goes on without us */
+		else
+			err = asker.err;
 	}
 	pthread_mutex_unlock(&inode->lock);
 	data_account(data);

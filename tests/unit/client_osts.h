@@ -369,7 +369,8 @@ static inline struct file *open_file(int flags)
 	return opened;
 }
 
-static inline void begin_with(struct fake *fake, uint64_t memory_max)
+/* soft_ms 0: hard. */
+static inline void begin_as(struct fake *fake, uint64_t memory_max, unsigned int soft_ms)
 {
 	struct fs_config config;
 
@@ -381,9 +382,16 @@ static inline void begin_with(struct fake *fake, uint64_t memory_max)
 	fake->hook = serve;
 	fake_config(fake, &config);
 	config.memory_max = memory_max;
+	config.soft = soft_ms > 0;
+	config.soft_timeout_ms = soft_ms;
 	fake_mount(fake, &config, &mount);
 	file = open_file(O_RDWR);
 	direct = open_file(O_RDWR | O_DIRECT);
+}
+
+static inline void begin_with(struct fake *fake, uint64_t memory_max)
+{
+	begin_as(fake, memory_max, 0);
 }
 
 static inline void begin(struct fake *fake)

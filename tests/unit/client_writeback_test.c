@@ -170,8 +170,20 @@ static void report_fiber(void *arg)
 	background_over = true;
 }
 
-/* Whoever reports is killed before the answer: what the MDT may have taken is not added again, but counted. */
-static void doubt_body(struct fake *fake)
+/* Answer the SIZE that is kept. */
+static void let_size_go(struct fake *fake)
+{
+	assert(fake->held_count == 1);
+	osts.hold = 0;
+	fake->held_count = 0;
+	fake_reply_attr(fake->held[0], &fake->inodes[1], osts.size_before);
+}
+
+/*
+ * Whoever reports is killed before the answer: that is waited for without him, so that nothing is added twice, and what an OST
+ * then loses is still known to be of nobody else.
+ */
+static void killed_body(struct fake *fake)
 {
 	struct fs_ctx ctx = root_ctx();
 
@@ -182,9 +194,28 @@ static void doubt_body(struct fake *fake)
 	start(report_fiber);
 	fs_interrupt(&reporter);
 	assert(finish() == -EINTR && osts.grown > 0);
-	osts.hold = 0;
-	fake->held_count = 0;
-	fake_reply_attr(fake->held[0], &fake->inodes[1], osts.size_before); /* too late */
+	let_size_go(fake);
+	assert(flush() == 0 && fake->asked[OP_SIZE] == 1);
+	lose(0);
+	assert(fsync_file() == 0 && all_are(0, 8192, 'x') && is_at(osts.stable, 8191, "x"));
+	put_letters(0, 'y', 8192);
+	assert(flush() == 0 && osts.grown == 16 && !osts.exact);
+	end();
+}
+
+/* Where it was given up (soft), what the MDT may have taken is not added again, but counted. */
+static void doubt_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+
+	begin_as(fake, UINT64_C(1) << 30, 500);
+	put_letters(0, 'x', 8192);
+	assert(data_write_out(file->inode, &ctx) == 0);
+	osts.hold = OP_SIZE;
+	assert(data_report_size(file->inode, &ctx, false) == -EIO && osts.grown > 0);
+	assert(flush() == -EIO && fake->held_count == 1);
+	let_size_go(fake); /* too late */
+	put_letters(0, 'x', 8192);
 	assert(flush() == 0 && osts.exact);
 	put_letters(0, 'x', 8192);
 	assert(flush() == 0 && !osts.exact);
@@ -210,9 +241,7 @@ static void turn_body(struct fake *fake)
 		fiber_yield();
 	}
 	osts.stale_size = true;
-	osts.hold = 0;
-	fake->held_count = 0;
-	fake_reply_attr(fake->held[0], &fake->inodes[1], osts.size_before);
+	let_size_go(fake);
 	assert(finish() == 0);
 	while (!second_over)
 		fiber_sleep_ms(1);
@@ -224,6 +253,7 @@ START_TEST(a_report_tells_what_is_on_the_osts)
 {
 	fake_run(report_body);
 	fake_run(blocks_body);
+	fake_run(killed_body);
 	fake_run(doubt_body);
 	fake_run(turn_body);
 	fake_run(close_body);
@@ -413,9 +443,7 @@ static void reported_body(struct fake *fake)
 	assert(fiber_start(fake->loop, times_fiber, &err) == 0);
 	fiber_yield();
 	assert(strcmp(osts.order, "") == 0);
-	osts.hold = 0;
-	fake->held_count = 0;
-	fake_reply_attr(fake->held[0], &fake->inodes[1], osts.size_before);
+	let_size_go(fake);
 	assert(finish() == 0);
 	while (err == 1)
 		fiber_sleep_ms(1);
