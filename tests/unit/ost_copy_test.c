@@ -32,15 +32,6 @@ static bool object_is(struct where where, const uint8_t *wanted)
 	return same;
 }
 
-static struct where with_cut(struct where where, uint64_t number, uint64_t start, uint64_t end)
-{
-	where.cut = number;
-	where.cut_start = start;
-	where.cut_end = end;
-
-	return where;
-}
-
 /* --- bytes and holes ----------------------------------------------------------------------------------------------------- */
 
 static void bytes_body(void)

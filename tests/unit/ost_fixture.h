@@ -208,6 +208,15 @@ struct where {
 	uint64_t cut, cut_start, cut_end; /* cut 0: none */
 };
 
+static inline struct where with_cut(struct where where, uint64_t number, uint64_t start, uint64_t end)
+{
+	where.cut = number;
+	where.cut_start = start;
+	where.cut_end = end;
+
+	return where;
+}
+
 struct object_message {
 	Strake__Object object;
 	Strake__Cut cut;

@@ -19,15 +19,6 @@ static uint64_t blocks_of(struct where where)
 	return totals.blocks;
 }
 
-static struct where with_cut(struct where where, uint64_t number, uint64_t start, uint64_t end)
-{
-	where.cut = number;
-	where.cut_start = start;
-	where.cut_end = end;
-
-	return where;
-}
-
 /* --- room --------------------------------------------------------------------------------------------------------------- */
 
 static void room_body(void)
