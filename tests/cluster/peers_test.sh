@@ -14,35 +14,14 @@ key=$T/c/mgs/cluster.key
 # --- somebody at work -------------------------------------------------------------------------------------------------
 
 work_begins
-servers="mgs mds oss"
+. "$(dirname "$0")/attacks.sh"
 role_of() { case $1 in mds) echo mdt ;; oss) echo ost ;; *) echo "$1" ;; esac; }
-log_of() { case $1 in mgs) echo "$T/c/log/mgs.log" ;; mds) echo "$T/c/log/mds0.log" ;; oss) echo "$T/c/log/ost0.log" ;; esac; }
 memory() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$(field "$T/c" "$1" 0 pid)/status"; } # MiB
-pids() { for s in $servers; do field "$T/c" "$s" 0 pid; done; }
 pids_before=$(pids)
 wrong_peer() { # SERVER ATTACK...
 	local server=$1
 	shift
 	timeout 300 python3 "$tools/wrong_peer.py" "$key" "$(field "$T/c" "$server" 0 address)" "$(role_of "$server")" "$@"
-}
-on_all() { # ATTACK: at once
-	local jobs='' server job
-	for server in $servers; do
-		wrong_peer "$server" "$1" &
-		jobs="$jobs $!"
-	done
-	for job in $jobs; do wait "$job" || fail "$1"; done
-}
-attack() { # ATTACK LINE...: on all servers; their logs then have these lines
-	local kind=$1 server line
-	shift
-	on_all "$kind"
-	for server in $servers; do
-		for line in "$@"; do
-			await "the $server's log says '$line'" grep -qE "warning: client [^ ]+:[0-9]+( \(client\))?: $line" "$(log_of "$server")"
-		done
-	done
-	unharmed "$kind"
 }
 
 # --- peers ------------------------------------------------------------------------------------------------------------

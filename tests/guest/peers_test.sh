@@ -13,35 +13,14 @@ MGS=$(field "$T/c" mgs 0 address)
 key=$T/c/mgs/cluster.key
 mount_more "$T/m"
 
-servers="mgs mds oss"
-log_of() { case $1 in mgs) echo "$T/c/log/mgs.log" ;; mds) echo "$T/c/log/mds0.log" ;; oss) echo "$T/c/log/ost0.log" ;; esac; }
-pids() { for s in $servers; do field "$T/c" "$s" 0 pid; done; }
+. "$(dirname "$0")/../cluster/attacks.sh"
 declare -A address
 for server in $servers; do address[$server]=$(field "$T/c" "$server" 0 address); done
 work_begins
 pids_before=$(pids)
 
-wrong_verbs_at() { # SERVER ATTACK...
+wrong_peer() { # SERVER ATTACK...
 	timeout 200 wrong_verbs "$key" "${address[$1]}" "${@:2}"
-}
-on_all() { # ATTACK: at once
-	local jobs='' server job
-	for server in $servers; do
-		wrong_verbs_at "$server" "$1" &
-		jobs="$jobs $!"
-	done
-	for job in $jobs; do wait "$job" || fail "$1"; done
-}
-attack() { # ATTACK LINE...: on all servers; their logs then have these lines
-	local kind=$1 server line
-	shift
-	on_all "$kind"
-	for server in $servers; do
-		for line in "$@"; do
-			await "the $server's log says '$line'" grep -qE "warning: client [^ ]+:[0-9]+( \(client\))?: $line" "$(log_of "$server")"
-		done
-	done
-	unharmed "$kind"
 }
 
 # --- connecting -------------------------------------------------------------------------------------------------------
