@@ -29,7 +29,9 @@ start --osts 1 --transport tcp
 key=$T/c/mgs/cluster.key
 echo words >"$T/m/file"
 sync "$T/m/file"
-before=$(find "$T/c/mgs" "$T/c/ost0" -type f -size +0 -printf '%P %s\n' | LC_ALL=C sort)
+# Their names, and how long they are; but for the MGS's map, which is written once a minute.
+files() { find "$T/c/mgs" "$T/c/ost0" -type f -size +0 -printf '%P %s\n' | sed 's|^map/data\.mdb .*|map/data.mdb|' | LC_ALL=C sort; }
+before=$(files)
 for role in mgs mds oss; do
 	address=$(field "$T/c" $role 0 address)
 	says 0 "a small call" strake -m "$MGS" net test "$address" --seconds 0.2
@@ -41,7 +43,7 @@ for role in mgs mds oss; do
 	json "it['transports'][0]['lost_calls'] == 0 and it['transports'][0]['address'] == '$address'"
 	json "not it['transports'][1]['measured'] and it['transports'][1]['reason']"
 done
-expect "files of the servers" "$before" "$(find "$T/c/mgs" "$T/c/ost0" -type f -size +0 -printf '%P %s\n' | LC_ALL=C sort)"
+expect "files of the servers" "$before" "$(files)"
 expect "the file" words "$(cat "$T/m/file")"
 says 0 '"transports"' strake --key "$key" net test "$MGS" --seconds 0.1 --transport tcp --json
 json "[t['transport'] for t in it['transports']] == ['tcp']"
