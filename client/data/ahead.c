@@ -72,6 +72,7 @@ static bool ahead_start(struct ahead *ahead, struct inode *inode, uint64_t offse
 		return false;
 	}
 	atomic_fetch_add(&data_fs->ahead, AHEAD_UNIT);
+	data_fs_bound(data_fs);
 	unit->inode = inode_ref(inode);
 	unit->offset = offset;
 	unit->length = (uint32_t)(file_size - offset < AHEAD_UNIT ? file_size - offset : AHEAD_UNIT);

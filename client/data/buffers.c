@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -16,8 +17,9 @@ struct buffer {
 struct buffers {
 	pthread_mutex_t lock;
 	struct buffer *idle;
-	unsigned int idle_count, out_count, keep_max;
-	unsigned int idle_least; /* since the last buffers_trim() */
+	unsigned int out_count, keep_max;
+	_Atomic unsigned int idle_count; /* written under the lock */
+	unsigned int idle_least;         /* since the last buffers_trim() */
 };
 
 struct buffers *buffers_new(unsigned int keep_max)
@@ -119,24 +121,52 @@ struct bulk *buffers_get(struct buffers *buffers)
 	return &buffer->bulk;
 }
 
-void buffers_trim(struct buffers *buffers)
+/* So many idle ones, in a list. The lock is held. */
+static struct buffer *idle_take_some(struct buffers *buffers, unsigned int count)
 {
-	struct buffer *going = NULL, *buffer;
-	unsigned int count;
+	struct buffer *taken = NULL;
 
-	pthread_mutex_lock(&buffers->lock);
-	count = buffers->idle_least > KEEP_MIN ? (buffers->idle_least - KEEP_MIN + 1) / 2 : 0;
 	for (; count > 0; count--) {
-		buffer = idle_take(buffers);
-		buffer->next = going;
-		going = buffer;
-	}
-	buffers->idle_least = buffers->idle_count;
-	pthread_mutex_unlock(&buffers->lock);
+		struct buffer *buffer = idle_take(buffers);
 
+		buffer->next = taken;
+		taken = buffer;
+	}
+	return taken;
+}
+
+static void unmap_all(struct buffer *going)
+{
 	while (going != NULL) {
-		buffer = going;
+		struct buffer *buffer = going;
+
 		going = buffer->next;
 		buffer_unmap(buffer);
 	}
+}
+
+void buffers_trim(struct buffers *buffers)
+{
+	struct buffer *going;
+
+	pthread_mutex_lock(&buffers->lock);
+	going = idle_take_some(buffers, buffers->idle_least > KEEP_MIN ? (buffers->idle_least - KEEP_MIN + 1) / 2 : 0);
+	buffers->idle_least = buffers->idle_count;
+	pthread_mutex_unlock(&buffers->lock);
+	unmap_all(going);
+}
+
+void buffers_limit(struct buffers *buffers, uint64_t idle_max)
+{
+	struct buffer *going = NULL;
+
+	if (atomic_load_explicit(&buffers->idle_count, memory_order_relaxed) <= idle_max)
+		return;
+	pthread_mutex_lock(&buffers->lock);
+	if (buffers->idle_count > idle_max)
+		going = idle_take_some(buffers, buffers->idle_count - (unsigned int)idle_max);
+	if (buffers->idle_least > buffers->idle_count)
+		buffers->idle_least = buffers->idle_count;
+	pthread_mutex_unlock(&buffers->lock);
+	unmap_all(going);
 }

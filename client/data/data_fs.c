@@ -65,6 +65,14 @@ void data_free(struct inode *inode)
 	inode->data = NULL;
 }
 
+void data_fs_bound(struct data_fs *data_fs)
+{
+	uint64_t taken = atomic_load(&data_fs->held) + atomic_load(&data_fs->ahead);
+	uint64_t most = data_fs->write_max + data_fs->ahead_max;
+
+	buffers_limit(data_fs->buffers, taken < most ? (most - taken) / BUFFERS_ROOM : 0);
+}
+
 static void data_list(struct inode_data *data)
 {
 	struct data_fs *data_fs = data->data_fs;

@@ -91,6 +91,9 @@ struct inode_data *data_get(struct inode *inode);
 /* Account for a change of the bytes held, and list or unlist the inode. Without inode->lock. */
 void data_account(struct inode_data *data);
 
+/* More is held, or kept for reading: idle buffers make room for it. Any lock may be held. */
+void data_fs_bound(struct data_fs *data_fs);
+
 /* Wait for a change of the inode: -EINTR, -ECANCELED as ctx_wait_in(). inode->lock is held; let go meanwhile. */
 int data_wait(struct inode *inode, struct fs_ctx *ctx);
 

@@ -157,6 +157,7 @@ static int data_reserve(struct inode *inode, struct fs_ctx *ctx, size_t size)
 	}
 	atomic_fetch_add(&data_fs->held, size);
 	pthread_mutex_unlock(&data_fs->lock);
+	data_fs_bound(data_fs);
 	return 0;
 }
 

@@ -63,4 +63,27 @@ START_TEST(memory_is_used_again_up_to_a_bound_and_given_back_when_it_is_not_need
 }
 END_TEST
 
-UNIT_MAIN("buffers", memory_is_used_again_up_to_a_bound_and_given_back_when_it_is_not_needed)
+START_TEST(what_is_idle_makes_room)
+{
+	struct buffers *buffers = buffers_new(KEPT_MAX);
+	struct bulk *out[KEPT_MAX];
+	char *places[KEPT_MAX];
+
+	take(buffers, out, KEPT_MAX);
+	for (unsigned int i = 0; i < KEPT_MAX; i++)
+		places[i] = out[i]->data;
+	buffers_limit(buffers, 0); /* those that are out stay */
+	give_back(out, KEPT_MAX);
+	buffers_limit(buffers, KEPT_MAX);
+	ck_assert_uint_eq(mapped(places, KEPT_MAX), KEPT_MAX);
+	buffers_limit(buffers, 10);
+	ck_assert_uint_eq(mapped(places, KEPT_MAX), 10);
+	take(buffers, out, KEPT_MAX);
+	give_back(out, KEPT_MAX);
+	buffers_limit(buffers, 0);
+	buffers_trim(buffers);
+	buffers_free(buffers);
+}
+END_TEST
+
+UNIT_MAIN("buffers", memory_is_used_again_up_to_a_bound_and_given_back_when_it_is_not_needed, what_is_idle_makes_room)

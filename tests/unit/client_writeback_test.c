@@ -1,6 +1,32 @@
 /* When dirty bytes go out: what close, fsync and sync promise, what is reported, and how much is held. */
 #include "tests/unit/client_osts.h"
 
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef STRAKE_SAN
+static unsigned int buffers_mapped; /* data buffers, in use or not */
+static bool no_buffers;             /* there is no memory for another */
+
+/* In place of the C library's. */
+void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
+{
+	if (length == BUFFERS_ROOM && no_buffers) {
+		errno = ENOMEM;
+		return (void *)-1;
+	}
+	buffers_mapped += length == BUFFERS_ROOM;
+	return (void *)syscall(SYS_mmap, address, length, protection, flags, fd, offset);
+}
+
+int munmap(void *address, size_t length)
+{
+	buffers_mapped -= length == BUFFERS_ROOM;
+	return (int)syscall(SYS_munmap, address, length);
+}
+#endif
+
 /* What an OST refuses is told by the next close or fsync of each handle, once, and does not come later. */
 static void refused_body(struct fake *fake)
 {
@@ -365,6 +391,57 @@ START_TEST(writers_wait_for_memory)
 }
 END_TEST
 
+#ifndef STRAKE_SAN
+/* Buffers that are kept to be used again go for what is held elsewhere: all of it stays within the budget. */
+static void budget_body(struct fake *fake)
+{
+	static char block[BUFFERS_SIZE];
+	const uint64_t budget = 32u << 20;
+	struct fs_stats stats;
+
+	begin_with(fake, budget);
+	osts.swallow = true;
+	for (unsigned int i = 0; i < 40; i++)
+		put(file, i * sizeof(block), block, sizeof(block));
+	assert(fsync_file() == 0 && nothing_held() && buffers_mapped > 10);
+	/* Pieces that are no neighbours have memory of their own. */
+	osts.hold = OP_COMMIT;
+	for (unsigned int i = 0; i < 2500; i++)
+		put(file, i * 16384, block, 8192);
+	fs_stats(mount.fs, &stats);
+	assert(stats.bytes_held == 2500 * 8192);
+	assert(stats.bytes_held + (uint64_t)buffers_mapped * BUFFERS_ROOM <= budget);
+	osts.hold = 0;
+	while (fake->held_count > 0)
+		answer_commit(fake->held[--fake->held_count], 0);
+	end();
+}
+
+/* A write for which there is no memory leaves the file's end where it was. */
+static void no_memory_body(struct fake *fake)
+{
+	static char block[BUFFERS_SIZE];
+	struct fs_ctx ctx = root_ctx();
+
+	begin(fake);
+	put_text(0, "x");
+	no_buffers = true;
+	assert(fs_write(file, &ctx, BUFFERS_SIZE, block, sizeof(block), NULL) == -ENOMEM);
+	no_buffers = false;
+	assert(known_size() == 1 && flush() == 0 && osts.end == 1 && known_size() == 1);
+	end();
+}
+#endif
+
+START_TEST(memory_is_bounded_and_may_be_missing)
+{
+#ifndef STRAKE_SAN
+	fake_run(budget_body);
+	fake_run(no_memory_body);
+#endif
+}
+END_TEST
+
 /* Many bytes at the beginning of what is empty go at once, nobody asks for it; others wait for more. */
 static void first_body(struct fake *fake)
 {
@@ -507,4 +584,5 @@ END_TEST
 
 UNIT_MAIN("client_writeback", what_an_ost_refuses_is_told_once, fsync_is_write_commit_size_and_log,
 	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory,
-	  the_first_bytes_of_a_file_go_at_once, what_is_set_comes_after_what_was_written)
+	  memory_is_bounded_and_may_be_missing, the_first_bytes_of_a_file_go_at_once,
+	  what_is_set_comes_after_what_was_written)
