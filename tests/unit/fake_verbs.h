@@ -9,7 +9,7 @@
  *     order end the program.
  *   - Faults, by fabric.*: what is posted goes nowhere (silent); connections break by themselves (break_in); RDMA WRITEs
  *     come when they are let go, also after the end of the queue pair that they are from (writes_are_late), as from a card
- *     that does not keep to what it should.
+ *     that does not keep to what it should; receives are refused (refuses_receives), as when the other end has gone.
  *   - It refuses and counts what asks for memory by a key that is void, or that is not of that memory.
  */
 #ifndef STRAKE_TESTS_FAKE_VERBS_H
@@ -118,6 +118,7 @@ static struct fake_fabric {
 	unsigned int break_in;               /* after so many sends the connection breaks; 0: never */
 	unsigned int delivered;              /* sends */
 	bool writes_are_late;                /* RDMA WRITEs come when they are let go */
+	bool refuses_receives;               /* it takes no more of them */
 	unsigned int reads, writes, refused; /* RDMA */
 	struct loop_timer timer;
 	struct fake_later *later;
@@ -475,7 +476,7 @@ static int fake_post_recv(struct ibv_qp *base, struct ibv_recv_wr *wr, struct ib
 	struct fake_qp *qp = (struct fake_qp *)base;
 
 	(void)bad;
-	if (qp->failed && fabric.iwarp)
+	if ((qp->failed && fabric.iwarp) || fabric.refuses_receives)
 		return -EINVAL; /* as cxgb4's, of the wrong sign; siw's takes it */
 	for (; wr != NULL; wr = wr->next) {
 		assert(wr->num_sge == 1);

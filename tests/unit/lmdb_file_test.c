@@ -9,6 +9,7 @@
 #include <lmdb.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -215,5 +216,30 @@ START_TEST(what_was_read_is_let_go)
 }
 END_TEST
 
+/*
+ * Where address space is limited a database has a share of it. One that is longer already still gets room to grow; the
+ * sanitizers need more address space themselves.
+ */
+START_TEST(what_is_longer_than_its_share_may_grow)
+{
+#ifndef STRAKE_SAN
+	const struct rlimit limit = { (rlim_t)16 << 30, (rlim_t)16 << 30 }; /* a share is 4 GiB */
+	const off_t length = (off_t)5 << 30;
+	MDB_envinfo info;
+	MDB_env *env;
+
+	begin();
+	ck_assert_int_eq(lmdb_file_make(dir), 0);
+	ck_assert_int_eq(truncate(path, length), 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+	ck_assert_int_eq(lmdb_file_open(dir, 1, (size_t)1 << 40, &env), 0);
+	ck_assert_int_eq(mdb_env_info(env, &info), 0);
+	ck_assert_uint_gt(info.me_mapsize, (size_t)length);
+	mdb_env_close(env);
+	temp_dir_remove(dir);
+#endif
+}
+END_TEST
+
 UNIT_MAIN("lmdb_file", it_gets_its_name_when_it_is_synced, what_was_half_made_is_made_anew, what_is_there_stays,
-	  errors_are_told, what_was_read_is_let_go)
+	  errors_are_told, what_was_read_is_let_go, what_is_longer_than_its_share_may_grow)

@@ -159,6 +159,26 @@ START_TEST(silence_in_the_middle_of_a_frame_ends_it)
 }
 END_TEST
 
+/* A device may refuse a receive because the other end has gone: what that had sent before has come all the same. */
+static void body_refused_receive(struct world *world)
+{
+	world_connect(world);
+	near_send(world, 10, 0);
+	WAIT_FOR(world->far.messages == 1);
+	fabric.delay_us = fabric.notice_us = 0; /* all of it comes at once */
+	fabric.refuses_receives = true;
+	for (int i = 0; i < 3; i++)
+		near_send(world, 5000, 0);
+	WAIT_FOR(world->far.conn == NULL);
+	assert(world->far.messages == 4 && world->far.closed == -EIO);
+}
+
+START_TEST(what_came_before_a_receive_is_refused_counts)
+{
+	in_world(_i, (struct world){ .accepts = true }, body_refused_receive);
+}
+END_TEST
+
 /* Where there is no device it can still be loaded: nothing that it uses of a program is missing in this one. */
 START_TEST(the_plugin_can_be_loaded)
 {
@@ -179,4 +199,5 @@ TRANSPORT_MAIN("transport_life", { who_is_not_accepted_is_refused, EVERYWHERE },
 	       { a_message_done_may_close_the_connection, EVERYWHERE },
 	       { a_frame_may_finish_the_connection, EVERYWHERE }, { a_paused_connection_may_be_finished, EVERYWHERE },
 	       { who_reads_nothing_is_given_up, EVERYWHERE }, { silence_in_the_middle_of_a_frame_ends_it, SILENT },
-	       { a_connection_must_stand_in_time, SILENT }, { the_plugin_can_be_loaded, ONCE })
+	       { a_connection_must_stand_in_time, SILENT }, { what_came_before_a_receive_is_refused_counts, IN_MEMORY },
+	       { the_plugin_can_be_loaded, ONCE })
