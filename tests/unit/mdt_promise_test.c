@@ -101,17 +101,18 @@ static void restart_story(void *arg)
 	struct fake_ost *ost = arg;
 	struct client *client = &ost->client;
 	uint32_t seq = 1;
-	uint64_t until_ns;
+	uint64_t ended_ns;
 
 	client_open_session(client);
 	for (uint32_t i = 0; i < ADDS; i++, seq++)
 		ck_assert(add(client, names[i], seq) == (i + 1 == ADDS));
 	mdt_end(ost);
-	until_ns = clock_ns() + ALONE_HELD_MS * NSEC_PER_MSEC;
+	ended_ns = clock_ns();
 	mdt_again(ost);
+	ck_assert_uint_ge(ost->mdt->alone.start_ns, ended_ns);
 	for (uint32_t i = 0; i < ADDS; i++, seq++)
 		ck_assert(!add(client, names[ADDS + i], seq));
-	ck_assert_uint_ge(clock_ns(), until_ns);
+	ck_assert_uint_ge(clock_ns(), ended_ns + ALONE_HELD_MS * NSEC_PER_MSEC);
 	ck_assert_int_eq(tell_again(client), 0);
 	for (uint32_t i = 0; i < ADDS; i++, seq++)
 		ck_assert(add(client, (char[]){ 'r', (char)('0' + i), '\0' }, seq) == (i + 1 == ADDS));
