@@ -52,6 +52,7 @@ struct lock_op {
 	bool over;
 	int err;
 	uint64_t turn;
+	bool queued;             /* it has no turn, and waits to be told */
 	struct fiber_queue done; /* the caller waits here */
 	struct fs_ctx ctx;
 
@@ -331,15 +332,24 @@ static int ask(struct lock_op *op, struct answer *ret)
 
 /* --- operations -------------------------------------------------------------------------------------------------- */
 
-/* QUEUED: until there is a reason to ask again. */
+/* QUEUED: until there is a reason to ask again, and its turn has come. With an error it has none. */
 static int wait_to_be_told(struct lock_op *op)
 {
 	uint64_t until_ns = clock_ns() + LOCKS_ASK_MS * NSEC_PER_MSEC;
 	int err = 0;
 
+	op->queued = true;
 	while (!op->told && !op->ended && err == 0)
 		err = ctx_wait_in(op->worker, &op->ctx, &op->telling, NULL, until_ns);
-	return err == -ETIMEDOUT ? 0 : err;
+	if (!op->queued) {
+		turn_wait(op);
+		return 0;
+	}
+	op->queued = false;
+	if (err < 0 && err != -ETIMEDOUT)
+		return err;
+	turn_again(op);
+	return 0;
 }
 
 static void give_back(struct lock_op *op)
@@ -359,6 +369,9 @@ static int take(struct lock_op *op)
 	for (;;) {
 		bring_out(op);
 		err = ask(op, &answer);
+		/* Who is closing is in line behind us by now, to give back what we still may get. */
+		if (err == 0 && answer.outcome == LOCK_QUEUED && op->ended)
+			err = ask(op, &answer);
 		turn_end(op);
 		if (err < 0)
 			return err;
@@ -367,7 +380,6 @@ static int take(struct lock_op *op)
 		err = wait_to_be_told(op);
 		if (err < 0)
 			return err;
-		turn_again(op);
 	}
 	switch (answer.outcome) {
 	case LOCK_GRANTED:
@@ -462,9 +474,16 @@ static int op_start(struct inode *inode, const struct lock *lock, uint32_t drop,
 	return 0;
 }
 
+/* It asks once more, before whatever its caller does next: a close of his would have nothing to give back yet. */
 static void op_end_wait(struct lock_op *op)
 {
 	op->ended = true;
+	if (op->queued) {
+		pthread_mutex_lock(&op->inode->lock);
+		turn_take(op);
+		pthread_mutex_unlock(&op->inode->lock);
+		op->queued = false;
+	}
 	fiber_wake_all(&op->telling);
 }
 
