@@ -36,6 +36,7 @@ struct inode_locks {
 	unsigned int appenders, append_waiting; /* now between begin and end; waiting for it */
 	unsigned int append_due;                /* of those who wait, who have their turn before it goes */
 	unsigned int append_failures;
+	unsigned int append_losses; /* it went with the session */
 	int append_error;
 	uint64_t append_looked_ns;
 };
@@ -722,7 +723,7 @@ static int append_look(struct inode *inode, struct fs_ctx *ctx)
 	return look ? inode_fetch_attr(inode, ctx, true, &attr) : 0;
 }
 
-int locks_append_begin(struct inode *inode, struct fs_ctx *ctx)
+int locks_append_begin(struct inode *inode, struct fs_ctx *ctx, unsigned int *ret_mark)
 {
 	struct worker *worker = fs_worker(inode->fs);
 	struct inode_locks *locks;
@@ -731,6 +732,7 @@ int locks_append_begin(struct inode *inode, struct fs_ctx *ctx)
 	unsigned int failures = 0;
 	int err = 0;
 
+	*ret_mark = 0;
 	if (inode->fs->config.local_locks)
 		return 0;
 	pthread_mutex_lock(&inode->lock);
@@ -748,6 +750,7 @@ int locks_append_begin(struct inode *inode, struct fs_ctx *ctx)
 			locks->append_due--;
 		if (mine || locks->append == APPEND_HELD) {
 			locks->appenders++;
+			*ret_mark = locks->append_losses;
 			break;
 		}
 		if (locks->append == APPEND_NONE) {
@@ -786,6 +789,11 @@ void locks_append_end(struct inode *inode)
 	if (inode->locks->append == APPEND_ENDING)
 		fiber_wake_all(&inode->locks->changed);
 	pthread_mutex_unlock(&inode->lock);
+}
+
+bool locks_append_stands(const struct inode *inode, unsigned int mark)
+{
+	return inode->fs->config.local_locks || inode->locks->append_losses == mark;
 }
 
 /* --- what the MDT says ------------------------------------------------------------------------------------------- */
@@ -896,8 +904,11 @@ void locks_lost(struct fs *fs)
 					}
 			} else if (locks != NULL) {
 				locks->held.count = 0;
+				locks->append_losses++;
+				locks->append_due = 0;
 				if (locks->append == APPEND_HELD)
 					locks->append = APPEND_NONE;
+				fiber_wake_all(&locks->changed);
 			}
 			pthread_mutex_unlock(&inode->lock);
 		}

@@ -70,7 +70,9 @@ void locks_lost(struct fs *fs);
  * Around a write at the end of the file: between them nobody else appends, on any mount, and data_size() is the end.
  * -EINTR, -ECANCELED, -EIO as worker_mds_call().
  */
-int locks_append_begin(struct inode *inode, struct fs_ctx *ctx);
+int locks_append_begin(struct inode *inode, struct fs_ctx *ctx, unsigned int *ret_mark);
 void locks_append_end(struct inode *inode);
+/* Who has waited since he began: is it still so? Not if the session was lost; then begin anew. inode->lock is held. */
+bool locks_append_stands(const struct inode *inode, unsigned int mark);
 
 #endif

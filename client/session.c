@@ -428,12 +428,19 @@ static int reclaim(struct fs_session *session, uint64_t number, uint64_t instanc
 
 /* --- the keeper -------------------------------------------------------------------------------------------------- */
 
-/* What was written in the session that was lost must not come after what others have written since. */
+/*
+ * What was written in the session that was lost must not come after what others have written since. Nor what is written from
+ * now on by who believes that he has a lock: first of all he has none.
+ */
 static int give_up_data(struct fs_session *session)
 {
 	uint64_t bytes = 0;
-	int err = session->give_up ? data_fs_give_up(session->fs->data, &bytes) : 0;
+	int err;
 
+	if (!session->give_up)
+		return 0;
+	locks_lost(session->fs);
+	err = data_fs_give_up(session->fs->data, &bytes);
 	if (err < 0)
 		return err;
 	session->give_up = false;

@@ -322,6 +322,8 @@ int fs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t t
 	int err;
 
 	*ret_copied = 0;
+	if (atomic_load(&from->lost) || atomic_load(&to->lost))
+		return -EIO;
 	if ((from->flags & O_ACCMODE) == O_WRONLY || (to->flags & O_ACCMODE) == O_RDONLY)
 		return -EBADF;
 	if (from_offset > LAYOUT_FILE_SIZE_MAX || to_offset > LAYOUT_FILE_SIZE_MAX)

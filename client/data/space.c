@@ -204,6 +204,8 @@ int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offse
 	struct attr attr;
 	int err;
 
+	if (atomic_load(&file->lost))
+		return -EIO;
 	if (len == 0 || offset > LAYOUT_FILE_SIZE_MAX)
 		return -EINVAL;
 	if (len > LAYOUT_FILE_SIZE_MAX - offset)

@@ -198,8 +198,8 @@ static int data_accept(struct inode_data *data, uint64_t offset, const uint8_t *
 	return err;
 }
 
-/* May it go on? Then `size` is accounted for, and nobody else appends. */
-static int write_begin(struct file *file, struct fs_ctx *ctx, uint64_t offset, size_t size)
+/* May it go on? Then `size` is accounted for, and nobody else appends (mark: locks_append_begin()). */
+static int write_begin(struct file *file, struct fs_ctx *ctx, uint64_t offset, size_t size, unsigned int *ret_mark)
 {
 	struct inode *inode = file->inode;
 	int err;
@@ -214,7 +214,7 @@ static int write_begin(struct file *file, struct fs_ctx *ctx, uint64_t offset, s
 	if (err == 0)
 		err = data_reserve(inode, ctx, size);
 	if (err == 0 && ctx->append) {
-		err = locks_append_begin(inode, ctx);
+		err = locks_append_begin(inode, ctx, ret_mark);
 		if (err < 0)
 			atomic_fetch_sub(&inode->fs->data->held, size);
 	}
@@ -230,13 +230,40 @@ static bool is_first_of_file(const struct inode_data *data, uint64_t offset, siz
 	return offset == 0 && size >= ADOPT_MIN && data_size(data->inode) == 0 && data->dirty.count == 0;
 }
 
+/*
+ * Until there is little enough that is dirty. The session may be lost meanwhile: then who appends begins anew, and who has lost
+ * a lock has no business here any more. *appends: whether it is in an append. inode->lock is held; let go meanwhile.
+ */
+static int write_wait(struct file *file, struct fs_ctx *ctx, struct inode_data *data, unsigned int mark, bool *appends)
+{
+	struct inode *inode = file->inode;
+	int err = 0;
+
+	while (err == 0) {
+		if (data->dirty.bytes > DATA_DIRTY_MAX) {
+			data_kick(data);
+			err = data_wait(inode, ctx);
+		} else if (*appends && !locks_append_stands(inode, mark)) {
+			pthread_mutex_unlock(&inode->lock);
+			locks_append_end(inode);
+			err = locks_append_begin(inode, ctx, &mark);
+			*appends = err == 0;
+			pthread_mutex_lock(&inode->lock);
+		} else {
+			break;
+		}
+	}
+	return err == 0 && atomic_load(&file->lost) ? -EIO : err;
+}
+
 int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void *data, size_t size, struct bulk *owner)
 {
 	struct inode *inode = file->inode;
 	struct inode_data *path;
 	uint32_t errors;
-	bool was_clean, first;
-	int err = write_begin(file, ctx, offset, size);
+	unsigned int mark = 0;
+	bool was_clean, first, appends = ctx->append;
+	int err = write_begin(file, ctx, offset, size, &mark);
 
 	if (err < 0 || size == 0) {
 		if (owner != NULL)
@@ -246,19 +273,15 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 
 	pthread_mutex_lock(&inode->lock);
 	path = data_get(inode);
-	err = path == NULL ? -ENOMEM : 0;
-	while (err == 0 && path->dirty.bytes > DATA_DIRTY_MAX) {
-		data_kick(path);
-		err = data_wait(inode, ctx);
-	}
-	if (err == 0 && ctx->append) {
+	err = path == NULL ? -ENOMEM : write_wait(file, ctx, path, mark, &appends);
+	if (err == 0 && appends) {
 		offset = data_size(inode);
 		err = size > LAYOUT_FILE_SIZE_MAX - offset ? -EFBIG : 0;
 	}
 	if (err < 0) {
 		pthread_mutex_unlock(&inode->lock);
 		atomic_fetch_sub(&inode->fs->data->held, size);
-		if (ctx->append)
+		if (appends)
 			locks_append_end(inode);
 		if (owner != NULL)
 			owner->release(owner);
@@ -289,7 +312,7 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 			err = path->error;
 	}
 	pthread_mutex_unlock(&inode->lock);
-	if (ctx->append)
+	if (appends)
 		locks_append_end(inode);
 	if (was_clean)
 		data_account(path);

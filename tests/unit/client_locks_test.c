@@ -1,4 +1,6 @@
-/* Locks of who is killed while he waits for one. */
+/* Locks of who is killed while he waits for one, and of a session that is lost. */
+#include "client/fs_state.h"
+#include "client/session.h"
 #include "common/lock_list.h"
 #include "tests/unit/client_fake.h"
 
@@ -10,7 +12,7 @@ static struct fake_mount mount;
 static struct file *file;
 static struct fs_ctx waiter;
 static char order[16]; /* Wait for it; Ask, and do not wait; give back all that the Owner has */
-static bool hold;      /* keep the next LOCK */
+static bool hold;      /* keep the next LOCK, SESSION_OPENs, WRITEs */
 static unsigned int over;
 
 static void note(char what)
@@ -123,4 +125,174 @@ START_TEST(who_is_killed_while_he_waits_leaves_no_lock)
 }
 END_TEST
 
-UNIT_MAIN("client_locks", who_is_killed_while_he_waits_leaves_no_lock)
+static bool forgets_us(struct fake *fake, struct request *request)
+{
+	Strake__WriteReply reply = STRAKE__WRITE_REPLY__INIT;
+
+	switch (request->header.opcode) {
+	case OP_LOCK:
+	case OP_LOCK_TEST:
+		answer_lock(fake, request);
+		return true;
+	case OP_SESSION_OPEN:
+		return hold ? fake_hold(fake, request) : false;
+	case OP_WRITE:
+		if (hold)
+			return fake_hold(fake, request);
+		fake_reply(request, &reply.base);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void begin_lost(struct fake *fake, uint64_t memory_max, bool locked)
+{
+	const struct fs_lock want = { .type = F_WRLCK, .owner = OWNER, .end = UINT64_MAX };
+	struct fs_config config;
+	struct fs_ctx ctx = { .trusted = true };
+	bool keep;
+
+	fake_make(fake, "f", S_IFREG | 0644);
+	fake->inodes[1].fixed = true;
+	fake->hook = forgets_us;
+	over = 1;
+	fake_config(fake, &config);
+	config.memory_max = memory_max;
+	fake_mount(fake, &config, &mount);
+	assert(fs_open_file(mount.fs, &ctx, 2, O_RDWR, &file, &keep) == 0);
+	assert(!locked || fs_lock(file, &ctx, &want, false) == 0);
+}
+
+static void lose_session(struct fake *fake)
+{
+	unsigned int before = fake->held_count;
+
+	hold = true;
+	fake->session += 100;
+	fs_session_renew_soon(mount.fs->session);
+	while (fake->held_count == before)
+		fiber_sleep_ms(1);
+	hold = false;
+}
+
+static void let_all_go(struct fake *fake)
+{
+	for (unsigned int i = 0; i < fake->held_count; i++) {
+		if (fake->held[i]->header.opcode == OP_WRITE)
+			service_reply_error(fake->held[i], -ENOSESSION);
+		else
+			fake_mdt_answer(fake, fake->held[i]);
+	}
+	fake->held_count = 0;
+	while (over == 0)
+		fiber_sleep_ms(1);
+}
+
+static void end_lost(struct fake *fake)
+{
+	struct fs_ctx ctx = { .trusted = true };
+	struct attr attr;
+
+	let_all_go(fake);
+	assert(fs_getattr(mount.fs, &ctx, 2, true, &attr) == 0); /* in the new session */
+	assert(fs_write(file, &ctx, 0, "x", 1, NULL) == -EIO && fs_fallocate(file, &ctx, 0, 0, 1) == -EIO);
+	fs_release(file);
+	fake_unmount(&mount);
+}
+
+/*
+ * As soon as the session is known to be lost, and before there is another one, others may have the lock: nothing is taken any
+ * more from who had it, as it would be sent in the next session.
+ */
+static void lost_body(struct fake *fake)
+{
+	struct fs_ctx ctx = { .trusted = true };
+
+	begin_lost(fake, 1 << 30, true);
+	assert(fs_write(file, &ctx, 0, "early", 5, NULL) == 0);
+	lose_session(fake);
+	assert(fs_write(file, &ctx, 0, "later", 5, NULL) == -EIO);
+	end_lost(fake);
+}
+
+static int write_result;
+
+static void write_fiber(void *arg)
+{
+	static uint8_t bytes[512 * 1024];
+	struct fs_ctx ctx = { .trusted = true };
+
+	(void)arg;
+	write_result = fs_write(file, &ctx, sizeof(bytes), bytes, sizeof(bytes), NULL);
+	over++;
+}
+
+/* The same of who began his write before, and waits for memory. */
+static void lost_waiting_body(struct fake *fake)
+{
+	static uint8_t bytes[512 * 1024];
+	struct fs_ctx ctx = { .trusted = true };
+
+	begin_lost(fake, 1024 * 1024, true);
+	hold = true;
+	over = 0;
+	assert(fs_write(file, &ctx, 0, bytes, sizeof(bytes), NULL) == 0);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	assert(fiber_start(fake->loop, write_fiber, NULL) == 0);
+	fiber_yield();
+	lose_session(fake);
+	assert(over == 0);
+	end_lost(fake);
+	assert(write_result == -EIO);
+}
+
+static void append_fiber(void *arg)
+{
+	struct fs_ctx ctx = { .trusted = true, .append = true };
+
+	(void)arg;
+	write_result = fs_write(file, &ctx, 0, "end", 3, NULL);
+	over++;
+}
+
+/* Who waits within an append has the right to it no more: he gets it anew, and with it the end that others have made. */
+static void lost_append_body(struct fake *fake)
+{
+	static uint8_t bytes[512 * 1024];
+	struct fs_ctx ctx = { .trusted = true };
+	struct attr attr;
+
+	begin_lost(fake, 1 << 30, false);
+	append_fiber(NULL); /* from now on the mount has the right, until somebody else asks for it */
+	assert(write_result == 0 && fs_flush(file, &ctx) == 0 && fake->asked[OP_LOCK] == 1);
+	hold = true;
+	over = 0;
+	for (unsigned int i = 0; i < 25; i++) {
+		assert(fs_write(file, &ctx, i * sizeof(bytes), bytes, sizeof(bytes), NULL) == 0);
+		while (i == 15 && fake->held_count < 8) /* WRITEs at a time; the rest makes it wait then */
+			fiber_sleep_ms(1);
+	}
+	assert(fiber_start(fake->loop, append_fiber, NULL) == 0);
+	fiber_yield();
+	assert(over == 0);
+	lose_session(fake);
+	fake->inodes[1].size = UINT64_C(1) << 30;
+	fake_changed(fake, &fake->inodes[1]);
+	let_all_go(fake);
+	assert(write_result == 0 && fake->asked[OP_LOCK] > 1);
+	assert(fs_getattr(mount.fs, &ctx, 2, true, &attr) == 0 && attr.size == (UINT64_C(1) << 30) + 3);
+	fs_release(file);
+	fake_unmount(&mount);
+}
+
+START_TEST(who_has_lost_his_lock_writes_nothing_more)
+{
+	fake_run(lost_body);
+	fake_run(lost_waiting_body);
+	fake_run(lost_append_body);
+}
+END_TEST
+
+UNIT_MAIN("client_locks", who_is_killed_while_he_waits_leaves_no_lock, who_has_lost_his_lock_writes_nothing_more)
