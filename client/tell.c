@@ -22,6 +22,7 @@ struct tell_queue {
 	struct worker *worker;
 	struct loop_timer timer;
 	struct close_list closes;
+	unsigned int late; /* of these could not be told the last time */
 	bool sending;
 };
 
@@ -206,10 +207,10 @@ static void queue_due(struct loop_timer *timer)
 		loop_timer_set(queue->worker->loop, &queue->timer, clock_ns() + TELL_CLOSE_MS * NSEC_PER_MSEC);
 }
 
-/* See that the queue is sent before long. */
+/* See that the queue is sent before long: at once where a batch is full of what was not looked at before. */
 static void queue_wind(struct tell_queue *queue)
 {
-	uint64_t ms = queue->closes.count >= TELL_CLOSE_BATCH ? 0 : TELL_CLOSE_MS;
+	uint64_t ms = queue->closes.count >= queue->late + TELL_CLOSE_BATCH ? 0 : TELL_CLOSE_MS;
 
 	if (queue->sending || queue->closes.count == 0 || queue->worker->stopping)
 		return;
@@ -383,6 +384,7 @@ static void queue_send(struct worker *worker, void *arg)
 		if (batch.count > 0)
 			batch_end(&batch, batch_send(worker, &batch) == 0, &later);
 	}
+	queue->late = later.count;
 	while ((inode = list_take(&later)) != NULL)
 		list_add(&queue->closes, inode);
 	queue->sending = false;

@@ -110,6 +110,54 @@ static void batch_body(struct fake *fake)
 	fake_unmount(&mount);
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* Files of somebody who was killed, whose bytes are still to be sent: they are looked at now and then, however many. */
+static void late_body(struct fake *fake)
+{
+	struct fs_config config;
+	struct fake_mount mount;
+	struct file *files[2 * TELL_CLOSE_BATCH];
+	struct fs_ctx ctx = root_ctx();
+	uint64_t began_ns, used_ns;
+	char name[16];
+	bool keep;
+
+	for (unsigned int i = 0; i < 2 * TELL_CLOSE_BATCH; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		fake_make(fake, name, S_IFREG | 0644)->fixed = true;
+	}
+	fake_config(fake, &config);
+	fake_mount(fake, &config, &mount);
+	for (unsigned int i = 0; i < 2 * TELL_CLOSE_BATCH; i++) {
+		files[i] = open_file(mount.fs, 2 + i, O_WRONLY, &keep);
+		assert(fs_write(files[i], &ctx, 0, "x", 1, NULL) == 0);
+	}
+	for (unsigned int i = 0; i < 2 * TELL_CLOSE_BATCH; i++)
+		fs_release(files[i]);
+	began_ns = clock_ns();
+	used_ns = cpu_ns();
+	while (clock_ns() - began_ns < 4 * TELL_CLOSE_MS * NSEC_PER_MSEC)
+		fiber_sleep_ms(10);
+	used_ns = cpu_ns() - used_ns;
+	assert(used_ns < (clock_ns() - began_ns) / 2);
+	while (fake->asked[OP_CLOSE] < 2)
+		fiber_sleep_ms(5);
+	fake_unmount(&mount);
+}
+
+START_TEST(closes_that_must_wait_cost_nothing)
+{
+	fake_run(late_body);
+}
+END_TEST
+
 START_TEST(closes_are_sent_together)
 {
 	fake_run(batch_body);
@@ -693,8 +741,8 @@ START_TEST(what_others_change_in_a_directory_is_listed)
 END_TEST
 
 UNIT_MAIN("client_open", fsync_asks_the_mdt_only_for_what_is_not_stable,
-	  modes_are_told_when_they_grow_and_when_they_are_gone, closes_are_sent_together,
-	  a_refused_open_leaves_nothing_behind, a_restarted_mdt_is_told_again_at_once,
+	  modes_are_told_when_they_grow_and_when_they_are_gone, closes_that_must_wait_cost_nothing,
+	  closes_are_sent_together, a_refused_open_leaves_nothing_behind, a_restarted_mdt_is_told_again_at_once,
 	  what_was_closed_before_a_reclaim_is_told, a_lost_tail_of_the_log_shows_at_once,
 	  a_reply_that_comes_late_is_no_loss, create_opens_without_asking_twice, unsure_sizes_come_from_the_osts,
 	  pages_are_kept_over_opens, a_directory_is_read_in_pieces_and_asked_for_in_pages,
