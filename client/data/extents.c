@@ -147,7 +147,7 @@ void extents_remove(struct extent_set *set, struct extent *extent)
 	}
 }
 
-/* [start, end) lies strictly within extent i: leave two. */
+/* [start, end), which may be nothing, lies strictly within extent i: leave two. */
 static int extents_split(struct extent_set *set, size_t i, uint64_t start, uint64_t end)
 {
 	struct extent *low = set->items[i], *high;
@@ -167,6 +167,15 @@ static int extents_split(struct extent_set *set, size_t i, uint64_t start, uint6
 	set->bytes += low->length;
 	extents_insert_at(set, i + 1, high);
 	return 0;
+}
+
+int extents_divide(struct extent_set *set, const struct extent *extent, uint32_t length)
+{
+	size_t i = extents_find(set, extent->offset);
+	uint64_t at = extent->offset + length;
+
+	assert(i < set->count && set->items[i] == extent && length > 0 && length < extent->length);
+	return extents_split(set, i, at, at);
 }
 
 uint64_t extents_cut(struct extent_set *set, uint64_t start, uint64_t end, bool only_resend, bool *ret_failed)

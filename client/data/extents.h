@@ -80,6 +80,9 @@ void extents_remove(struct extent_set *set, struct extent *extent); /* it is in 
  */
 uint64_t extents_cut(struct extent_set *set, uint64_t start, uint64_t end, bool only_resend, bool *ret_failed);
 
+/* One that is in the set keeps its first `length` bytes; the rest is one of its own, behind it. -ENOMEM. */
+int extents_divide(struct extent_set *set, const struct extent *extent, uint32_t length);
+
 /* Put in those parts of the extent that no other in the set covers; what is left of it is freed. Those that cover it
  * take its first_stamp over: who waits for it waits for them. -ENOMEM: its lower parts may be in, the rest is still the
  * caller's. */

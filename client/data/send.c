@@ -269,14 +269,16 @@ static bool data_send_next(struct inode_data *data)
 	struct layout_piece piece;
 	uint64_t instance = 0;
 	int64_t grown = 0;
-	int err;
+	int err = 0;
 
 	if (extent == NULL)
 		return false;
 	piece = layout_piece_at(attr.layout, extent->offset, extent->length);
-	assert(piece.length == extent->length);
+	/* It was written when the file had larger stripes: with a new gen it may have got others (LAYOUT). */
+	if (piece.length < extent->length)
+		err = extents_divide(&data->dirty, extent, piece.length);
 	extents_remove(&data->dirty, extent);
-	if (extents_insert(&data->flight, extent) < 0) {
+	if (err < 0 || extents_insert(&data->flight, extent) < 0) {
 		atomic_fetch_sub(&data->data_fs->held, extent->length);
 		extent_free(extent);
 		data_note_error(data, -ENOMEM);

@@ -143,6 +143,30 @@ static void copy_killed_body(struct fake *fake)
 	copy_end();
 }
 
+/* Of two who write to a new file one copies, and so it has other stripes: what the other wrote before goes into these. */
+static void copy_stripes_body(struct fake *fake)
+{
+	const uint32_t small = LAYOUT_STRIPE_SIZE_MIN;
+	struct fs_ctx ctx = root_ctx();
+	static uint8_t bytes[EXTENT_BLOCK];
+
+	copy_begin(fake, 2 * STRIPE);
+	osts.hold = OP_WRITE;
+	put(target, 0, bytes, sizeof(bytes));
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	fake->inodes[2].stripe = small;
+	fake->inodes[2].gen++;
+	fake_changed(fake, &fake->inodes[2]);
+	osts.hold = 0;
+	fake->held_count = 0;
+	service_reply_error(fake->held[0], -ESTALE);
+	memset(osts.order, 0, sizeof(osts.order));
+	assert(fs_flush(target, &ctx) == 0 && strcmp(osts.order, "WWWWWWWWS") == 0);
+	assert(fake->asked[OP_WRITE] == 1 + sizeof(bytes) / small && fake->inodes[2].size == sizeof(bytes));
+	copy_end();
+}
+
 START_TEST(the_osts_copy_by_themselves)
 {
 	fake_run(copy_body);
@@ -152,4 +176,10 @@ START_TEST(the_osts_copy_by_themselves)
 }
 END_TEST
 
-UNIT_MAIN("client_copy", the_osts_copy_by_themselves)
+START_TEST(what_waits_for_larger_stripes_goes_into_smaller_ones)
+{
+	fake_run(copy_stripes_body);
+}
+END_TEST
+
+UNIT_MAIN("client_copy", the_osts_copy_by_themselves, what_waits_for_larger_stripes_goes_into_smaller_ones)

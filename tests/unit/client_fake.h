@@ -34,6 +34,7 @@ struct fake;
 
 struct fake_inode {
 	uint64_t ino, gen, size, version, data_version;
+	uint64_t stripe;                  /* 0: the default */
 	uint64_t cut, cut_start, cut_end; /* cut 0: none */
 	int64_t mtime_ns;
 	uint32_t mode;
@@ -147,7 +148,7 @@ static Strake__Attr *fake_attr_fill(const struct fake_inode *inode, struct fake_
 	out->attr.mtime_ns = inode->mtime_ns;
 	out->attr.has_size_unsure = out->attr.size_unsure = inode->unsure;
 	out->attr.has_unfenced = out->attr.unfenced = inode->unfenced;
-	out->layout.stripe_size = LAYOUT_STRIPE_SIZE_DEFAULT;
+	out->layout.stripe_size = inode->stripe != 0 ? inode->stripe : LAYOUT_STRIPE_SIZE_DEFAULT;
 	out->layout.stripe_count = FAKE_OSTS;
 	for (uint32_t i = 0; i < FAKE_OSTS; i++)
 		out->indices[i] = inode->turned ? FAKE_OSTS - 1 - i : i;
