@@ -48,7 +48,7 @@ struct opening_hello {
 	struct uuid own_uuid;
 	/*
 	 * Which of the client's lines this is, that follow one after the other: by its first request a connection takes the place
-	 * of an earlier one of the same client and line, of which nothing is executed any more. 0: of none.
+	 * of those of the same client and line that were open before it, of which nothing is executed any more. 0: of none.
 	 */
 	uint32_t line;
 	struct uuid fs, target; /* who must answer; zero: whoever does */

@@ -10,8 +10,9 @@
  *   - Requests of one connection are handed on in the order of arrival; their
  *     handlers may finish in any order. A connection has at most `credits`
  *     requests under way; beyond that its socket is not read.
- *   - A client's lines (opening.h) have one connection at a time: what an earlier one
- *     has brought and is not yet handed on goes with it when the later one asks.
+ *   - A client's lines (opening.h) have one connection at a time: what earlier ones
+ *     have brought or will bring, and is not handed on, goes with them when a later
+ *     one asks.
  *   - Answers are sent in LOOP_STAGE_SEND, all that a connection has in one call.
  *   - It listens by TCP, by RDMA or by both, as fabrics.h has it.
  *   - Nothing here waits: a peer that does not read its answers, or goes silent

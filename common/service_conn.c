@@ -20,14 +20,24 @@ static struct service_conn **line_bucket(const struct service_conn *conn)
 	return &conn->service->lines[conn->hello.line % SERVICE_LINES];
 }
 
-static struct service_conn *line_find(const struct service_conn *conn)
+/* Of its line, and opened before it. */
+static struct service_conn *line_earlier(const struct service_conn *conn)
 {
-	struct service_conn *other = *line_bucket(conn);
+	struct service_conn *other = conn->line_next;
 
 	while (other != NULL &&
 	       (other->hello.line != conn->hello.line || !uuid_equal(&other->hello.own_uuid, &conn->hello.own_uuid)))
 		other = other->line_next;
 	return other;
+}
+
+/* The one opened last comes first. */
+static void line_add(struct service_conn *conn)
+{
+	if (conn->hello.line == 0)
+		return;
+	conn->line_next = *line_bucket(conn);
+	*line_bucket(conn) = conn;
 }
 
 static void line_remove(const struct service_conn *conn)
@@ -41,20 +51,16 @@ static void line_remove(const struct service_conn *conn)
 }
 
 /*
- * What a client asks again by a new connection may lie unread in the one before, or be on its way there: executed late it
- * could undo what has come after.
+ * What a client asks again by a new connection may lie unread in an earlier one, or be on its way there, as its first request,
+ * too: executed late it could undo what has come after.
  */
 void service_conn_asks(struct service_conn *conn)
 {
-	struct service_conn *before = conn->hello.line != 0 ? line_find(conn) : NULL;
+	struct service_conn *earlier;
 
 	conn->has_asked = true;
-	if (before != NULL)
-		service_conn_close(before);
-	if (conn->hello.line != 0) {
-		conn->line_next = *line_bucket(conn);
-		*line_bucket(conn) = conn;
-	}
+	while (conn->hello.line != 0 && (earlier = line_earlier(conn)) != NULL)
+		service_conn_close(earlier);
 }
 
 /* --- its end ------------------------------------------------------------------------------------------------------ */
@@ -85,7 +91,7 @@ static void conn_gone(struct service_conn *conn)
 		service->conns = conn->next;
 	if (conn->next != NULL)
 		conn->next->previous = conn->previous;
-	if (conn->has_asked)
+	if (opened)
 		line_remove(conn);
 	service->stats.connections--;
 	service->connections[conn->fabric]--;
@@ -162,6 +168,7 @@ static void conn_accept(struct service_conn *conn, const uint8_t *proof)
 	}
 	free(conn->opening);
 	conn->opening = NULL;
+	line_add(conn);
 	snprintf(conn->name + strlen(conn->name), sizeof(conn->name) - strlen(conn->name), " (%s)",
 		 role_name(conn->hello.own_role));
 	transport_begin(conn->transport, &service_frames, conn);

@@ -34,7 +34,7 @@ struct service_conn {
 	struct service_opening *opening; /* NULL: it is over */
 	struct opening_hello hello;
 	bool has_asked;                 /* its first request has come */
-	struct service_conn *line_next; /* of those that have, in its line's bucket */
+	struct service_conn *line_next; /* in its line's bucket */
 	char name[ADDRESS_SIZE + 16];
 	void *data;
 	unsigned int running;         /* requests under way, also the one that arrives */
@@ -71,7 +71,7 @@ struct service {
 	bool freed; /* and waits for its last requests */
 	bool held;
 	struct service_conn *conns;
-	struct service_conn *lines[SERVICE_LINES]; /* by their line, those that have asked */
+	struct service_conn *lines[SERVICE_LINES]; /* by their line, those that are open, the latest first */
 	size_t conn_count;                         /* also of those that are gone and have requests under way */
 	struct service_conn *starving_first, *starving_last;
 	struct loop_timer hoard_timer; /* set while bulk memory is wanted, or was a moment ago */
@@ -102,7 +102,7 @@ void service_conn_closed(void *owner, int err, const char *text);
 
 void service_conn_destroy_if_over(struct service_conn *conn);
 
-/* Its first request comes: an earlier connection of the same line is no more. */
+/* Its first request comes: earlier connections of the same line are no more. */
 void service_conn_asks(struct service_conn *conn);
 
 /* --- service_request.c -------------------------------------------------------------------------------------------- */

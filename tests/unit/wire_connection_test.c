@@ -277,14 +277,14 @@ START_TEST(refusals_are_told_in_words)
 END_TEST
 
 /*
- * What waits in a connection is not executed once a later one of the same line has asked something; other lines and other
- * clients have nothing to do with that, nor has a connection that asks nothing.
+ * What waits in a connection, or is on its way there, is not executed once a later one of the same line has asked something;
+ * other lines and other clients have nothing to do with that, nor has a connection that asks nothing.
  */
 static void body_lines(struct world *world)
 {
 	struct server *server = &world->server;
 	struct uuid other_uuid = own_uuid;
-	int first, second, silent, others[3];
+	int first, second, late, silent, others[3];
 
 	other_uuid.bytes[0] ^= 1;
 	others[0] = raw_open_as(server, own_uuid, 8);
@@ -299,12 +299,15 @@ static void body_lines(struct world *world)
 	}
 	WAIT_FOR(server->held_count == 4);
 
+	late = raw_open_as(server, own_uuid, 7);
+	second = raw_open_as(server, own_uuid, 7);
 	silent = raw_open_as(server, own_uuid, 7);
 	assert(server->closed == 0);
-	second = raw_open_as(server, own_uuid, 7);
 	raw_hold(second, 1);
 	WAIT_FOR(server->held_count == 5);
-	assert(server->closed == 1);
+	assert(server->closed == 2);
+	raw_hold(late, 1);
+	raw_expect_end(late);
 	server_release(server);
 	WAIT_FOR(server->held_count == 3); /* the others' second ones */
 	server_release(server);
