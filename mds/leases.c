@@ -131,10 +131,15 @@ bool leases_others_unreclaimed(const struct leases *leases, uint64_t session)
 	return false;
 }
 
-bool lease_slot_is_new(const struct lease *lease, uint32_t slot, uint32_t seq)
+bool lease_slot_is_noted(const struct lease *lease, uint32_t slot)
 {
 	assert(slot < lease->slots);
-	return !lease->seqs || lease->seqs[slot] == 0 || (int32_t)(seq - lease->seqs[slot]) >= 0;
+	return lease->seqs && lease->seqs[slot] != 0;
+}
+
+bool lease_slot_is_new(const struct lease *lease, uint32_t slot, uint32_t seq)
+{
+	return !lease_slot_is_noted(lease, slot) || (int32_t)(seq - lease->seqs[slot]) >= 0;
 }
 
 void lease_slot_note(struct lease *lease, uint32_t slot, uint32_t seq)

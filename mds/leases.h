@@ -5,9 +5,9 @@
  *   - After a restart of the MDT every session of the state gets a whole lease, and is `unreclaimed` until it has told
  *     again what it has open: meanwhile it may hold anything, and may be writing it.
  *     Who has not done so after LEASES_RECLAIM_MS is taken for lost, however alive: others would wait for it for ever.
- *   - What changes memory only (OP_VOLATILE) leaves no row in the state; so the slots' newest numbers are noted here, too,
- *     and nothing that comes late by a dead connection is executed after its successor. They are as volatile as the
- *     connections.
+ *   - What changes memory only (OP_VOLATILE) leaves no row in the state; so the slots' newest numbers, of either sort, are noted
+ *     here, too, and nothing that comes late by a dead connection is executed after its successor. They are as volatile as the
+ *     connections, and may wrap.
  *   - Pure: times are arguments. Memory shortage ends the process.
  */
 #ifndef STRAKE_MDS_LEASES_H
@@ -42,6 +42,7 @@ struct lease *leases_find_client(struct leases *leases, const struct uuid *clien
 void leases_reclaim(struct leases *leases, struct lease *lease);
 
 /* May a request with that number be executed, or was a newer one of its slot? Then note it. */
+bool lease_slot_is_noted(const struct lease *lease, uint32_t slot); /* was any seen? */
 bool lease_slot_is_new(const struct lease *lease, uint32_t slot, uint32_t seq);
 void lease_slot_note(struct lease *lease, uint32_t slot, uint32_t seq);
 

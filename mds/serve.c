@@ -232,7 +232,7 @@ static void serve_change(struct mdt *mdt, struct request *request, struct lease 
 	const struct outcome *outcome = &mdt->outcome;
 	struct slot_row row;
 	uint64_t index;
-	bool resent;
+	bool resent = false;
 	int err;
 
 	if (!lease || header->slot >= lease->slots) {
@@ -240,14 +240,17 @@ static void serve_change(struct mdt *mdt, struct request *request, struct lease 
 		return;
 	}
 	err = slot_judge(mdt->state.view, header->session, header->slot, header->seq, header->opcode, &resent, &row);
+	/* Where LOCKs have come since, which leave no row, the row's number may be of before they wrapped. */
+	if (err == -ESTALE && lease_slot_is_noted(lease, header->slot))
+		err = 0;
 	if (err == 0 && !lease_slot_is_new(lease, header->slot, header->seq))
 		err = -ESTALE;
 	if (err < 0) {
 		mdt_refuse(mdt, request, err);
 		return;
 	}
+	lease_slot_note(lease, header->slot, header->seq);
 	if (request->op->flags & OP_VOLATILE) {
-		lease_slot_note(lease, header->slot, header->seq);
 		mdt_serve_lock(mdt, request);
 		return;
 	}

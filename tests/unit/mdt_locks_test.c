@@ -277,4 +277,36 @@ START_TEST(a_restart_is_told_the_locks)
 }
 END_TEST
 
-UNIT_MAIN("mdt_locks", locks_are_given_and_told, locks_wait_for_the_fence, a_restart_is_told_the_locks)
+/* Of a mount that lives for long: 2^31 requests of one sort may lie between two of the other in a slot. */
+static void wrap_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	struct lock_ask ask = { .client = client, .type = LOCK_EXCLUSIVE, .slot = 5, .seq = 1 };
+
+	client_open_session(client);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "file", 0, 1, &ask.ino), 0);
+	while (ost->session_count != 1)
+		fiber_sleep_ms(1);
+	ck_assert_int_eq(lock_ask(&ask), LOCK_GRANTED);
+	ck_assert_int_eq(client_make(client, OP_MKDIR, 1, "a", 5, 0x7fffffff, NULL), 0);
+	ck_assert_int_eq(client_make(client, OP_MKDIR, 1, "b", 5, 0x80000100, NULL), 0);
+	ask.seq = 0xfffffff0;
+	ck_assert_int_eq(lock_ask(&ask), LOCK_GRANTED);
+	ask.seq = 0x200;
+	ck_assert_int_eq(lock_ask(&ask), LOCK_GRANTED);
+	ck_assert_int_eq(client_make(client, OP_MKDIR, 1, "c", 5, 0x201, NULL), 0);
+	ck_assert_int_eq(client_make(client, OP_MKDIR, 1, "d", 5, 0xfffffff1, NULL), -ESTALE);
+	ask.seq = 0xfffffff2;
+	ck_assert_int_eq(lock_ask(&ask), -ESTALE);
+	story_end(ost);
+}
+
+START_TEST(numbers_of_slots_wrap)
+{
+	ost_run(wrap_story, false, 0);
+}
+END_TEST
+
+UNIT_MAIN("mdt_locks", locks_are_given_and_told, locks_wait_for_the_fence, a_restart_is_told_the_locks,
+	  numbers_of_slots_wrap)
