@@ -295,6 +295,11 @@ void mdt_cut_done(struct mdt *mdt, uint32_t ost, uint64_t ino, uint64_t gen, uin
 
 /* --- the loop ----------------------------------------------------------------------------------------------------- */
 
+static void look_at_space(struct mdt *mdt)
+{
+	mdt->admission.space_low = mdt_log_space_low(mdt->log) || checkpoint_space_low(mdt->checkpoint);
+}
+
 static void store(struct loop_hook *hook)
 {
 	struct mdt *mdt = container_of(hook, struct mdt, store_hook);
@@ -306,7 +311,7 @@ static void store(struct loop_hook *hook)
 	mdt->changed = false;
 	mdt_log_write(mdt->log);
 	checkpoint_consider(mdt->checkpoint);
-	mdt->admission.space_low = mdt_log_space_low(mdt->log) || checkpoint_space_low(mdt->checkpoint);
+	look_at_space(mdt);
 }
 
 /* Those that waited, in order; who still may not go on waits again. */
@@ -371,6 +376,7 @@ static void tick(struct loop_timer *timer)
 	}
 	mdt_look_at_fences(mdt);
 	look_at_disk(mdt);
+	look_at_space(mdt); /* it may have been found meanwhile, without a change */
 	view_limit_mapped(mdt->state.view);
 	checkpoint_consider(mdt->checkpoint);
 	mdt->tick_at_ns = now_ns + MDT_TICK_MS * NSEC_PER_MSEC;

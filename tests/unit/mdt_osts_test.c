@@ -114,6 +114,31 @@ static void replaced_story(void *arg)
 	story_end(ost);
 }
 
+/* The disk was full, and nobody changes anything while room is made: still it is seen. */
+static void room_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	uint64_t last;
+
+	client_open_session(client);
+	while (ost->session_count != 1)
+		fiber_sleep_ms(1);
+	last = mdt_log_last(ost->mdt->log);
+	ost->mdt->admission.space_low = true;
+	while (ost->mdt->admission.space_low)
+		fiber_sleep_ms(10);
+	ck_assert_uint_eq(mdt_log_last(ost->mdt->log), last);
+	ck_assert_int_eq(client_make(client, OP_MKDIR, 1, "dir", 0, 1, NULL), 0);
+	story_end(ost);
+}
+
+START_TEST(room_is_seen_without_a_change)
+{
+	ost_run(room_story, false, 0);
+}
+END_TEST
+
 START_TEST(osts_are_told)
 {
 	ost_run(ost_story, false, 0);
@@ -126,4 +151,4 @@ START_TEST(osts_come_back_and_are_replaced)
 }
 END_TEST
 
-UNIT_MAIN("mdt_osts", osts_are_told, osts_come_back_and_are_replaced)
+UNIT_MAIN("mdt_osts", osts_are_told, osts_come_back_and_are_replaced, room_is_seen_without_a_change)
