@@ -122,6 +122,18 @@ bool lock_list_holds(const struct lock_list *list, const struct lock *lock, enum
 	return false;
 }
 
+bool lock_list_has(const struct lock_list *list, const struct lock *lock)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		const struct lock *held = &list->items[i];
+
+		if (lock_same_holder(held, lock) && held->type == lock->type && held->handle == lock->handle &&
+		    held->start <= lock->start && lock->end <= held->end)
+			return true;
+	}
+	return false;
+}
+
 size_t lock_list_drop(struct lock_list *list, bool (*match)(const struct lock *lock, const void *arg), const void *arg)
 {
 	size_t before = list->count, i = 0;

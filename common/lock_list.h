@@ -53,6 +53,9 @@ const struct lock *lock_list_conflict(const struct lock_list *list, const struct
 /* Has the lock's holder any of that range, at least of that type (LOCK_SHARED: any)? */
 bool lock_list_holds(const struct lock_list *list, const struct lock *lock, enum lock_type type);
 
+/* Has he this very range, of that type and through that handle? Then to set it again changes nothing. */
+bool lock_list_has(const struct lock_list *list, const struct lock *lock);
+
 /* Drop those that match; how many. */
 size_t lock_list_drop(struct lock_list *list, bool (*match)(const struct lock *lock, const void *arg), const void *arg);
 

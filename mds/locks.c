@@ -346,7 +346,8 @@ int locks_take(struct locks *locks, const struct lock_wish *wish, enum lock_outc
 		conflict = lock_list_conflict(&file->held, &wish->lock);
 	}
 
-	if (is_full(locks, file)) {
+	/* Who was given it, by an answer that was lost or while he waited, is not told that he has it not. */
+	if (is_full(locks, file) && !lock_list_has(&file->held, &wish->lock)) {
 		err = -ENOLCK;
 	} else if (!conflict) {
 		enter(locks, file, &wish->lock, wish->route);
