@@ -273,6 +273,8 @@ int fs_tmpfile(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, mode_t mode, 
 uint64_t file_ino(const struct file *file);
 unsigned int file_flags(const struct file *file); /* enum attr_flags, as far as is known here */
 bool fs_file_appends(const struct file *file);    /* it was opened with O_APPEND */
+/* It has lost a lock with the session: nothing is done by it any more but to close it. */
+bool file_is_lost(const struct file *file);
 bool file_is_privileged(const struct file *file); /* it has setuid or setgid bits, as far as is known here */
 
 /*

@@ -295,6 +295,11 @@ unsigned int file_flags(const struct file *file)
 	return flags;
 }
 
+bool file_is_lost(const struct file *file)
+{
+	return atomic_load(&file->lost);
+}
+
 bool file_is_privileged(const struct file *file)
 {
 	bool privileged;

@@ -99,6 +99,10 @@ static void fuse_setattr(struct fuse_request *request)
 
 	if (in == NULL)
 		return;
+	if ((in->valid & FATTR_FH) != 0 && (in->valid & FATTR_SIZE) != 0 && file_is_lost(fuse_file(in->fh))) {
+		fuse_answer_error(request, -EIO);
+		return;
+	}
 	for (size_t i = 0; i < sizeof(map) / sizeof(*map); i++)
 		if (in->valid & map[i].fuse)
 			fields |= map[i].field;

@@ -102,7 +102,8 @@ kill -CONT "$daemon4"
 await "it knows that its session is lost" grep -q "and locks with it" "$T/m4.log"
 # shellcheck disable=SC2154 # declared there
 kill -USR1 "$holder4"
-await "it writes under a lock that it has lost" grep -q EIO "$T/held4"
+lost_twice() { [ "$(grep -c EIO "$T/held4")" = 2 ]; }
+await "it writes and truncates under a lock that it has lost" lost_twice
 kill -9 "$holder4"
 python3 "$lockers" hold "$T/m4/lost4" posix >"$T/held5" &
 PIDS="$PIDS $!"

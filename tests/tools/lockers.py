@@ -6,7 +6,7 @@
     lockers.py append M1 M2             many processes add records to one file under a lock, at the end that they find
     lockers.py token M1 M2 ROUNDS       two processes hand a lock to each other: how long one hand-over takes
     lockers.py local M1 M2              the second one has its locks for itself (-o local_locks)
-    lockers.py hold FILE KIND           takes it, says so, and sleeps; at SIGUSR1 it writes, and says what comes of it
+    lockers.py hold FILE KIND           takes it, says so, and sleeps; at SIGUSR1 it writes and truncates, and says what comes of it
     lockers.py wait FILE KIND           waits for it, and says how long that took
     lockers.py ask FILE                 opens it, says so, and at SIGUSR1 asks for a lock by F_GETLK
     lockers.py sqlite M1 M2 SECONDS     many processes change one database
@@ -362,9 +362,10 @@ def token(m1, m2, rounds):
 def hold(path, kind):
     fd = os.open(path, os.O_RDWR | os.O_CREAT)
     def write(signum, frame):
-        try: os.pwrite(fd, b"x", 0)
-        except OSError as error: print(errno.errorcode[error.errno], flush=True)
-        else: print("written", flush=True)
+        for change in lambda: os.pwrite(fd, b"x", 0), lambda: os.ftruncate(fd, 1):
+            try: change()
+            except OSError as error: print(errno.errorcode[error.errno], flush=True)
+            else: print("written", flush=True)
     signal.signal(signal.SIGUSR1, write)
     lock(fd, kind)
     print("held", flush=True)
