@@ -9,6 +9,7 @@
 #include "client/peers.h"
 #include "client/session.h"
 #include "client/slot_share.h"
+#include "client/stat_store.h"
 #include "common/status.h"
 #include "proto/oss.pb-c.h"
 
@@ -278,6 +279,8 @@ static int ask(struct asking *asking)
 		if (err != -EAGAIN && err != -ENOSESSION) {
 			targets_well(asking->worker->fs->targets, asking->state);
 			note_instance(asking);
+			if (err == -ESTALE && asking->role == ROLE_MDT)
+				stat_store_void(asking->worker->fs->stat_store); /* he may have come by a name of it */
 			return err;
 		}
 		err = prepare_again(asking, err);

@@ -16,6 +16,7 @@
 #include "client/probe.h"
 #include "client/readdir.h"
 #include "client/session.h"
+#include "client/stat_store.h"
 #include "client/targets.h"
 
 #include <assert.h>
@@ -62,12 +63,14 @@ void fs_stats(struct fs *fs, struct fs_stats *ret_stats)
 	struct fs_stats stats = {
 		.mds_calls = fs->counters.mds_calls,
 		.ost_calls = fs->counters.ost_calls,
-		.lookups_spared = fs->counters.lookups_spared,
+		.lookups_absent = fs->counters.lookups_absent,
 		.bytes_read = fs->counters.bytes_read,
 		.bytes_written = fs->counters.bytes_written,
 		.bytes_ahead = fs->counters.bytes_ahead,
 		.bytes_copied = fs->counters.bytes_copied,
 		.resends = fs->counters.resends,
+		.names_ahead = fs->counters.names_ahead,
+		.lookups_ahead = fs->counters.lookups_ahead,
 		.bytes_lost = data_fs_lost(fs->data),
 		.switches = fs->tally.switches,
 		.targets_troubled = targets_troubled(fs->targets),
@@ -88,17 +91,18 @@ int fs_stats_text(struct fs *fs, char *text, size_t size, size_t *ret_len)
 	int len;
 
 	fs_stats(fs, &stats);
-	len = snprintf(
-		lines, sizeof(lines),
-		"mds_calls %" PRIu64 "\nost_calls %" PRIu64 "\nresends %" PRIu64 "\nlookups_spared %" PRIu64
-		"\nbytes_read %" PRIu64 "\nbytes_written %" PRIu64 "\nbytes_ahead %" PRIu64 "\nbytes_copied %" PRIu64
-		"\nbytes_held %" PRIu64 "\nbytes_lost %" PRIu64 "\nfiles_held %u\ntargets_troubled %u"
-		"\nconnections_tcp %" PRIu64 "\nconnections_rdma %" PRIu64 "\nbytes_tcp %" PRIu64
-		"\nbytes_rdma %" PRIu64 "\ntransport_switches %" PRIu64 "\n",
-		stats.mds_calls, stats.ost_calls, stats.resends, stats.lookups_spared, stats.bytes_read,
-		stats.bytes_written, stats.bytes_ahead, stats.bytes_copied, stats.bytes_held, stats.bytes_lost,
-		stats.files_held, stats.targets_troubled, stats.connections[FABRIC_TCP], stats.connections[FABRIC_RDMA],
-		stats.bytes_by[FABRIC_TCP], stats.bytes_by[FABRIC_RDMA], stats.switches);
+	len = snprintf(lines, sizeof(lines),
+		       "mds_calls %" PRIu64 "\nost_calls %" PRIu64 "\nresends %" PRIu64 "\nlookups_absent %" PRIu64
+		       "\nlookups_ahead %" PRIu64 "\nnames_ahead %" PRIu64 "\nbytes_read %" PRIu64
+		       "\nbytes_written %" PRIu64 "\nbytes_ahead %" PRIu64 "\nbytes_copied %" PRIu64
+		       "\nbytes_held %" PRIu64 "\nbytes_lost %" PRIu64
+		       "\nfiles_held %u\ntargets_troubled %u\nconnections_tcp %" PRIu64 "\nconnections_rdma %" PRIu64
+		       "\nbytes_tcp %" PRIu64 "\nbytes_rdma %" PRIu64 "\ntransport_switches %" PRIu64 "\n",
+		       stats.mds_calls, stats.ost_calls, stats.resends, stats.lookups_absent, stats.lookups_ahead,
+		       stats.names_ahead, stats.bytes_read, stats.bytes_written, stats.bytes_ahead, stats.bytes_copied,
+		       stats.bytes_held, stats.bytes_lost, stats.files_held, stats.targets_troubled,
+		       stats.connections[FABRIC_TCP], stats.connections[FABRIC_RDMA], stats.bytes_by[FABRIC_TCP],
+		       stats.bytes_by[FABRIC_RDMA], stats.switches);
 	assert(len > 0 && (size_t)len < sizeof(lines));
 	*ret_len = (size_t)len;
 	if (size == 0)
@@ -314,6 +318,7 @@ static struct fs *fs_free(struct fs *fs)
 	if (fs->inodes != NULL)
 		inode_put(fs->root_inode);
 	inode_table_free(fs->inodes);
+	stat_store_free(fs->stat_store);
 	data_fs_free(fs->data);
 	fs_session_free(fs->session);
 	targets_free(fs->targets);
@@ -347,11 +352,12 @@ static struct fs *fs_new(struct loop *loop, const struct fs_config *config)
 	fs->inodes = inode_table_new(fs);
 	fs->dirs = dir_cache_new();
 	fs->absent = absent_new(ABSENT_SLOTS_MAX);
+	fs->stat_store = stat_store_new(STAT_STORE_BYTES, &fs->mount_uuid);
 	fs->data = data_fs_new(fs, config->memory_max);
 	fs->atimes = atimes_new(fs);
 	fs->atime_rule = config->atime;
 	if (fs->workers == NULL || fs->targets == NULL || fs->inodes == NULL || fs->dirs == NULL ||
-	    fs->absent == NULL || fs->data == NULL || fs->atimes == NULL)
+	    fs->absent == NULL || fs->stat_store == NULL || fs->data == NULL || fs->atimes == NULL)
 		return fs_free(fs);
 	return fs;
 }

@@ -114,6 +114,8 @@ struct fs_ctx {
 	bool paged;             /* fs_read(), fs_write(): the bytes are, or will be, in pages that the caller keeps */
 	_Atomic bool signalled; /* set by fs_signal() */
 	_Atomic bool interrupted; /* set by fs_interrupt() */
+	/* Set by fs_lookup() and fs_readdir(), for fs_entry_shown(): when the names were asked for; 0: just now. */
+	uint64_t name_asked_ns;
 	struct ctx_wait *waiting; /* libstrake's own; begins as NULL */
 };
 /* Is root nobody to the MDT (root squash)? Then he may keep no setuid bits, whatever his kernel says. Cheap. */
@@ -167,12 +169,12 @@ int fs_getattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, bool fresh, stru
  */
 uint64_t fs_attr_shown(struct fs *fs, const struct fs_ctx *ctx, const struct attr *attr);
 /*
- * The same with a name in that directory. *ret_believe: it may believe it to lead there for the attribute timeout; not at all
+ * The same with a name in that directory. *ret_name_ns: for how long it may believe it to lead there; not at all (0)
  * where files are locked that other mounts use, too: whoever has such a lock goes by what its holder before has done to the
  * names beside (a database and its journal).
  */
 uint64_t fs_entry_shown(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, const struct attr *attr,
-			bool *ret_believe);
+			uint64_t *ret_name_ns);
 bool fs_attr_outdated(const struct file *file);
 
 enum setattr_fields {
@@ -347,12 +349,14 @@ int fs_lock_test(struct file *file, struct fs_ctx *ctx, struct fs_lock *lock);
 
 struct fs_stats {
 	uint64_t mds_calls, ost_calls, resends;
-	uint64_t lookups_spared;            /* names that were known not to be there */
+	uint64_t lookups_absent;            /* names that were known not to be there */
 	uint64_t bytes_read, bytes_written; /* by callers, through here */
 	uint64_t bytes_ahead;               /* read ahead */
 	uint64_t bytes_copied;              /* by the OSTs among themselves: none of these came here */
 	uint64_t bytes_held;                /* accepted, and not on stable storage yet */
 	uint64_t bytes_lost;                /* accepted, and refused by the servers later */
+	uint64_t names_ahead;               /* with attributes, before anybody asked */
+	uint64_t lookups_ahead;             /* that were answered from these */
 	unsigned int files_held;
 	uint64_t connections[FABRIC_COUNT]; /* to the MDT and the OSTs, that stand */
 	uint64_t bytes_by[FABRIC_COUNT];    /* of file data, there and back, also read ahead and sent again */

@@ -17,14 +17,16 @@ struct atimes;     /* atime.h */
 struct data_fs;    /* data.h */
 struct dir_cache;  /* readdir.h */
 struct fs_session; /* session.h */
+struct stat_store; /* stat_store.h */
 struct targets;    /* targets.h */
 
 #define FS_SENT_BACK 4096
 
 struct fs_counters {
 	_Atomic uint64_t mds_calls, ost_calls, resends;                        /* calls.c */
-	_Atomic uint64_t lookups_spared;                                       /* names.c */
+	_Atomic uint64_t lookups_absent;                                       /* names.c */
 	_Atomic uint64_t bytes_read, bytes_written, bytes_ahead, bytes_copied; /* data path */
+	_Atomic uint64_t names_ahead, lookups_ahead;                           /* stat_ahead.c */
 };
 
 #define SHARED_DIRS 64
@@ -54,6 +56,7 @@ struct fs {
 	struct inode_table *inodes;      /* thread-safe */
 	struct dir_cache *dirs;          /* thread-safe */
 	struct absent *absent;           /* thread-safe */
+	struct stat_store *stat_store;   /* thread-safe */
 	struct data_fs *data;            /* the data path's own */
 	struct atimes *atimes;           /* thread-safe */
 	_Atomic unsigned int atime_rule; /* enum fs_atime, and ATIME_NOT_OF_DIRECTORIES */

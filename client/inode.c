@@ -6,6 +6,7 @@
 #include "client/fs_state.h"
 #include "client/layouts.h"
 #include "client/locks.h"
+#include "client/stat_store.h"
 #include "client/worker.h"
 
 #include <assert.h>
@@ -169,6 +170,8 @@ static struct inode *give_up(struct inode_table *table, struct inode *inode, uin
 		link = &(*link)->hash_next;
 	*link = inode->hash_next;
 	table->count--;
+	/* What was known of it is forgotten, and may have been newer than what was fetched before. */
+	stat_store_ino_changed(table->fs->stat_store, inode->ino);
 	return inode;
 }
 
@@ -252,8 +255,10 @@ int inode_table_distrust(struct inode_table *table)
 {
 	struct inode **inodes;
 	size_t count;
-	int err = inode_table_list(table, &inodes, &count);
+	int err;
 
+	stat_store_void(table->fs->stat_store);
+	err = inode_table_list(table, &inodes, &count);
 	if (err < 0)
 		return err;
 	for (size_t i = 0; i < count; i++) {

@@ -7,6 +7,7 @@
 #include "client/fs_state.h"
 #include "client/session.h"
 #include "client/shown.h"
+#include "client/stat_store.h"
 #include "common/logger.h"
 
 #include <assert.h>
@@ -210,6 +211,8 @@ static int look_anew(struct lock_op *op, struct attr *attr, uint64_t asked_ns, u
 	bool keep, believed, shared = attr->size_unsure;
 	int err = inode_settle_size(inode, &op->ctx, asked_ns, attr);
 
+	if (op->lock.kind != LOCK_APPEND)
+		stat_store_void(inode->fs->stat_store); /* its holder before may have done things to names */
 	if (err < 0)
 		return err;
 	pthread_mutex_lock(&inode->lock);

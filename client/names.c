@@ -8,6 +8,8 @@
 #include "client/readdir.h"
 #include "client/rpc.h"
 #include "client/shown.h"
+#include "client/stat_ahead.h"
+#include "client/stat_store.h"
 #include "client/tell.h"
 
 #include <errno.h>
@@ -24,6 +26,8 @@ static struct inode *take_known(struct fs *fs, const Strake__Attr *wire, uint64_
 
 	if (inode != NULL)
 		inode_take_attr(inode, wire, asked_ns, NULL); /* what cannot be is passed over: nobody asked for it */
+	else if (wire != NULL)
+		stat_store_ino_changed(fs->stat_store, wire->ino);
 	return inode;
 }
 
@@ -219,6 +223,7 @@ static int lookup_once(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const
 		if (ctx->trusted && absent_missed(fs->absent, parent, clock_ns()))
 			names_read(fs, parent);
 	}
+	stat_ahead_asked(fs, ctx, parent, name, len, err == 0 ? ret_attr : NULL);
 	return err;
 }
 
@@ -245,10 +250,12 @@ int fs_lookup(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 	int err = -ESTALE;
 
 	if (ctx->trusted && absent_is(fs->absent, parent, name, len, clock_ns())) {
-		atomic_fetch_add_explicit(&fs->counters.lookups_spared, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&fs->counters.lookups_absent, 1, memory_order_relaxed);
 		shown_no_name(fs, ctx);
 		return -ENOENT;
 	}
+	if (stat_ahead_lookup(fs, ctx, parent, name, len, ret_attr))
+		return 0;
 	for (unsigned int tries = 0; err == -ESTALE && tries < LOOKUP_TRIES; tries++) {
 		err = lookup_once(fs, ctx, parent, name, len, ret_attr);
 		if (err < 0)
@@ -266,13 +273,16 @@ static int make(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, Strake__Crea
 {
 	Strake__Cred cred = rpc_cred(ctx);
 	struct call call = { .opcode = opcode, .request = &request->base };
+	int err;
 
 	request->cred = &cred;
 	request->parent = parent;
 	request->name = rpc_bytes(name, len);
 	request->has_umask = true;
 	request->umask = ctx->umask;
-	return entry_ask(fs, ctx, &call, &request->name, ret_attr);
+	err = entry_ask(fs, ctx, &call, &request->name, ret_attr);
+	stat_store_name_changed(fs->stat_store, parent, name, len);
+	return err;
 }
 
 int fs_mkdir(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *name, size_t len, mode_t mode,
@@ -312,12 +322,15 @@ int fs_link(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t parent, co
 	Strake__Cred cred = rpc_cred(ctx);
 	Strake__LinkRequest request = STRAKE__LINK_REQUEST__INIT;
 	struct call call = { .opcode = OP_LINK, .request = &request.base };
+	int err;
 
 	request.cred = &cred;
 	request.ino = ino;
 	request.parent = parent;
 	request.name = rpc_bytes(name, len);
-	return entry_ask_existing(fs, ctx, &call, &request.name, ret_attr);
+	err = entry_ask_existing(fs, ctx, &call, &request.name, ret_attr);
+	stat_store_name_changed(fs->stat_store, parent, name, len);
+	return err;
 }
 
 static int remove_name(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, uint64_t parent, const char *name,
@@ -334,6 +347,7 @@ static int remove_name(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, uint6
 	request.parent = parent;
 	request.name = rpc_bytes(name, len);
 	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	stat_store_name_changed(fs->stat_store, parent, name, len); /* it may be done, whatever err says */
 	if (err == 0) {
 		reply = (const Strake__EntryReply *)call.reply;
 		note_parent(fs, reply, (struct absent_change){ .gone = name, .gone_len = len });
@@ -402,6 +416,8 @@ int fs_rename(struct fs *fs, struct fs_ctx *ctx, uint64_t parent, const char *na
 	request.has_flags = flags != 0;
 	request.flags = flags;
 	err = worker_mds_call(fs_worker(fs), ctx, &call);
+	stat_store_name_changed(fs->stat_store, parent, name, len);
+	stat_store_name_changed(fs->stat_store, new_parent, new_name, new_len);
 	if (err == 0) {
 		reply = (const Strake__RenameReply *)call.reply;
 		note_rename(fs, &request, reply, asked_ns);

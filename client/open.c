@@ -8,6 +8,7 @@
 #include "client/names.h"
 #include "client/rpc.h"
 #include "client/shown.h"
+#include "client/stat_store.h"
 #include "client/tell.h"
 
 #include <errno.h>
@@ -113,8 +114,10 @@ int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, str
 	err = tell_open(inode, ctx, modes, (flags & O_APPEND) != 0, &attr);
 	if (err == 0 && !ctx->nameless && shown_name_is_old(inode, ctx, &attr))
 		err = -ESTALE;
-	if (err == -ESTALE)
+	if (err == -ESTALE) {
 		shown_sent_back(fs, ctx);
+		stat_store_ino_changed(fs->stat_store, ino);
+	}
 	if (err == 0)
 		err = check_sealed(&attr, modes, flags);
 	if (err == 0 && (flags & O_TRUNC) != 0)
@@ -184,6 +187,7 @@ static int create_ask(struct fs *fs, struct fs_ctx *ctx, uint16_t opcode, Strake
 	uint64_t asked_ns = clock_ns();
 	int err = worker_mds_call(fs_worker(fs), ctx, &call);
 
+	stat_store_name_changed(fs->stat_store, request->parent, (const char *)request->name.data, request->name.len);
 	if (err == 0) {
 		err = names_take_entry(fs, ctx, (const Strake__EntryReply *)call.reply, asked_ns, &request->name,
 				       ret_inode, ret_attr);

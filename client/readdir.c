@@ -4,6 +4,7 @@
 #include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/rpc.h"
+#include "client/stat_store.h"
 #include "proto/mds.pb-c.h"
 
 #include <errno.h>
@@ -172,6 +173,7 @@ static int page_get(struct inode *dir, struct fs_ctx *ctx, uint64_t cookie, bool
 	struct fs *fs = dir->fs;
 	uint64_t timeout_ns = fs->config.attr_timeout_ms * NSEC_PER_MSEC;
 	struct page *page = NULL;
+	int err;
 
 	/* The start is always asked for: rewinddir() must show what is new. */
 	if (cookie > 0)
@@ -182,10 +184,14 @@ static int page_get(struct inode *dir, struct fs_ctx *ctx, uint64_t cookie, bool
 		page_free(page);
 		page = NULL;
 	}
-	if (page == NULL)
-		return page_ask(dir, ctx, cookie, attrs, ret_page);
-	*ret_page = page;
-	return 0;
+	if (page != NULL) {
+		*ret_page = page;
+		return 0;
+	}
+	err = page_ask(dir, ctx, cookie, attrs, ret_page);
+	if (cookie == 0)
+		stat_store_dir_changed(fs->stat_store, dir->ino);
+	return err;
 }
 
 struct reading {
@@ -229,8 +235,8 @@ static int give_with_attr(struct reading *reading, struct dir_entry *entry, cons
 		pthread_mutex_lock(&inode->lock);
 		unreported = data_unreported(inode);
 		pthread_mutex_unlock(&inode->lock);
-		/* Who wants to know of one that is being written must ask for it. */
-		if (!unreported && !attr.size_unsure)
+		/* Who wants to know of one that is being written, or whose names have changed since, must ask for it. */
+		if (!unreported && !attr.size_unsure && attr.name_version == wire->name_version)
 			entry->attr = &attr;
 		reading->full = !reading->fn(reading->arg, entry);
 		if (!reading->full && entry->attr != NULL)
@@ -286,6 +292,7 @@ int fs_readdir(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, uint64_t cookie,
 		err = page_get(dir, ctx, reading.cookie <= COOKIE_DOT_DOT ? 0 : reading.cookie, attrs, &page);
 		if (err < 0)
 			break;
+		ctx->name_asked_ns = page->asked_ns;
 		err = give_page(&reading, page);
 		end = page->reply->end && !reading.full;
 		if (err == 0 && (reading.full || end))

@@ -6,6 +6,7 @@
 #include "client/fs_state.h"
 #include "client/locks.h"
 #include "client/peers.h"
+#include "client/stat_store.h"
 #include "client/tell.h"
 #include "common/logger.h"
 #include "common/status.h"
@@ -316,8 +317,10 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 {
 	struct reclaim reclaim = { 0 };
 	size_t all;
-	int err = inode_table_list(session->fs->inodes, &reclaim.inodes, &all), locks = 0;
+	int err, locks = 0;
 
+	stat_store_void(session->fs->stat_store);
+	err = inode_table_list(session->fs->inodes, &reclaim.inodes, &all);
 	if (err < 0)
 		return err;
 	reclaim.inos = calloc(all + 1, sizeof(*reclaim.inos));

@@ -111,7 +111,7 @@ void shown_changed(struct inode *inode, const struct fs_ctx *ctx)
 
 /* --- directories that are shared under locks ---------------------------------------------------------------------- */
 
-static bool is_shared(struct fs *fs, uint64_t dir)
+bool shown_dir_is_shared(struct fs *fs, uint64_t dir)
 {
 	struct shared_dirs *shared = &fs->shared_dirs;
 	uint64_t now = clock_ns();
@@ -156,8 +156,18 @@ void shown_share_dir(struct fs *fs, uint64_t dir)
 
 /* --- names ------------------------------------------------------------------------------------------------------- */
 
+/* What was asked for a while ago is believed for the rest of its time. */
+static uint64_t name_ns(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir)
+{
+	uint64_t timeout_ns = fs->config.attr_timeout_ms * NSEC_PER_MSEC, age_ns = 0;
+
+	if (ctx->name_asked_ns != 0)
+		age_ns = clock_ns() - ctx->name_asked_ns;
+	return age_ns >= timeout_ns || shown_dir_is_shared(fs, dir) ? 0 : timeout_ns - age_ns;
+}
+
 uint64_t fs_entry_shown(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, const struct attr *attr,
-			bool *ret_believe)
+			uint64_t *ret_name_ns)
 {
 	struct inode *inode = inode_find(fs->inodes, attr->ino);
 	struct entry_shown *entry;
@@ -173,7 +183,7 @@ uint64_t fs_entry_shown(struct fs *fs, const struct fs_ctx *ctx, uint64_t dir, c
 		pthread_mutex_unlock(&inode->lock);
 		inode_put(inode);
 	}
-	*ret_believe = !is_shared(fs, dir);
+	*ret_name_ns = name_ns(fs, ctx, dir);
 	return fs_attr_shown(fs, ctx, attr);
 }
 

@@ -36,6 +36,7 @@ bool shown_is_believed(struct inode *inode);
  * believed, nor one that it was shown before. dir 0: it came by no name.
  */
 void shown_share_dir(struct fs *fs, uint64_t dir);
+bool shown_dir_is_shared(struct fs *fs, uint64_t dir);
 
 /* An open by ctx is sent back: his next one is not. */
 void shown_sent_back(struct fs *fs, const struct fs_ctx *ctx);

@@ -436,7 +436,6 @@ int main(int argc, char **argv)
 	logger_init("mount.strake", LOGGER_INFO);
 
 	d->server.ended = kernel_ended;
-	d->server.entry_timeout_ms = d->options.fs.attr_timeout_ms;
 	pthread_mutex_init(&d->server.early_lock, NULL);
 	err = loop_new(&d->loop);
 	if (err == 0)

@@ -84,14 +84,14 @@ void fuse_fill_attr(const struct attr *attr, struct fuse_attr *out)
 	fill_time(attr->ctime_ns, &out->ctime, &out->ctimensec);
 }
 
-/* attr_ns, name_ms: for how long that is believed. */
-static void fill_entry(const struct fuse_server *server, const struct attr *attr, uint64_t attr_ns,
-		       unsigned int name_ms, struct fuse_entry_out *out)
+/* attr_ns, name_ns: for how long that is believed. */
+static void fill_entry(const struct fuse_server *server, const struct attr *attr, uint64_t attr_ns, uint64_t name_ns,
+		       struct fuse_entry_out *out)
 {
 	*out = (struct fuse_entry_out){
 		.nodeid = attr->ino == fs_root(server->fs) ? FUSE_ROOT_ID : attr->ino,
-		.entry_valid = name_ms / 1000,
-		.entry_valid_nsec = name_ms % 1000 * 1000000,
+		.entry_valid = name_ns / NSEC_PER_SEC,
+		.entry_valid_nsec = (uint32_t)(name_ns % NSEC_PER_SEC),
 		.attr_valid = attr_ns / NSEC_PER_SEC,
 		.attr_valid_nsec = (uint32_t)(attr_ns % NSEC_PER_SEC),
 	};
@@ -102,10 +102,9 @@ void fuse_fill_entry(const struct fuse_request *request, const struct attr *attr
 {
 	const struct fuse_server *server = request->server;
 	uint64_t dir = request_ino(request, request->header.nodeid);
-	bool believe;
-	uint64_t attr_ns = fs_entry_shown(server->fs, &request->ctx, dir, attr, &believe);
+	uint64_t name_ns, attr_ns = fs_entry_shown(server->fs, &request->ctx, dir, attr, &name_ns);
 
-	fill_entry(server, attr, attr_ns, believe ? server->entry_timeout_ms : 0, out);
+	fill_entry(server, attr, attr_ns, name_ns, out);
 }
 
 /* The kernel counts no references of the root. */

@@ -26,7 +26,6 @@ struct fuse_worker;   /* opaque: worker.c */
 
 struct fuse_server {
 	struct fs *fs;
-	unsigned int entry_timeout_ms;
 	uint64_t flags; /* of INIT, as negotiated: FUSE_ASYNC_READ, ... */
 	struct fuse_notifier *notifier;
 

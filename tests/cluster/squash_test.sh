@@ -39,6 +39,21 @@ heard() {
 }
 await "the mount has heard of it" heard
 
+# What a user has had fetched by looking up name after name is not for root.
+as 4711 mkdir -m 700 users/private
+as 4711 bash -c 'for ((i = 0; i < 100; i++)); do : >users/private/$i; done' || fail "files of a user"
+names_ahead() { getfattr --only-values -n strake.stats . | awk '$1 == "names_ahead" { print $2 }'; }
+fetched() {
+	local before
+	before=$(names_ahead)
+	sleep 1.1 # the kernel believes nothing of them any more
+	as 4711 bash -c 'for ((i = 0; i < 20; i++)); do [ -e users/private/$i ] || exit; done' || fail "a user's own"
+	[ "$(names_ahead)" -gt "$before" ]
+}
+await "the names are fetched" fetched
+for ((i = 0; i < 100; i++)); do [ ! -e "users/private/$i" ] || [ "$i" -lt 20 ] || fail "root is told of a user's $i"; done
+as 4711 rm -r users/private || fail "a user's own"
+
 touch open/new
 mkdir open/dir
 expect "owner of what root makes" "65534:65534 65534:65534" "$(stat -c %u:%g open/new open/dir | paste -sd' ')"

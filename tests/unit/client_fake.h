@@ -33,10 +33,10 @@ static uint64_t fake_durable_index;
 struct fake;
 
 struct fake_inode {
-	uint64_t ino, gen, size, version, data_version;
+	uint64_t ino, gen, size, version, data_version, name_version;
 	uint64_t stripe;                  /* 0: the default */
 	uint64_t cut, cut_start, cut_end; /* cut 0: none */
-	int64_t mtime_ns;
+	int64_t mtime_ns, ctime_ns;
 	uint32_t mode;
 	bool unsure, unfenced, fixed, written;
 	bool turned;         /* its first stripe lies on the last OST, ... */
@@ -112,6 +112,7 @@ static struct fake_inode *fake_make(struct fake *fake, const char *name, uint32_
 		.gen = 1000 + fake->inode_count,
 		.version = ++fake->version,
 		.data_version = fake->version,
+		.name_version = fake->version,
 		.mtime_ns = (int64_t)fake->version,
 		.mode = mode,
 	};
@@ -145,7 +146,10 @@ static Strake__Attr *fake_attr_fill(const struct fake_inode *inode, struct fake_
 	out->attr.version = inode->version;
 	out->attr.has_data_version = true;
 	out->attr.data_version = inode->data_version;
+	out->attr.has_name_version = true;
+	out->attr.name_version = inode->name_version;
 	out->attr.mtime_ns = inode->mtime_ns;
+	out->attr.ctime_ns = inode->ctime_ns;
 	out->attr.has_size_unsure = out->attr.size_unsure = inode->unsure;
 	out->attr.has_unfenced = out->attr.unfenced = inode->unfenced;
 	out->layout.stripe_size = inode->stripe != 0 ? inode->stripe : LAYOUT_STRIPE_SIZE_DEFAULT;
