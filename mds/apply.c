@@ -40,6 +40,7 @@ static const struct apply_row apply_table[] = {
 	{ RECORD_RESERVE, &strake__reserve_record__descriptor, reserve_apply },
 	{ RECORD_EVICT, &strake__evict_record__descriptor, session_end_apply },
 	{ RECORD_UNSURE, &strake__unsure_record__descriptor, unsure_apply },
+	{ RECORD_WRITERS, &strake__writers_record__descriptor, writers_apply },
 	{ RECORD_RELEASE, &strake__release_record__descriptor, release_apply },
 	{ RECORD_ACK, &strake__ack_record__descriptor, ack_apply },
 };

@@ -107,6 +107,7 @@ APPLY_FUNCTION(atimes_apply);
 /* size.c */
 APPLY_FUNCTION(size_apply);
 APPLY_FUNCTION(unsure_apply);
+APPLY_FUNCTION(writers_apply);
 /* punch.c */
 APPLY_FUNCTION(punch_apply);
 /* layout_op.c */

@@ -38,9 +38,11 @@ struct checkpoint {
 
 	/* The loop's. */
 	enum state state;
-	uint64_t index;          /* of the frozen table */
-	bool space_low;          /* the last write found no room */
-	uint64_t report_at_ns;   /* when to say so again */
+	uint64_t index;        /* of the frozen table */
+	bool space_low;        /* the last write found no room */
+	uint64_t report_at_ns; /* when to say so again */
+	uint64_t count;
+	size_t spared;           /* bytes in the active table */
 	struct loop_timer age;   /* set while the active table has something and nothing runs */
 	struct loop_timer later; /* RETRYING, THAWED */
 	struct loop_watch watch; /* an eventfd: the thread has finished */
@@ -127,6 +129,8 @@ static void begin(struct checkpoint *checkpoint)
 	assert(checkpoint->state == IDLE);
 	loop_timer_cancel(&checkpoint->age);
 	checkpoint->index = mdt_log_last(checkpoint->log);
+	checkpoint->count++;
+	checkpoint->spared = 0;
 	view_freeze(checkpoint->view, checkpoint->index);
 	mdt_log_sync(checkpoint->log, checkpoint->index);
 	checkpoint->state = WRITING;
@@ -185,7 +189,7 @@ static void age_expired(struct loop_timer *timer)
 {
 	struct checkpoint *checkpoint = checkpoint_of(timer, age);
 
-	if (checkpoint->state == IDLE && view_active_bytes(checkpoint->view) > 0)
+	if (checkpoint->state == IDLE && view_active_bytes(checkpoint->view) > checkpoint->spared)
 		begin(checkpoint);
 }
 
@@ -230,7 +234,7 @@ void checkpoint_consider(struct checkpoint *checkpoint)
 {
 	size_t bytes = view_active_bytes(checkpoint->view);
 
-	if (checkpoint->state != IDLE || bytes == 0)
+	if (checkpoint->state != IDLE || bytes <= checkpoint->spared)
 		return;
 	if (bytes >= CHECKPOINT_BYTES || makes_room(checkpoint))
 		begin(checkpoint);
@@ -269,6 +273,16 @@ void checkpoint_run(struct checkpoint *checkpoint)
 		begin(checkpoint);
 		(void)finish(checkpoint); /* reported; the log has it all */
 	}
+}
+
+uint64_t checkpoint_count(const struct checkpoint *checkpoint)
+{
+	return checkpoint->count;
+}
+
+void checkpoint_spare(struct checkpoint *checkpoint)
+{
+	checkpoint->spared = view_active_bytes(checkpoint->view);
 }
 
 unsigned int checkpoint_delay_ms(const struct checkpoint *checkpoint)

@@ -34,6 +34,10 @@ struct checkpoint *checkpoint_free(struct checkpoint *checkpoint);
 void checkpoint_consider(struct checkpoint *checkpoint);
 /* One now, for a clean stop: returns when it is done (blocks), or reports that there is no room. */
 void checkpoint_run(struct checkpoint *checkpoint);
+/* How many have begun: a record of before that is in the log no longer. */
+uint64_t checkpoint_count(const struct checkpoint *checkpoint);
+/* What has changed since the last one began is worth none by itself. */
+void checkpoint_spare(struct checkpoint *checkpoint);
 unsigned int checkpoint_delay_ms(const struct checkpoint *checkpoint);
 
 /* The last attempt found the filesystem full: what needs room is better refused. Until one goes through. */

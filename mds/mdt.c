@@ -306,11 +306,14 @@ static void store(struct loop_hook *hook)
 
 	flush_acks(mdt);
 	reserve_numbers(mdt, false);
+	mdt_note_all_writers(mdt);
 	if (!mdt->changed)
 		return;
 	mdt->changed = false;
 	mdt_log_write(mdt->log);
 	checkpoint_consider(mdt->checkpoint);
+	mdt_note_all_writers(mdt);
+	mdt_log_write(mdt->log);
 	look_at_space(mdt);
 }
 
@@ -394,6 +397,7 @@ static int replay(void *owner, uint64_t index, const void *payload, size_t size)
 	if (err < 0)
 		return err;
 	apply(&mdt->state, index, &record, NULL, &mdt->outcome);
+	mdt_presume_open(mdt, &record);
 	return 0;
 }
 
@@ -686,6 +690,8 @@ struct mdt *mdt_close(struct mdt *mdt)
 		give_back_numbers(mdt);
 		mdt_log_write(mdt->log);
 		checkpoint_run(mdt->checkpoint);
+		mdt_note_all_writers(mdt);
+		mdt_log_write(mdt->log);
 	}
 	for (size_t i = 0; i < mdt->parked_count; i++)
 		service_reply_error(mdt->parked[i], -ECANCELED);

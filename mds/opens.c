@@ -10,6 +10,7 @@ struct open_entry {
 	uint64_t ino, session;
 	unsigned int modes;
 	uint32_t turn; /* of the last OPEN; 0: none had one */
+	bool presumed; /* not told in this life of the MDT */
 	struct open_entry *ino_next;
 	struct open_entry *session_prev, *session_next;
 };
@@ -108,7 +109,8 @@ void opens_add(struct opens *opens, uint64_t session, uint64_t ino, unsigned int
 
 	assert(modes != 0);
 	if (entry) {
-		entry->modes |= modes;
+		entry->modes = entry->presumed ? modes : entry->modes | modes;
+		entry->presumed = false;
 		return;
 	}
 	entry = alloc(1, sizeof(*entry));
@@ -121,6 +123,12 @@ void opens_add(struct opens *opens, uint64_t session, uint64_t ino, unsigned int
 	*first = entry;
 	opens->count++;
 	grow(opens);
+}
+
+void opens_presume(struct opens *opens, uint64_t session, uint64_t ino)
+{
+	opens_add(opens, session, ino, OPEN_WRITE);
+	(*find(opens, session, ino))->presumed = true;
 }
 
 static void take_out(struct opens *opens, struct open_entry **at)
@@ -201,15 +209,25 @@ void opens_each_inode(const struct opens *opens, uint64_t session,
 	}
 }
 
-void opens_drop_session(struct opens *opens, uint64_t session)
+static void drop(struct opens *opens, uint64_t session, bool presumed)
 {
 	struct open_entry *entry = *session_bucket(opens, session), *next;
 
 	for (; entry; entry = next) {
 		next = entry->session_next;
-		if (entry->session == session)
+		if (entry->session == session && (entry->presumed || !presumed))
 			take_out(opens, find(opens, session, entry->ino));
 	}
+}
+
+void opens_drop_presumed(struct opens *opens, uint64_t session)
+{
+	drop(opens, session, true);
+}
+
+void opens_drop_session(struct opens *opens, uint64_t session)
+{
+	drop(opens, session, false);
 }
 
 size_t opens_count(const struct opens *opens)

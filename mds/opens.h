@@ -1,6 +1,7 @@
 /*
  * Who has what open: told by the sessions (OPEN, CREATE, CLOSE, RECLAIM), in memory only. What is logged is the
- * consequence: the holders of an inode that loses its last link (orphan.h).
+ * consequence: the holders of an inode that loses its last link (orphan.h). And what is opened for writing, so that after a
+ * start, until a session has told, what it may be writing stands here (writers.c).
  *
  * Belongs to the MDT's loop. Memory shortage ends the process.
  */
@@ -20,6 +21,10 @@ struct opens *opens_new(void);
 struct opens *opens_free(struct opens *opens);
 
 void opens_add(struct opens *opens, uint64_t session, uint64_t ino, unsigned int modes);
+/* After a start, until the session tells: the log says that it has, or had, the inode open for writing. */
+void opens_presume(struct opens *opens, uint64_t session, uint64_t ino);
+/* The session has told all: what it has not told of is closed. */
+void opens_drop_presumed(struct opens *opens, uint64_t session);
 /* Fewer modes; true when the session has the inode no longer open (or never had). */
 bool opens_remove(struct opens *opens, uint64_t session, uint64_t ino, unsigned int modes);
 

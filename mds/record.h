@@ -23,6 +23,7 @@ enum record_op {
 	RECORD_UNSURE = 0xff04,
 	RECORD_RELEASE = 0xff05,
 	RECORD_ACK = 0xff06,
+	RECORD_WRITERS = 0xff07,
 };
 
 /* What was so when the record was made, as only the volatile tables know. */

@@ -366,6 +366,8 @@ static void serve_open(struct mdt *mdt, struct request *request, const struct le
 	if (err == 0)
 		err = access_open(mdt->state.view, open->cred, &inode, open->modes, open->append);
 	if (err == 0) {
+		if (open->modes & ~opens_modes(mdt->opens, lease->session, inode.ino) & OPEN_WRITE)
+			mdt_note_writer(mdt, lease->session, inode.ino);
 		opens_add(mdt->opens, lease->session, inode.ino, open->modes);
 		if (open->has_turn)
 			opens_note_turn(mdt->opens, lease->session, inode.ino, open->turn);
@@ -450,6 +452,8 @@ static void serve_reclaim(struct mdt *mdt, struct request *request, struct lease
 		return;
 	}
 	leases_reclaim(mdt->leases, lease);
+	opens_drop_presumed(mdt->opens, lease->session);
+	mdt_note_writers(mdt, lease->session);
 	if (mdt->state.meta.orphans > 0)
 		release_forgotten(mdt, lease->session);
 	reply_message(mdt, request, 0, NULL, 0);

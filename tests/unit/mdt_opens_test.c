@@ -4,7 +4,7 @@
 #include "tests/unit/mdt_fixture.h"
 
 /* CREATE with open_modes. */
-static uint64_t create_open(struct client *client, const char *name, uint32_t slot, uint32_t seq)
+static uint64_t create_as(struct client *client, const char *name, uint32_t modes, uint32_t slot, uint32_t seq)
 {
 	Strake__CreateRequest request = STRAKE__CREATE_REQUEST__INIT;
 	struct call call = { .opcode = OP_CREATE, .request = &request.base, .slot = slot, .seq = seq };
@@ -15,11 +15,16 @@ static uint64_t create_open(struct client *client, const char *name, uint32_t sl
 	request.name = name_data(name);
 	request.mode = 0600;
 	request.has_open_modes = 1;
-	request.open_modes = OPEN_READ;
+	request.open_modes = modes;
 	ck_assert_int_eq(client_ask(client, &call), 0);
 	ino = ((const Strake__EntryReply *)call.reply)->attr->ino;
 	call_release(&call);
 	return ino;
+}
+
+static uint64_t create_open(struct client *client, const char *name, uint32_t slot, uint32_t seq)
+{
+	return create_as(client, name, OPEN_READ, slot, seq);
 }
 
 /* OPEN or CLOSE for reading with a number of its own. */
@@ -81,6 +86,82 @@ static void open_story(void *arg)
 	ck_assert_int_eq(client_unlink(client, 1, "file", 0, seq++), 0);
 	ck_assert(open_file(client, OP_OPEN, file));
 	ck_assert(!open_file(&other, OP_OPEN, file));
+	other.peer = peer_free(other.peer);
+	story_end(ost);
+}
+
+static void open_to_write(struct client *client, uint64_t ino)
+{
+	Strake__OpenRequest open = STRAKE__OPEN_REQUEST__INIT;
+	struct call call = { .opcode = OP_OPEN, .request = &open.base };
+
+	open.cred = &client->cred;
+	open.ino = ino;
+	open.modes = OPEN_WRITE;
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	call_release(&call);
+}
+
+static bool size_is_unsure(struct fake_ost *ost, uint64_t ino)
+{
+	struct inode inode;
+
+	ck_assert_int_eq(inode_load(ost->mdt->state.view, ino, &inode), 0);
+	return (inode.flags & INODE_SIZE_UNSURE) != 0;
+}
+
+/* It starts again with its folder as it was before it ended: as after a kill. */
+static void mdt_killed(struct fake_ost *ost)
+{
+	char command[3 * PATH_MAX + 64];
+
+	snprintf(command, sizeof(command), "cp -a %s %s.copy", ost->setting.dir, ost->setting.dir);
+	ck_assert_int_eq(system(command), 0);
+	mdt_end(ost);
+	snprintf(command, sizeof(command), "rm -r %s && mv %s.copy %s", ost->setting.dir, ost->setting.dir,
+		 ost->setting.dir);
+	ck_assert_int_eq(system(command), 0);
+	mdt_again(ost);
+}
+
+/* A session that does not come back to an MDT that was away may have written more than it had told. */
+static void lost_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client, other = { .loop = ost->loop };
+	uint64_t made, old, idle, closed;
+	uint32_t seq = 1;
+
+	client_open_session(client);
+	client_connect(&other, &ost->setting);
+	for (int kill = 0; kill < 2; kill++) {
+		const char *const names[2][4] = { { "a", "b", "c", "d" }, { "e", "f", "g", "h" } };
+
+		other.session = 0;
+		client_open_session(&other);
+		ck_assert_int_eq(client_make(client, OP_CREATE, 1, names[kill][0], 0, seq++, &old), 0);
+		ck_assert_int_eq(client_make(client, OP_CREATE, 1, names[kill][1], 0, seq++, &idle), 0);
+		ck_assert_int_eq(client_make(client, OP_CREATE, 1, names[kill][2], 0, seq++, &closed), 0);
+		open_to_write(client, closed);
+		made = create_as(&other, names[kill][3], OPEN_WRITE, 0, 1);
+		open_to_write(&other, old);
+		go_round(client);
+		if (kill == 1) {
+			mdt_killed(ost);
+		} else {
+			mdt_end(ost);
+			mdt_again(ost);
+		}
+		reclaim(client, idle);
+		ck_assert_uint_eq(opens_modes(ost->mdt->opens, client->session, closed), 0);
+		ck_assert(!size_is_unsure(ost, old));
+		leases_find(ost->mdt->leases, other.session)->heard_ns = 1;
+		while (leases_find(ost->mdt->leases, other.session))
+			fiber_sleep_ms(1);
+		ck_assert(size_is_unsure(ost, old) && size_is_unsure(ost, made));
+		ck_assert(!size_is_unsure(ost, idle) && !size_is_unsure(ost, closed));
+		ck_assert_uint_eq(opens_modes(ost->mdt->opens, other.session, old), 0);
+	}
 	other.peer = peer_free(other.peer);
 	story_end(ost);
 }
@@ -209,4 +290,11 @@ START_TEST(a_restart_is_told_what_is_open)
 }
 END_TEST
 
-UNIT_MAIN("mdt_opens", what_is_open, silent_sessions_end, a_restart_is_told_what_is_open)
+START_TEST(what_is_written_while_it_is_away_is_in_doubt)
+{
+	ost_run(lost_story, false, 0);
+}
+END_TEST
+
+UNIT_MAIN("mdt_opens", what_is_open, silent_sessions_end, a_restart_is_told_what_is_open,
+	  what_is_written_while_it_is_away_is_in_doubt)
