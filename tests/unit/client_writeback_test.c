@@ -549,7 +549,7 @@ static void unset_body(struct fake *fake)
 	start(flush_fiber);
 	while (strchr(osts.order, 'W') == NULL || data->dirty.count + data->flight.count > 0)
 		fiber_sleep_ms(1);
-	while (file->inode->changed.first == NULL) /* it waits for its turn, or for an answer */
+	while (file->inode->changed.first == NULL && !background_over) /* it waits for its turn, or for an answer */
 		fiber_sleep_ms(1);
 	learn(); /* a question that comes behind a report */
 	assert(err == 1 && strchr(osts.order, 'S') == NULL);
