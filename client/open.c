@@ -114,10 +114,12 @@ int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, str
 	err = tell_open(inode, ctx, modes, (flags & O_APPEND) != 0, &attr);
 	if (err == 0 && !ctx->nameless && shown_name_is_old(inode, ctx, &attr))
 		err = -ESTALE;
-	if (err == -ESTALE) {
-		shown_sent_back(fs, ctx);
+	if (err == -ESTALE)
 		stat_store_ino_changed(fs->stat_store, ino);
-	}
+	if (ctx->nameless)
+		shown_no_name(fs, ctx);
+	else if (err == -ESTALE)
+		shown_sent_back(fs, ctx);
 	if (err == 0)
 		err = check_sealed(&attr, modes, flags);
 	if (err == 0 && (flags & O_TRUNC) != 0)

@@ -9,6 +9,8 @@
 
 #define BIT(signal) (UINT64_C(1) << ((signal)-1))
 
+#define KERNEL_THREAD 0x00200000 /* PF_KTHREAD, of the flags in /proc/TID/stat */
+
 /* What does not end a process that has made no arrangements. */
 #define HARMLESS                                                                                                  \
 	(BIT(SIGCHLD) | BIT(SIGURG) | BIT(SIGWINCH) | BIT(SIGCONT) | BIT(SIGSTOP) | BIT(SIGTSTP) | BIT(SIGTTIN) | \
@@ -37,12 +39,17 @@ bool caller_status_is_dying(FILE *status)
 	return ended || (pending & BIT(SIGKILL)) != 0 || (pending & ~kept) != 0;
 }
 
-static FILE *open_status(uint32_t tid)
+static FILE *open_proc(uint32_t tid, const char *file)
 {
 	char path[32];
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/status", tid);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/%s", tid, file);
 	return fopen(path, "re");
+}
+
+static FILE *open_status(uint32_t tid)
+{
+	return open_proc(tid, "status");
 }
 
 bool caller_is_dying(uint32_t tid)
@@ -95,22 +102,51 @@ bool caller_status_is_member(FILE *status, gid_t group)
 	return member || caller_status_has_fsetid(status);
 }
 
-bool caller_has_fsetid(uint32_t tid)
+bool caller_stat_is_kernel(FILE *stat)
+{
+	unsigned int flags = 0;
+	char *line = NULL, *name_end;
+	size_t room = 0;
+
+	/* The name may have blanks and brackets. */
+	if (getline(&line, &room, stat) > 0 && (name_end = strrchr(line, ')')) != NULL)
+		sscanf(name_end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags);
+	free(line);
+	return (flags & KERNEL_THREAD) != 0;
+}
+
+bool caller_is_kernel(uint32_t tid)
+{
+	FILE *stat = open_proc(tid, "stat");
+	bool is = stat != NULL && caller_stat_is_kernel(stat);
+
+	if (stat != NULL)
+		fclose(stat);
+	return is;
+}
+
+/* What /proc tells of a thread of the kernel is its own: it may be asking for somebody else. */
+static bool asks_for_another(uint32_t tid, uid_t uid)
+{
+	return uid != 0 && caller_is_kernel(tid);
+}
+
+bool caller_has_fsetid(uint32_t tid, uid_t uid)
 {
 	FILE *status = open_status(tid);
 	bool has = status != NULL && caller_status_has_fsetid(status);
 
 	if (status != NULL)
 		fclose(status);
-	return has;
+	return has && !asks_for_another(tid, uid);
 }
 
-bool caller_is_member(uint32_t tid, gid_t group)
+bool caller_is_member(uint32_t tid, uid_t uid, gid_t group)
 {
 	FILE *status = open_status(tid);
 	bool member = status != NULL && caller_status_is_member(status, group);
 
 	if (status != NULL)
 		fclose(status);
-	return member;
+	return member && !asks_for_another(tid, uid);
 }

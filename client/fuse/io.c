@@ -39,6 +39,18 @@ static void fill_open(const struct fuse_request *request, struct file *file, uin
 	};
 }
 
+/* ESTALE: a cached name led here, and the kernel looks it up again. But its NFS server cannot, and came by a handle. */
+static int open_file(struct fuse_request *request, int flags, struct file **ret_file, bool *ret_keep_cache)
+{
+	uint64_t ino = request_ino(request, request->header.nodeid);
+	int err = fs_open_file(request_fs(request), &request->ctx, ino, flags, ret_file, ret_keep_cache);
+
+	if (err != -ESTALE || request->ctx.nameless || !caller_is_kernel(request->header.pid))
+		return err;
+	request->ctx.nameless = true;
+	return fs_open_file(request_fs(request), &request->ctx, ino, flags, ret_file, ret_keep_cache);
+}
+
 void fuse_open(struct fuse_request *request)
 {
 	const struct fuse_open_in *in = fuse_args(request, sizeof(*in));
@@ -53,10 +65,9 @@ void fuse_open(struct fuse_request *request)
 		fuse_kill_suid(request, NULL);
 	/* The kernel's own, for chattr(1): of what somebody has open already. All others have O_LARGEFILE at least. */
 	request->ctx.nameless = in->flags == O_RDONLY;
-	err = fs_open_file(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid),
-			   (int)in->flags, &file, &keep_cache);
+	err = open_file(request, (int)in->flags, &file, &keep_cache);
 	if (err < 0) {
-		fuse_answer_error(request, err); /* ESTALE: a cached name led here, and the kernel looks it up again */
+		fuse_answer_error(request, err);
 		return;
 	}
 	fill_open(request, file, in->flags, keep_cache, &out);
@@ -224,7 +235,7 @@ void fuse_fallocate(struct fuse_request *request)
 		return;
 	}
 	/* Of this one the kernel says nothing. */
-	if (!caller_has_fsetid(request->header.pid))
+	if (!caller_has_fsetid(request->header.pid, request->header.uid))
 		fuse_kill_suid(request, fuse_file(in->fh));
 	err = fs_fallocate(fuse_file(in->fh), &request->ctx, (int)in->mode, in->offset, in->length);
 	if (err == 0)
@@ -262,7 +273,7 @@ void fuse_copy_file_range(struct fuse_request *request)
 	if (in == NULL)
 		return;
 	/* The kernel knows no flag yet, and does not say who may keep setuid. */
-	if (!caller_has_fsetid(request->header.pid))
+	if (!caller_has_fsetid(request->header.pid, request->header.uid))
 		fuse_kill_suid(request, fuse_file(in->fh_out));
 	if (in->flags != 0)
 		err = -EINVAL;

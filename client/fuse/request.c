@@ -208,8 +208,8 @@ void fuse_kill_suid(struct fuse_request *request, const struct file *file)
 		file != NULL ? file_has_group_mark(file, &group) : fs_has_group_mark(request_fs(request), ino, &group);
 
 	request->ctx.kill_suid = true;
-	request->ctx.kill_sgid |=
-		depends && group != request->header.gid && !caller_is_member(request->header.pid, group);
+	request->ctx.kill_sgid |= depends && group != request->header.gid &&
+				  !caller_is_member(request->header.pid, request->header.uid, group);
 }
 
 const void *fuse_args(struct fuse_request *request, size_t size)

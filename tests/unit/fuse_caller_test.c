@@ -1,4 +1,4 @@
-/* Whose requests are given up: what /proc/TID/status says of signals. */
+/* What /proc says of who asks: whose requests are given up, who is a member of a group, who is the kernel. */
 #include "client/fuse/caller.h"
 #include "tests/unit/unit.h"
 
@@ -96,11 +96,33 @@ START_TEST(members_and_those_who_need_not_be)
 	ck_assert(ask("", "0000000000000010", true, 500));
 	ck_assert(ask("5", "0000000000000010", false, 0));
 	ck_assert(!ask("5", "ffffffffffffffef", false, 0));
-	ck_assert(caller_has_fsetid((uint32_t)gettid()) == (geteuid() == 0));
-	ck_assert(!caller_has_fsetid(UINT32_MAX));
-	ck_assert(!caller_is_member(UINT32_MAX, 0));
+	ck_assert(caller_has_fsetid((uint32_t)gettid(), geteuid()) == (geteuid() == 0));
+	ck_assert(!caller_has_fsetid(UINT32_MAX, 0));
+	ck_assert(!caller_is_member(UINT32_MAX, 0, 0));
+}
+END_TEST
+
+static bool is_kernel(const char *text)
+{
+	FILE *stat = fmemopen((char *)(uintptr_t)text, strlen(text), "r");
+	bool is;
+
+	ck_assert_ptr_nonnull(stat);
+	is = caller_stat_is_kernel(stat);
+	fclose(stat);
+	return is;
+}
+
+START_TEST(threads_of_the_kernel_are_known)
+{
+	ck_assert(is_kernel("91 (nfsd) S 2 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 2\n"));
+	ck_assert(!is_kernel("91 (nfsd) S 1 91 91 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 2\n"));
+	ck_assert(!is_kernel("91 (a) S 2 0 0 0 -1 2129984 0) S 1 91 91 0 -1 4194304 0 0\n"));
+	ck_assert(!is_kernel("91 (a) S 2 0"));
+	ck_assert(!caller_is_kernel((uint32_t)gettid()));
+	ck_assert(!caller_is_kernel(UINT32_MAX));
 }
 END_TEST
 
 UNIT_MAIN("fuse_caller", only_what_ends_a_process_counts, who_has_ended_is_dying, processes_are_looked_at,
-	  members_and_those_who_need_not_be)
+	  members_and_those_who_need_not_be, threads_of_the_kernel_are_known)
