@@ -231,7 +231,7 @@ check-fresh:
 bench: build
 	$(Q)scripts/bench.sh
 
-# On RDMA devices of software, in a guest.
+# On RDMA devices of software, in a guest; and with the kernel's NFS server.
 check-rdma:
 	$(Q)tests/guest/check.sh
 
@@ -267,7 +267,7 @@ help:
 	@echo '  make check      all tests, plain and with sanitizers'
 	@echo '  make check-long the same with twenty times the work: hours'
 	@echo '  make check-fresh  make run, stop and check in a bare Debian, which it makes and removes'
-	@echo '  make check-rdma   what needs RDMA devices, on devices of software in a guest, whose kernel it builds once'
+	@echo '  make check-rdma   what needs RDMA devices, on devices of software, or an NFS server: in a guest, whose kernel it builds once'
 	@echo '  make bench      how long everyday work takes, here and on MooseFS, which it installs; minutes of an idle machine'
 	@echo '  make bench-rdma   RDMA beside TCP on devices of software in such a guest: latency, MiB/s, CPU, copies, calls'
 	@echo '  make fuzz       look for bytes that break a decoder, SECONDS=60 each'

@@ -1,7 +1,28 @@
 #!/bin/sh
 # Installs what building, running and testing StrakeFS needs, from Debian's packages, and further packages that are named.
 # Needs root where something is missing; says so otherwise.
+#
+# deps.sh --fetch DIR PACKAGE...: these packages, and what else they need here, into DIR, and nothing is installed.
 set -eu
+
+# apt tells a lot; it is shown when something goes wrong.
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+apt() {
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >"$said" 2>&1 && return
+	cat "$said" >&2
+	echo "deps: apt-get $* has failed" >&2
+	return 1
+}
+
+if [ "${1:-}" = --fetch ]; then
+	dir=$2
+	shift 2
+	mkdir -p "$dir/partial"
+	set -- install --download-only --no-install-recommends -y -o Dir::Cache::archives="$dir" -o Debug::NoLocking=1 "$@"
+	apt "$@" 2>/dev/null || { apt update && apt "$@"; }
+	exit
+fi
 
 set -- build-essential pkg-config protobuf-c-compiler libprotobuf-c-dev libfuse3-dev fuse3 liburing-dev liblmdb-dev \
 	libssl-dev libsystemd-dev libisal-dev libinih-dev libibverbs-dev librdmacm-dev check clang libclang-rt-14-dev clang-format \
@@ -22,15 +43,6 @@ if [ "$(id -u)" != 0 ]; then
 	exit 1
 fi
 
-# apt tells a lot; it is shown when something goes wrong.
-said=$(mktemp)
-trap 'rm -f "$said"' EXIT
-apt() {
-	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >"$said" 2>&1 && return
-	cat "$said" >&2
-	echo "deps: apt-get $* has failed" >&2
-	return 1
-}
 echo "deps: installing$missing"
 # PostgreSQL's package would make a database of the machine's own, and start it.
 case " $missing " in

@@ -1,7 +1,7 @@
 #!/bin/bash
-# make check-rdma: what needs RDMA devices, in a guest whose kernel makes them of software (guest.sh), on RoCE (rxe) and on
-# iWARP (siw). Closes with "N passed, N failed, N skipped", like tests/run.sh. What cannot be done here is skipped, and why
-# is said; on a machine where the guest works a skip is a failure.
+# make check-rdma: what needs a kernel of its own, in a guest (guest.sh): RDMA devices made of software, RoCE's (rxe) and
+# iWARP's (siw); and the kernel's NFS server. Closes with "N passed, N failed, N skipped", like tests/run.sh. What cannot be
+# done here is skipped, and why is said; on a machine where the guest works a skip is a failure.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 unset MAKEFLAGS MFLAGS MAKELEVEL
@@ -16,7 +16,9 @@ skip() {
 command -v apt-get >/dev/null || skip "the guest's kernel is built from Debian's source"
 # What building and running it needs: not what the project needs.
 scripts/deps.sh ibverbs-providers flex bison bc || skip "packages are missing"
-tests/guest/kernel.sh >/dev/null || skip "there is no kernel for the guest"
+kernel=$(tests/guest/kernel.sh) || skip "there is no kernel for the guest"
+nfs=${kernel%/*}/nfs # the guest alone gets them, so that no NFS server begins here
+scripts/deps.sh --fetch "$nfs" nfs-kernel-server || skip "NFS's packages are missing"
 make -s -j"$(nproc)" tests-build || exit 1
 transport="transport_life_test transport_traffic_test transport_calls_test rdma_format_test"
 # shellcheck disable=SC2046,SC2086 # lists
@@ -57,6 +59,7 @@ for kind in siw rxe; do
 	for test in model sharing; do guest_runs "$kind ${test}_test" $kind "$by_rdma SCALE=10 bash tests/cluster/${test}_test.sh"; done
 	for test in link net peers hosts; do guest_runs "$kind ${test}_test" $kind "bash tests/guest/${test}_test.sh"; done
 done
+guest_runs "nfs_test" none "NFS_PACKAGES=$(printf %q "$nfs") bash tests/guest/nfs_test.sh"
 # Some 9,000 small calls: on the faster of the two.
 if [ -n "${PJDFSTEST:-}" ]; then
 	guest_runs "siw pjdfstest" siw "$by_rdma PJDFSTEST=$(printf %q "$PJDFSTEST") bash tests/guest/pjdfstest_test.sh" 3600

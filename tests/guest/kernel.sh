@@ -1,7 +1,7 @@
 #!/bin/bash
-# Prints the path of the guest's kernel, a user-mode Linux with software RDMA (rxe, siw), FUSE, io_uring and network
-# namespaces. It is built from Debian's kernel source when it is not there: some 15 minutes of CPU time, once for each
-# kernel.config. Kept outside the tree, in ${XDG_CACHE_HOME:-/var/cache}/strake.
+# Prints the path of the guest's kernel, a user-mode Linux with software RDMA (rxe, siw), FUSE, io_uring, network
+# namespaces and NFS. It is built from Debian's kernel source when it is not there: some 15 minutes of CPU time, once for
+# each kernel.config. Kept outside the tree, in ${XDG_CACHE_HOME:-/var/cache}/strake.
 #
 # GUEST_SUITE: the Debian suite whose newest linux-source-N is built (default trixie-backports; empty: this machine's
 # own). Before Linux 6.14 a user-mode Linux runs no sanitizer, before 6.19 it has one CPU.
@@ -49,7 +49,7 @@ build() {
 		tar -xJf package/usr/src/linux-source-*.tar.xz -C linux --strip-components=1 --exclude='*.dts*' --exclude='*.rst' \
 			--exclude='*/drivers/gpu/*.[ch]' --exclude='*/drivers/net/wireless/*.[ch]' --exclude='*/sound/*.[ch]' &&
 		cd linux && make -s ARCH=um KCONFIG_ALLCONFIG="$here/kernel.config" allnoconfig || return
-	for option in RDMA_RXE RDMA_SIW INFINIBAND_USER_ACCESS FUSE_FS IO_URING HOSTFS OVERLAY_FS VETH NET_NS; do
+	for option in RDMA_RXE RDMA_SIW INFINIBAND_USER_ACCESS FUSE_FS IO_URING HOSTFS OVERLAY_FS VETH NET_NS NFSD_V4 NFS_V3 NFS_V4_2; do
 		grep -q "^CONFIG_$option=y" .config || { echo "there is no CONFIG_$option" && return 1; }
 	done
 	nice -n 15 make -s ARCH=um -j"$(nproc)" linux && strip linux && mv linux "$kernel"

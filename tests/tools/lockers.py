@@ -3,6 +3,7 @@
 
     lockers.py rules M1 M2              every rule, one after the other
     lockers.py count M1 M2 SECONDS      many processes count in one file under each kind of lock, by write(2) and by mapped pages
+    lockers.py nfs N M SECONDS          what holds where one of them is mounted by NFS
     lockers.py append M1 M2             many processes add records to one file under a lock, at the end that they find
     lockers.py token M1 M2 ROUNDS       two processes hand a lock to each other: how long one hand-over takes
     lockers.py local M1 M2              the second one has its locks for itself (-o local_locks)
@@ -247,6 +248,15 @@ def rules(m1, m2):
                 sys.exit(f"{name[5:]}, {kind}: {error}")
             print(f"{name[5:]}, {kind}: {time.monotonic() - began:.2f} s")
 
+def nfs(n, m, seconds):
+    """There a file's flock(2) is fcntl's, and who waits asks again now and then."""
+    with open(f"{n}/f", "w"): pass
+    rule_excludes(n, m, "posix")
+    rule_excludes(m, n, "posix")
+    rule_waits(n, m, "posix")
+    rule_is_given_back(n, m, "posix")
+    count(n, m, seconds, ("posix",), (False,))
+
 def local(m1, m2):
     for kind in KINDS:
         a, b, c = (os.open(f"{m}/f", os.O_RDWR) for m in (m1, m2, m2))
@@ -282,10 +292,10 @@ def count_in(path, kind, mapped, until, result):
         done += 1
     os.write(result, struct.pack("<Q", done))
 
-def count(m1, m2, seconds):
+def count(m1, m2, seconds, kinds=KINDS, ways=(False, True)):
     until, works = time.monotonic() + float(seconds), []
-    for kind in KINDS:
-        for mapped in False, True:
+    for kind in kinds:
+        for mapped in ways:
             name = f"count.{kind}.{mapped}"
             with open(f"{m1}/{name}", "wb") as f: f.write(CELL.pack(0, 0) + bytes(4096 - CELL.size))
             r, w = os.pipe()
