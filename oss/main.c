@@ -10,12 +10,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define LISTEN_PORT          9402
 #define OSTS_MAX             64
@@ -262,6 +264,21 @@ static unsigned int objects_open(unsigned int ost_count)
 	return each > OBJECTS_OPEN_MIN ? (unsigned int)each : OBJECTS_OPEN_MIN;
 }
 
+/*
+ * Make room for all descriptors while there is but one thread. The kernel doubles a process's table of them when it is full,
+ * and where threads share it whoever opens a file then waits until all CPUs have passed by: some 10 ms.
+ */
+static void descriptors_reserve(unsigned int ost_count)
+{
+	unsigned int count = DESCRIPTORS_SPARE + ost_count * (DESCRIPTORS_PER_OST + objects_open(ost_count));
+	int any = open("/", O_PATH | O_CLOEXEC), last = fcntl(any, F_DUPFD_CLOEXEC, count - 1);
+
+	if (last >= 0)
+		close(last);
+	if (any >= 0)
+		close(any);
+}
+
 static void open_ost(const struct options *options, unsigned int i, const struct key *key)
 {
 	struct runner *runner = &runners[i];
@@ -373,6 +390,7 @@ int main(int argc, char **argv)
 		err = daemon_signals(shared.loop);
 	if (err < 0)
 		daemon_fail("%s", strerror(-err));
+	descriptors_reserve(options.dir_count);
 	for (unsigned int i = 0; i < options.dir_count; i++)
 		open_ost(&options, i, options.key_file ? &key : NULL);
 	start_all(options.dir_count);

@@ -28,6 +28,12 @@ expect "address" "$MGS" "$(field "$T/c" mgs 0 address)"
 expect "content" "first words" "$(cat "$T/m/file")"
 [ -d "$T/m/dir" ] || fail "the directory is gone"
 
+# An OSS makes room for its descriptors before it has threads: they would wait for each growth of their table.
+pid=$(field "$T/c" oss 0 pid)
+most=$(awk '/^Max open files/ { print $4 < 4096 ? $4 : 4096 }' "/proc/$pid/limits")
+room=$(awk '/^FDSize:/ { print $2 }' "/proc/$pid/status")
+[ "$room" -ge "$most" ] || fail "an OSS has room for $room descriptors, not for $most"
+
 # What is missing is started again.
 crash oss 1
 strake cluster start "$T/c" >/dev/null || fail "starting what is missing"
