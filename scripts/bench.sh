@@ -17,6 +17,8 @@ set -eu
 cd "$(dirname "$0")/.."
 tree=$PWD
 dir=$(realpath -m "${DIR:-build/bench}")
+export BENCH_PLACE=${BENCH_PLACE:-$dir/in.$(date +%s)}
+place=$BENCH_PLACE
 systems=${SYSTEMS:-ours,mfs}
 export PATH="$tree/build/bin:$PATH" SCALE=${SCALE:-100}
 workloads=${WORKLOADS:-big,names,small,tree}
@@ -35,10 +37,10 @@ await() {
 
 # --- StrakeFS ---------------------------------------------------------------------------------------------------------
 
-ours_start() { strake cluster start "$dir/ours" --osts 4; }
-ours_mount() { strake cluster start "$dir/ours" --mount "$dir/m"; }
-ours_umount() { strake umount "$dir/m"; }
-ours_stop() { strake cluster stop "$dir/ours"; }
+ours_start() { strake cluster start "$place/ours" --osts 4; }
+ours_mount() { strake cluster start "$place/ours" --mount "$place/m"; }
+ours_umount() { strake umount "$place/m"; }
+ours_stop() { strake cluster stop "$place/ours"; }
 
 # --- MooseFS ----------------------------------------------------------------------------------------------------------
 
@@ -46,40 +48,40 @@ mfs_address=192.0.2.1 # of the loopback: it refuses 127.0.0.1
 
 # mfs_data NAME KEY VALUE...: its folder, and a configuration that says who it is and where things are, and nothing else
 mfs_data() {
-	mkdir -p "$dir/mfs/$1"
-	printf '%s = %s\n' WORKING_USER root WORKING_GROUP root DATA_PATH "$dir/mfs/$1" "${@:2}" >"$dir/mfs/$1.cfg"
+	mkdir -p "$place/mfs/$1"
+	printf '%s = %s\n' WORKING_USER root WORKING_GROUP root DATA_PATH "$place/mfs/$1" "${@:2}" >"$place/mfs/$1.cfg"
 }
 mfs_start() {
 	local n
-	mfs_data master EXPORTS_FILENAME "$dir/mfs/exports" TOPOLOGY_FILENAME "$dir/mfs/topology"
-	echo '* / rw,alldirs,admin,maproot=0:0' >"$dir/mfs/exports"
-	: >"$dir/mfs/topology"
-	cp /var/lib/mfs/metadata.mfs.empty "$dir/mfs/master/metadata.mfs"
-	mfsmaster -c "$dir/mfs/master.cfg" start
+	mfs_data master EXPORTS_FILENAME "$place/mfs/exports" TOPOLOGY_FILENAME "$place/mfs/topology"
+	echo '* / rw,alldirs,admin,maproot=0:0' >"$place/mfs/exports"
+	: >"$place/mfs/topology"
+	cp /var/lib/mfs/metadata.mfs.empty "$place/mfs/master/metadata.mfs"
+	mfsmaster -c "$place/mfs/master.cfg" start
 	for n in 1 2 3 4; do
-		mfs_data "chunk$n" MASTER_HOST "$mfs_address" CSSERV_LISTEN_PORT $((9421 + n)) HDD_CONF_FILENAME "$dir/mfs/hdd$n"
-		mkdir "$dir/mfs/disk$n"
-		echo "$dir/mfs/disk$n" >"$dir/mfs/hdd$n"
-		mfschunkserver -c "$dir/mfs/chunk$n.cfg" start
+		mfs_data "chunk$n" MASTER_HOST "$mfs_address" CSSERV_LISTEN_PORT $((9421 + n)) HDD_CONF_FILENAME "$place/mfs/hdd$n"
+		mkdir "$place/mfs/disk$n"
+		echo "$place/mfs/disk$n" >"$place/mfs/hdd$n"
+		mfschunkserver -c "$place/mfs/chunk$n.cfg" start
 	done
 	await "4 chunk servers" mfs_complete
 	mfs_mount
-	mfssetgoal 1 "$dir/m"
+	mfssetgoal 1 "$place/m"
 	await "a file" mfs_writable
 	mfs_umount
 }
 mfs_complete() { [ "$(ss -tnH state established 'dport = :9420' | wc -l)" = 4 ]; }
-mfs_writable() { echo >"$dir/m/first" && rm "$dir/m/first"; }
-mfs_mount() { mfsmount "$dir/m" -H "$mfs_address"; }
+mfs_writable() { echo >"$place/m/first" && rm "$place/m/first"; }
+mfs_mount() { mfsmount "$place/m" -H "$mfs_address"; }
 mfs_umount() {
-	umount "$dir/m"
+	umount "$place/m"
 	await "the end of mfsmount" mfs_unmounted
 }
 mfs_unmounted() { ! pgrep -x mfsmount; }
 mfs_stop() {
 	local n
-	for n in 1 2 3 4; do mfschunkserver -c "$dir/mfs/chunk$n.cfg" stop; done
-	mfsmaster -c "$dir/mfs/master.cfg" stop
+	for n in 1 2 3 4; do mfschunkserver -c "$place/mfs/chunk$n.cfg" stop; done
+	mfsmaster -c "$place/mfs/master.cfg" stop
 }
 
 # --- both -------------------------------------------------------------------------------------------------------------
@@ -88,19 +90,19 @@ mfs_stop() {
 quietly() {
 	local status
 	set +e
-	(set -e; "$@") >"$dir/said" 2>&1
+	(set -e; "$@") >"$place/said" 2>&1
 	status=$?
 	set -e
-	[ $status = 0 ] || { cat "$dir/said" >&2 && die "$*"; }
+	[ $status = 0 ] || { cat "$place/said" >&2 && die "$*"; }
 }
 
 # phase SYSTEM PHASE: by a new mount
 phase() {
 	quietly "$1_mount"
 	sync
-	python3 scripts/bench.py "$2" "$dir/m" "$dir/local" >"$dir/phase" || die "$1: $2"
-	ps -eo comm=,rss= | awk '/strake|mfs/ { print $1 ", MiB", $2 / 1024 }' | LC_ALL=C sort >>"$dir/phase"
-	sed "s/^/$1 $turn /" "$dir/phase" >>"$dir/figures"
+	python3 scripts/bench.py "$2" "$place/m" "$place.local" >"$place/phase" || die "$1: $2"
+	ps -eo comm=,rss= | awk '/strake|mfs/ { print $1 ", MiB", $2 / 1024 }' | LC_ALL=C sort >>"$place/phase"
+	sed "s/^/$1 $turn /" "$place/phase" >>"$dir/figures"
 	quietly "$1_umount"
 }
 
@@ -109,15 +111,15 @@ turn() {
 	quietly "$1_start"
 	for phase in $phases; do phase "$1" "$phase"; done
 	quietly "$1_stop"
-	# To the end: ext4 without a journal passes over inodes that were freed in the last minute, each time it makes a file.
-	mv "$dir/$1" "$dir/$1.$turn"
+	# Until the end: see $place.
+	mv "$place/$1" "$place/$1.$turn"
 }
 
 inside() {
 	mount -t tmpfs tmpfs /dev/shm # where OSTs keep their ledgers
 	ip link set lo up
 	ip address add "$mfs_address" dev lo
-	mkdir -p "$dir/m" "$dir/local"
+	mkdir -p "$place/m" "$place.local"
 	# shellcheck disable=SC2086 # words
 	phases=$(python3 scripts/bench.py phases ${workloads//,/ })
 	for ((turn = 1; turn <= ${TURNS:-3}; turn++)); do
@@ -143,10 +145,14 @@ scripts/deps.sh $packages
 mkdir -p "$dir"
 exec 9<"$dir"
 flock -n 9 || die "another one is at work in $dir"
-clean() { rm -rf --one-file-system "$dir"/{ours,mfs}{,.*} "$dir"/{m,local,phase,said}; }
+clean() { rm -rf --one-file-system "$dir"/in.*; }
 trap 'trap - EXIT; [ -z "${box:-}" ] || { kill -9 "$box" 2>/dev/null; wait "$box" 2>/dev/null || :; }; clean' EXIT
 trap 'exit 130' INT TERM HUP
 clean
+# ext4 without a journal passes over inodes that were freed in the last minutes, each time it makes a file: up to 0.2 ms more
+# for each. So what others have just removed, or a run before this one, must lie elsewhere on the disk: in +T each folder is
+# put where its name says.
+chattr +T "$dir" 2>/dev/null || :
 rm -f "$dir/figures"
 # Whatever becomes of this script, what it has started does not outlive it.
 setpriv --pdeathsig KILL unshare --mount --pid --net --fork --kill-child --mount-proc bash "$0" --inside 9<&- &
