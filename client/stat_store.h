@@ -23,7 +23,7 @@
 #define STAT_MARKS         32768
 #define STAT_LOOKUPS       8    /* within a second, that asked the MDT and found a file, begin a fetch */
 #define STAT_LOOKUPS_AGAIN 2    /* ... after one that was worth it, for as long */
-#define STAT_WORTH         8    /* of so many entries one is used: less is not worth it */
+#define STAT_WORTH         4    /* of so many entries one is used: less is not worth it */
 #define STAT_FREE_ENTRIES  2048 /* are fetched for nothing more than that; and then */
 #define STAT_PACE          32   /* for each lookup there */
 #define STAT_PAUSE_S       2

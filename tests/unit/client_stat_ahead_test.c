@@ -21,6 +21,7 @@ static void make_files(struct fake *fake)
 		snprintf(name, sizeof(name), "f%u", i);
 		fake_make(fake, name, S_IFREG | 0644);
 	}
+	fake_make(fake, "dir", S_IFDIR | 0755); /* is not kept */
 }
 
 static int look_up(struct fs *fs, struct fs_ctx *ctx, unsigned int i, struct attr *ret_attr)
@@ -61,9 +62,13 @@ static uint64_t fetched(struct fs *fs)
 	return stats.names_ahead;
 }
 
-/* A mount that has the files of the root fetched; nothing is too old while a test runs. */
+/*
+ * A mount that has the files of the root fetched; nothing is too old while a test runs. Its marks are those of one key, by
+ * which no two names or inodes here share one: by a drawn one two do now and then, and then one is asked for needlessly.
+ */
 static void mount_fetched(struct fake *fake, struct fake_mount *ret_mount)
 {
+	static const struct uuid key = { .bytes = { 7 } };
 	struct fs_config config;
 
 	make_files(fake);
@@ -71,6 +76,9 @@ static void mount_fetched(struct fake *fake, struct fake_mount *ret_mount)
 	fake_config(fake, &config);
 	config.attr_timeout_ms = 100000;
 	fake_mount(fake, &config, ret_mount);
+	stat_store_free(ret_mount->fs->stat_store);
+	ret_mount->fs->stat_store = stat_store_new(STAT_STORE_BYTES, &key);
+	assert(ret_mount->fs->stat_store != NULL);
 	for (unsigned int i = 2; i < 2 + STAT_LOOKUPS; i++)
 		assert(asks(fake, ret_mount->fs, i));
 	while (fetched(ret_mount->fs) < FILES - 1)
@@ -137,7 +145,7 @@ static void callers_body(struct fake *fake)
 	shown_share_dir(mount.fs, 2);
 	assert(!asks_as(fake, mount.fs, &ctx, 24));
 	shown_share_dir(mount.fs, 1);
-	assert(asks_as(fake, mount.fs, &ctx, 24));
+	assert(asks_as(fake, mount.fs, &ctx, 25));
 	fake_unmount(&mount);
 
 	fake_config(fake, &config);
@@ -170,6 +178,8 @@ static void newer_body(struct fake *fake)
 	struct fs_ctx ctx = caller();
 	struct attr attr, set = { .mode = 0600 };
 	struct fake_inode *inodes = fake->inodes;
+	struct file *file;
+	bool is_kept;
 
 	mount_fetched(fake, &mount);
 
@@ -190,6 +200,13 @@ static void newer_body(struct fake *fake)
 	/* What we change ourselves, also when it is forgotten. */
 	assert(fs_setattr(mount.fs, &ctx, 30, SETATTR_MODE, &set, &attr) == 0);
 	assert(asks(fake, mount.fs, 30));
+
+	/* ... a name that another mount has freed meanwhile. */
+	snprintf(inodes[32 - 1].name, sizeof(inodes[32 - 1].name), "gone");
+	assert(fs_create(mount.fs, &ctx, 1, "f32", 3, 0644, O_RDWR, &attr, &file, &is_kept) == 0 &&
+	       attr.ino == FILES + 3);
+	fs_release(file);
+	assert(fs_lookup(mount.fs, &ctx, 1, "f32", 3, &attr) == 0 && attr.ino == FILES + 3);
 
 	/* Written elsewhere, as an open has told. */
 	keep(mount.fs, 31);
@@ -229,7 +246,7 @@ static void listing_body(struct fake *fake)
 	assert(fs_getattr(mount.fs, &ctx, 50, true, &attr) == 0);
 	inode->attr.name_version = inode->attr.version = attr.version + 1000;
 	assert(fs_readdir(mount.fs, &ctx, 1, 0, true, count, &with_attr) == 0);
-	assert(with_attr == FILES - 1 && ctx.name_asked_ns > asked_ns);
+	assert(with_attr == FILES && ctx.name_asked_ns > asked_ns);
 	inode_put(inode);
 	assert(asks(fake, mount.fs, 21));
 	fake_unmount(&mount);
