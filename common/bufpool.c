@@ -1,5 +1,7 @@
 #include "common/bufpool.h"
 
+#include "common/lasting.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -23,8 +25,6 @@ struct bufpool {
 	bool freed;           /* by its owner: goes with the last buffer that is out */
 	void (*available)(void *owner);
 	void *owner;
-	void (*made)(void *owner, void *memory, size_t size);
-	void *made_owner;
 };
 
 static size_t page_size(void)
@@ -75,6 +75,7 @@ static void pool_end(struct bufpool *pool)
 		struct buffer *buffer = pool->first;
 
 		pool->first = buffer->next;
+		lasting_remove(buffer->bulk.data);
 		munmap(buffer->bulk.data, pool->mapped);
 		free(buffer);
 	}
@@ -123,8 +124,7 @@ static struct buffer *buffer_new(struct bufpool *pool)
 		free(buffer);
 		return NULL;
 	}
-	if (pool->made)
-		pool->made(pool->made_owner, buffer->bulk.data, pool->mapped);
+	lasting_add(buffer->bulk.data, pool->mapped);
 	return buffer;
 }
 
@@ -150,12 +150,6 @@ void bufpool_set_available(struct bufpool *pool, void (*available)(void *owner),
 {
 	pool->available = available;
 	pool->owner = owner;
-}
-
-void bufpool_set_made(struct bufpool *pool, void (*made)(void *owner, void *memory, size_t size), void *owner)
-{
-	pool->made = made;
-	pool->made_owner = owner;
 }
 
 unsigned int bufpool_count_out(const struct bufpool *pool)

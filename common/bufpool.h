@@ -5,6 +5,7 @@
  *     first, so that a quiet loop works in few buffers, which stay in its cache.
  *   - All calls, release() of the buffers too, are of the loop's thread.
  *   - The content of a buffer is whatever its last user left.
+ *   - Their memory is known to last (lasting.h): nothing moves in or out of what is given back.
  */
 #ifndef STRAKE_COMMON_BUFPOOL_H
 #define STRAKE_COMMON_BUFPOOL_H
@@ -27,9 +28,6 @@ struct bufpool *bufpool_free(struct bufpool *pool);
  */
 struct bulk *bufpool_get(struct bufpool *pool);
 void bufpool_set_available(struct bufpool *pool, void (*available)(void *owner), void *owner);
-
-/* Each new buffer's memory is told, which stays until bufpool_free() at least. */
-void bufpool_set_made(struct bufpool *pool, void (*made)(void *owner, void *memory, size_t size), void *owner);
 
 unsigned int bufpool_count_out(const struct bufpool *pool);
 

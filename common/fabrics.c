@@ -135,13 +135,6 @@ void fabrics_stats(const struct fabrics *fabrics, enum fabric fabric, struct tra
 		transport_stats(fabrics->transport[fabric], ret_stats);
 }
 
-void fabrics_keep(struct fabrics *fabrics, void *memory, size_t size)
-{
-	for (int i = 0; i < FABRIC_COUNT; i++)
-		if (fabrics->transport[i] != NULL)
-			(void)transport_keep(fabrics->transport[i], memory, size);
-}
-
 void fabrics_reclaim(struct fabrics *fabrics, unsigned int idle_ms)
 {
 	for (int i = 0; i < FABRIC_COUNT; i++)

@@ -49,8 +49,6 @@ int fabrics_get(struct fabrics *fabrics, enum fabric fabric, struct transport **
 int fabrics_of(const struct fabrics *fabrics, const char *address, enum fabric *ret_fabric);
 
 void fabrics_stats(const struct fabrics *fabrics, enum fabric fabric, struct transport_stats *ret_stats);
-/* transport_keep() by those that are there. */
-void fabrics_keep(struct fabrics *fabrics, void *memory, size_t size);
 void fabrics_reclaim(struct fabrics *fabrics, unsigned int idle_ms);
 
 /* Why RDMA cannot be used, in words, for an errno of transport_rdma_new(). */

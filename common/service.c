@@ -209,11 +209,6 @@ int service_reachable(const struct service *service, const char *preferred, stru
 	return 0;
 }
 
-void service_keep(struct service *service, void *memory, size_t size)
-{
-	fabrics_keep(&service->fabrics, memory, size);
-}
-
 void service_hold(struct service *service, bool held)
 {
 	service->held = held;

@@ -132,12 +132,6 @@ void service_reply_error(struct request *request, int err); /* the short form */
 /* Send something that nobody asked for. Dropped, with the connection, when too much is queued. */
 void service_push(struct service_conn *conn, uint16_t opcode, const ProtobufCMessage *message);
 
-/*
- * Memory that bulk_alloc gives out, or answers leave from, and that stays until service_free(): RDMA registers it once rather
- * than for each call. To be said after service_listen().
- */
-void service_keep(struct service *service, void *memory, size_t size);
-
 /* Somebody else waits for what bulk_alloc gives: who holds some, and sends nothing into it, is cut off. */
 void service_bulk_wanted(struct service *service);
 

@@ -4,6 +4,7 @@
  * with any request. It touches nothing that belongs to the service's owner.
  */
 #include "common/container_of.h"
+#include "common/lasting.h"
 #include "common/service_internal.h"
 #include "proto/common.pb-c.h"
 
@@ -24,7 +25,7 @@ static void source_released(struct bulk *bulk)
 }
 
 /* Its pages are written to once: those of nothing but zeros would all be one, and faster than any data. */
-static struct bulk *bulk_get(struct service *service, struct bulk *bulk, void (*release)(struct bulk *bulk))
+static struct bulk *bulk_get(struct bulk *bulk, void (*release)(struct bulk *bulk))
 {
 	uint8_t *data = bulk->data != NULL ? NULL : malloc(FRAME_BULK_MAX);
 
@@ -34,20 +35,26 @@ static struct bulk *bulk_get(struct service *service, struct bulk *bulk, void (*
 		for (size_t i = 0; i < FRAME_BULK_MAX; i++)
 			data[i] = (uint8_t)(i * 7);
 		*bulk = (struct bulk){ data, FRAME_BULK_MAX, release };
-		service_keep(service, data, FRAME_BULK_MAX);
+		lasting_add(data, FRAME_BULK_MAX);
 	}
 	return bulk;
 }
 
 struct bulk *service_net_sink(struct service *service)
 {
-	return bulk_get(service, &service->net.sink, sink_released);
+	return bulk_get(&service->net.sink, sink_released);
+}
+
+static void bulk_free(const struct bulk *bulk)
+{
+	lasting_remove(bulk->data);
+	free(bulk->data);
 }
 
 void service_net_free(struct service *service)
 {
-	free(service->net.sink.data);
-	free(service->net.source.data);
+	bulk_free(&service->net.sink);
+	bulk_free(&service->net.source);
 }
 
 static void answer_addresses(struct request *request)
@@ -73,7 +80,7 @@ static void answer_bulk(struct request *request, size_t size)
 		service_reply_error(request, size > FRAME_BULK_MAX ? -EINVAL : -EBUSY);
 		return;
 	}
-	reply.owner = bulk_get(service, &net->source, source_released);
+	reply.owner = bulk_get(&net->source, source_released);
 	if (reply.owner == NULL) {
 		service_reply_error(request, -ENOMEM);
 		return;

@@ -113,7 +113,6 @@ struct transport_ops {
 	bool (*serves)(struct transport *transport, const char *host);
 	void (*stats)(const struct transport *transport, struct transport_stats *ret_stats);
 	void (*reclaim)(struct transport *transport, unsigned int idle_ms);
-	int (*keep)(struct transport *transport, void *memory, size_t size); /* NULL: of no use to it */
 	void (*free)(struct transport *transport);
 };
 
@@ -149,16 +148,6 @@ static inline void transport_stats(const struct transport *transport, struct tra
 static inline void transport_reclaim(struct transport *transport, unsigned int idle_ms)
 {
 	transport->ops->reclaim(transport, idle_ms);
-}
-
-/*
- * Bulk will often come to, or leave from, within this memory, which stays where it is until the transport is freed: a fabric
- * that must be told of memory is told of it once, not each time. It shares nothing with what was kept before. -ENOMEM: as if
- * it had not been kept.
- */
-static inline int transport_keep(struct transport *transport, void *memory, size_t size)
-{
-	return transport->ops->keep != NULL ? transport->ops->keep(transport, memory, size) : 0;
 }
 
 /*

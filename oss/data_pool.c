@@ -40,8 +40,7 @@ static void came_back(void *owner)
 	data_pool_poke(owner);
 }
 
-int data_pool_new(void (*available)(void *owner), void (*made)(void *owner, void *memory, size_t size), void *owner,
-		  struct data_pool **ret_pool)
+int data_pool_new(void (*available)(void *owner), void *owner, struct data_pool **ret_pool)
 {
 	struct data_pool *pool = calloc(1, sizeof(*pool));
 	int err = 0;
@@ -52,10 +51,8 @@ int data_pool_new(void (*available)(void *owner), void (*made)(void *owner, void
 	pool->owner = owner;
 	for (int i = 0; i < CLASSES && err == 0; i++) {
 		err = bufpool_new(classes[i].size, ALIGNMENT, classes[i].count, &pool->pools[i]);
-		if (err == 0) {
+		if (err == 0)
 			bufpool_set_available(pool->pools[i], came_back, pool);
-			bufpool_set_made(pool->pools[i], made, owner);
-		}
 	}
 	if (err < 0) {
 		data_pool_free(pool);

@@ -13,12 +13,8 @@
 
 struct data_pool; /* opaque: data_pool.c */
 
-/*
- * available(owner) is called when a buffer has come back after somebody was refused one; made(owner) when there is a new one,
- * whose memory stays as long as the pool.
- */
-int data_pool_new(void (*available)(void *owner), void (*made)(void *owner, void *memory, size_t size), void *owner,
-		  struct data_pool **ret_pool);
+/* available(owner) is called when a buffer has come back after somebody was refused one. */
+int data_pool_new(void (*available)(void *owner), void *owner, struct data_pool **ret_pool);
 struct data_pool *data_pool_free(struct data_pool *pool); /* nobody waits */
 
 /* size <= DATA_POOL_MAX. NULL: none just now. */

@@ -274,14 +274,6 @@ static void buffers_available(void *owner)
 		service_bulk_available(ost->service);
 }
 
-static void buffer_made(void *owner, void *memory, size_t size)
-{
-	struct ost *ost = owner;
-
-	if (ost->service)
-		service_keep(ost->service, memory, size);
-}
-
 static void mgs_refused(void *owner, int err, const char *text)
 {
 	struct ost *ost = owner;
@@ -356,7 +348,7 @@ int ost_start(struct ost *ost, struct loop *loop, char *error, size_t error_size
 	if (err == 0)
 		err = helper_new(loop, &ost->maker);
 	if (err == 0)
-		err = data_pool_new(buffers_available, buffer_made, ost, &ost->buffers);
+		err = data_pool_new(buffers_available, ost, &ost->buffers);
 	if (err == 0)
 		err = slot_table_new(SLOTS_PER_SESSION_MAX, &ost->slots);
 	if (err < 0)

@@ -1,5 +1,7 @@
 #include "client/data/buffers.h"
 
+#include "common/lasting.h"
+
 #include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,6 +37,7 @@ struct buffers *buffers_new(unsigned int keep_max)
 
 static void buffer_unmap(struct buffer *buffer)
 {
+	lasting_remove(buffer->bulk.data);
 	munmap(buffer->bulk.data, BUFFERS_ROOM);
 	free(buffer);
 }
@@ -97,6 +100,7 @@ static struct buffer *buffer_map(struct buffers *buffers)
 		free(buffer);
 		return NULL;
 	}
+	lasting_add(buffer->bulk.data, BUFFERS_ROOM);
 	return buffer;
 }
 

@@ -2,6 +2,7 @@
  * The data buffers of a filesystem: equal, page-aligned pieces of BUFFERS_SIZE + one page, shared by all workers, kept
  * and handed out again last in first out so that they stay in the cache. Thread-safe. What is out is counted against
  * the filesystem's memory budget by its users, not here; they see to it that idle ones have room in it, too: buffers_limit().
+ * Their memory is known to last (common/lasting.h).
  *
  * A new one costs the kernel more than the bytes that come into it: a fault for each page. So as many are kept as are in use
  * at a time, up to a bound, and given back slowly when they are not needed any more: buffers_trim().

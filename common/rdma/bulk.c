@@ -8,28 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REMOTE (IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE)
-
-/* What is shown to nobody may be of memory that is registered for good; what is shown never is. */
-static struct ibv_mr *region_new(struct rdma_conn *conn, void *memory, size_t size, unsigned int access)
+static void regions_free(struct rdma_region *regions, unsigned int count)
 {
-	struct ibv_mr *kept = (access & REMOTE) == 0 ? rdma_kept_region(conn, memory, size) : NULL;
-
-	return kept != NULL ? kept : ibv_reg_mr(conn->id->qp->pd, memory, size, access);
-}
-
-static void regions_free(const struct rdma_conn *conn, struct ibv_mr **regions, unsigned int count)
-{
-	for (unsigned int i = 0; i < count; i++) {
-		if (regions[i] != NULL && !rdma_region_is_kept(conn->rdma, regions[i]))
-			ibv_dereg_mr(regions[i]);
-		regions[i] = NULL;
-	}
+	for (unsigned int i = 0; i < count; i++)
+		rdma_region_free(&regions[i]);
 }
 
 /* Registers the pieces of a bulk that are not empty. False: not possible, and nothing is registered. */
 static bool pieces_register(struct rdma_conn *conn, const struct transport_message *message, unsigned int access,
-			    struct ibv_mr *regions[PREFACE_PIECES], unsigned int *ret_count)
+			    struct rdma_region regions[PREFACE_PIECES], unsigned int *ret_count)
 {
 	unsigned int count = 0;
 
@@ -39,9 +26,9 @@ static bool pieces_register(struct rdma_conn *conn, const struct transport_messa
 		if (iov->iov_len == 0)
 			continue;
 		if (count < PREFACE_PIECES)
-			regions[count] = region_new(conn, iov->iov_base, iov->iov_len, access);
-		if (count == PREFACE_PIECES || regions[count] == NULL) {
-			regions_free(conn, regions, count);
+			regions[count] = rdma_region_new(conn, iov->iov_base, iov->iov_len, access);
+		if (count == PREFACE_PIECES || regions[count].mr == NULL) {
+			regions_free(regions, count);
 			return false;
 		}
 		count++;
@@ -73,16 +60,16 @@ void bulk_offer_new(struct rdma_conn *conn, const struct transport_message *mess
 	if (out && pieces_register(conn, message, IBV_ACCESS_REMOTE_READ, offer->regions, &ret_preface->piece_count)) {
 		ret_preface->apart = true;
 		for (unsigned int i = 0; i < ret_preface->piece_count; i++)
-			ret_preface->pieces[i] = piece_of(offer->regions[i]);
+			ret_preface->pieces[i] = piece_of(offer->regions[i].mr);
 		offer->done = message->done;
 		offer->arg = message->arg;
 	}
 	if (in) {
-		struct ibv_mr *region = region_new(conn, message->bulk_in, message->bulk_in_size,
-						   IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+		struct rdma_region region = rdma_region_new(conn, message->bulk_in, message->bulk_in_size,
+							    IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 
-		if (region != NULL) {
-			ret_preface->place = piece_of(region);
+		if (region.mr != NULL) {
+			ret_preface->place = piece_of(region.mr);
 			offer->bulk_in = message->bulk_in;
 			offer->bulk_in_size = message->bulk_in_size;
 		}
@@ -100,19 +87,19 @@ void bulk_offer_add(struct rdma_conn *conn, struct bulk_offer *offer)
 	conn->moving.offers = offer;
 }
 
-void bulk_offer_free(const struct rdma_conn *conn, struct bulk_offer *offer)
+void bulk_offer_free(struct bulk_offer *offer)
 {
-	regions_free(conn, offer->regions, PREFACE_PIECES + 1);
+	regions_free(offer->regions, PREFACE_PIECES + 1);
 	free(offer);
 }
 
 /* Nobody can reach its memory any more, and then it is given back. */
-static void offer_over(const struct rdma_conn *conn, struct bulk_offer *offer)
+static void offer_over(struct bulk_offer *offer)
 {
 	void (*done)(void *arg) = offer->done;
 	void *arg = offer->arg;
 
-	bulk_offer_free(conn, offer);
+	bulk_offer_free(offer);
 	if (done != NULL)
 		done(arg);
 }
@@ -136,7 +123,7 @@ void bulk_answered(struct rdma_conn *conn, uint64_t xid)
 		conn->moving.placed_in = offer->bulk_in;
 		conn->moving.placed_size = offer->bulk_in_size;
 	}
-	offer_over(conn, offer);
+	offer_over(offer);
 }
 
 int bulk_placed(const struct rdma_conn *conn, const struct frame_header *header, void **ret_bulk_in)
@@ -207,7 +194,7 @@ struct bulk_push *bulk_push_new(struct rdma_conn *conn, const struct transport_m
 
 void bulk_push_free(struct rdma_conn *conn, struct bulk_push *push)
 {
-	regions_free(conn, push->regions, PREFACE_PIECES);
+	regions_free(push->regions, PREFACE_PIECES);
 	*push = (struct bulk_push){ 0 };
 	conn->moving.pushes_out--;
 }
@@ -239,7 +226,7 @@ int bulk_push_post(struct rdma_conn *conn, struct bulk_push *push, const struct 
 		if (iov->iov_len == 0)
 			continue;
 		sge[wr.num_sge] = (struct ibv_sge){ (uintptr_t)iov->iov_base, (uint32_t)iov->iov_len,
-						    push->regions[wr.num_sge]->lkey };
+						    push->regions[wr.num_sge].mr->lkey };
 		wr.num_sge++;
 	}
 	return posted(ibv_post_send(conn->id->qp, &wr, &bad));
@@ -262,17 +249,17 @@ int bulk_pull(struct rdma_conn *conn, const struct preface *preface, void *to, s
 		at += preface->pieces[i].size;
 	if (at != size || preface->piece_count == 0)
 		return -EPROTO;
-	assert(conn->moving.pull_region == NULL);
+	assert(conn->moving.pull_region.mr == NULL);
 	conn->moving.pull_region =
-		region_new(conn, to, size, IBV_ACCESS_LOCAL_WRITE | (iwarp ? IBV_ACCESS_REMOTE_WRITE : 0u));
-	if (conn->moving.pull_region == NULL)
+		rdma_region_new(conn, to, size, IBV_ACCESS_LOCAL_WRITE | (iwarp ? IBV_ACCESS_REMOTE_WRITE : 0u));
+	if (conn->moving.pull_region.mr == NULL)
 		return -ENOMEM;
 
 	at = (uintptr_t)to;
 	for (unsigned int i = 0; i < preface->piece_count; i++) {
 		const struct remote_piece *piece = &preface->pieces[i];
 
-		sge[i] = (struct ibv_sge){ at, piece->size, conn->moving.pull_region->lkey };
+		sge[i] = (struct ibv_sge){ at, piece->size, conn->moving.pull_region.mr->lkey };
 		wr[i] = (struct ibv_send_wr){
 			.wr_id = WR_PULL,
 			.next = i + 1 < preface->piece_count ? &wr[i + 1] : NULL,
@@ -291,7 +278,7 @@ static void read_over(struct rdma_conn *conn)
 {
 	if (--conn->moving.pull_reads > 0)
 		return;
-	regions_free(conn, &conn->moving.pull_region, 1);
+	rdma_region_free(&conn->moving.pull_region);
 	conn->moving.pulled = true;
 	rdma_resume_later(conn);
 }
@@ -311,7 +298,7 @@ void bulk_work_over(struct rdma_conn *conn, const struct ibv_wc *wc)
 
 bool bulk_is_moved(const struct rdma_conn *conn)
 {
-	return conn->moving.pushes_out > 0 || conn->moving.pull_region != NULL;
+	return conn->moving.pushes_out > 0 || conn->moving.pull_region.mr != NULL;
 }
 
 bool bulk_is_out(const struct rdma_conn *conn)
@@ -329,21 +316,21 @@ bool bulk_touches(const struct rdma_conn *conn, const void *arg, const void *bul
 		if (arg != NULL && conn->moving.pushes[i].used && conn->moving.pushes[i].arg == arg)
 			return true;
 	}
-	return conn->moving.pull_region != NULL && bulk_in != NULL && conn->bulk_base == bulk_in;
+	return conn->moving.pull_region.mr != NULL && bulk_in != NULL && conn->bulk_base == bulk_in;
 }
 
 void bulk_end(struct rdma_conn *conn)
 {
 	struct remote_piece piece;
 
-	regions_free(conn, &conn->moving.pull_region, 1);
+	rdma_region_free(&conn->moving.pull_region);
 	while (conn->moving.places != NULL)
 		bulk_place_take(conn, conn->moving.places->xid, &piece);
 	while (conn->moving.offers != NULL) {
 		struct bulk_offer *offer = conn->moving.offers;
 
 		conn->moving.offers = offer->next;
-		offer_over(conn, offer);
+		offer_over(offer);
 	}
 	for (unsigned int i = 0; i < PUSHES; i++) {
 		if (conn->moving.pushes[i].used)

@@ -6,7 +6,7 @@
  *   - What is shown is registered for the one call, exactly as long as it is, and the key is void before anybody is told that the
  *     call is over: by the answer, or by the connection's end, whose queue pair is gone by then. So whatever comes late is
  *     refused by the device, and finds nobody's new data.
- *   - What is not shown, the answerer's, may be of memory that is registered once (kept.c).
+ *   - What is not shown, the answerer's, may be of memory that is registered once (regions.c).
  *   - An offer (the asker's) lives from transport_send() to the answer's frame. transport_forget() of one is not possible
  *     without ending the connection.
  *   - A pull (the answerer's RDMA READ): one at a time; what comes behind the frame waits until it is done.
@@ -31,12 +31,18 @@
 
 struct rdma_conn;
 
+/* Memory that the device knows: regions.c. */
+struct rdma_region {
+	struct ibv_mr *mr; /* NULL: none */
+	bool lasts;        /* it stays when the call is over */
+};
+
 /* What a request of ours shows to the other end. */
 struct bulk_offer {
 	struct bulk_offer *next;
 	uint64_t xid;
-	struct ibv_mr *regions[PREFACE_PIECES + 1]; /* NULL: none */
-	void *bulk_in;                              /* only if its region is there */
+	struct rdma_region regions[PREFACE_PIECES + 1];
+	void *bulk_in; /* only if its region is there */
 	size_t bulk_in_size;
 	void (*done)(void *arg); /* of the request's bulk, if that is offered */
 	void *arg;
@@ -51,7 +57,7 @@ struct bulk_place {
 
 struct bulk_push {
 	bool used;
-	struct ibv_mr *regions[PREFACE_PIECES];
+	struct rdma_region regions[PREFACE_PIECES];
 	void (*done)(void *arg);
 	void *arg;
 };
@@ -63,9 +69,9 @@ struct bulk_state {
 	struct bulk_push pushes[PUSHES];
 	unsigned int pushes_out;
 
-	struct ibv_mr *pull_region; /* NULL: no pull is under way */
-	unsigned int pull_reads;    /* not over yet */
-	bool pulled;                /* it is done, and its frame not yet told of */
+	struct rdma_region pull_region; /* none: no pull is under way */
+	unsigned int pull_reads;        /* not over yet */
+	bool pulled;                    /* it is done, and its frame not yet told of */
 
 	/* The answer that has come last: its offer is over, but the frame may have to be told again. */
 	bool placed;
@@ -78,7 +84,7 @@ struct bulk_state {
 void bulk_offer_new(struct rdma_conn *conn, const struct transport_message *message, size_t bulk_len,
 		    struct preface *ret_preface, struct bulk_offer **ret_offer);
 void bulk_offer_add(struct rdma_conn *conn, struct bulk_offer *offer);
-void bulk_offer_free(const struct rdma_conn *conn, struct bulk_offer *offer);
+void bulk_offer_free(struct bulk_offer *offer);
 
 /* The answer to a request has come: its memory is its owner's again. `done` may call anything. */
 void bulk_answered(struct rdma_conn *conn, uint64_t xid);

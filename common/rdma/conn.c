@@ -317,8 +317,7 @@ int rdma_conn_set_up(struct rdma_conn *conn)
 			 .max_send_sge = PREFACE_PIECES,
 			 .max_recv_sge = 1 },
 	};
-	struct rdma_device *device;
-	int err = rdma_device_get(conn->rdma, id->verbs, &device);
+	int err = rdma_device_get(conn->rdma, id->verbs, &conn->device);
 
 	if (err < 0)
 		return err;
@@ -327,18 +326,18 @@ int rdma_conn_set_up(struct rdma_conn *conn)
 		conn->memory = NULL;
 		return -ENOMEM;
 	}
-	conn->region = ibv_reg_mr(device->pd, conn->memory, CONN_MEMORY, IBV_ACCESS_LOCAL_WRITE);
+	conn->region = ibv_reg_mr(conn->device->pd, conn->memory, CONN_MEMORY, IBV_ACCESS_LOCAL_WRITE);
 	if (conn->region == NULL)
 		return -errno;
-	conn->receive_cq = ibv_create_cq(id->verbs, RECEIVES, conn, device->channel, 0);
+	conn->receive_cq = ibv_create_cq(id->verbs, RECEIVES, conn, conn->device->channel, 0);
 	if (conn->receive_cq == NULL)
 		return -errno;
-	conn->send_cq = ibv_create_cq(id->verbs, SEND_WORK, conn, device->channel, 0);
+	conn->send_cq = ibv_create_cq(id->verbs, SEND_WORK, conn, conn->device->channel, 0);
 	if (conn->send_cq == NULL)
 		return -errno;
 	attr.send_cq = conn->send_cq;
 	attr.recv_cq = conn->receive_cq;
-	if (rdma_create_qp(id, device->pd, &attr) < 0)
+	if (rdma_create_qp(id, conn->device->pd, &attr) < 0)
 		return -errno;
 
 	conn->may_begin = conn->may_begin || id->verbs->device->transport_type != IBV_TRANSPORT_IWARP;

@@ -103,6 +103,7 @@ static void device_ready(struct loop_watch *watch, uint32_t events)
 
 static struct rdma_device *device_free(struct rdma_device *device)
 {
+	rdma_regions_forget(device);
 	loop_watch_remove(&device->watch);
 	if (device->channel != NULL)
 		ibv_destroy_comp_channel(device->channel);
@@ -198,7 +199,6 @@ static void rdma_transport_free(struct transport *base)
 		rdma->resumed_first = conn->resumed_next;
 		rdma_conn_drop(conn);
 	}
-	rdma_kept_free(rdma);
 	while (rdma->devices != NULL) {
 		struct rdma_device *device = rdma->devices;
 
@@ -216,7 +216,6 @@ static const struct transport_ops rdma_ops = {
 	.serves = rdma_transport_serves,
 	.stats = rdma_transport_stats,
 	.reclaim = rdma_transport_reclaim,
-	.keep = rdma_transport_keep,
 	.free = rdma_transport_free,
 };
 

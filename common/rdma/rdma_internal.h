@@ -7,7 +7,7 @@
  *   listen.c        listeners, and what the connection manager tells
  *   receive.c       from receives to the owner's events
  *   send.c          from the owner's calls to sends
- *   kept.c          memory that is registered once
+ *   regions.c       memory that the device knows
  *   bulk.[ch]       bulk from memory to memory, and whose the memory is
  *   segment.[ch]    what a SEND carries
  *   preface.[ch]    what stands before a frame
@@ -91,6 +91,7 @@ struct rdma_conn {
 	_Atomic bool connect_over;
 
 	struct rdma_cm_id *id;
+	struct rdma_device *device; /* once it is found */
 	struct ibv_cq *receive_cq, *send_cq;
 	struct ibv_mr *region;
 	uint8_t *memory; /* RECEIVES segments, then SENDS */
@@ -117,7 +118,6 @@ struct rdma_conn {
 };
 
 struct rdma_listener;
-struct rdma_kept; /* kept.c */
 
 struct transport_rdma {
 	struct transport base; /* first */
@@ -135,8 +135,6 @@ struct transport_rdma {
 	struct transport_item_pool items;
 	struct rdma_device *devices;
 	struct rdma_listener *listeners;
-	struct rdma_kept *kept; /* by address */
-	size_t kept_count, kept_room;
 };
 
 static inline struct transport_rdma *rdma_of(struct transport *base)
@@ -168,7 +166,7 @@ static inline int posted(int err)
 /* A request's bulk is being read: what comes behind it waits. */
 static inline bool conn_is_pulling(const struct rdma_conn *conn)
 {
-	return conn->moving.pull_region != NULL || conn->moving.pulled;
+	return conn->moving.pull_region.mr != NULL || conn->moving.pulled;
 }
 
 /* --- plugin.c ----------------------------------------------------------------------------------------------------- */
@@ -252,20 +250,17 @@ void rdma_receive(struct rdma_conn *conn);
 /* Take what is kept: it may have become acceptable. */
 void rdma_receive_kept(struct rdma_conn *conn);
 
-/* --- kept.c ------------------------------------------------------------------------------------------------------- */
-
-/* Of struct transport_ops. */
-int rdma_transport_keep(struct transport *base, void *memory, size_t size);
+/* --- regions.c ---------------------------------------------------------------------------------------------------- */
 
 /*
- * The region that kept memory has on the connection's device, made when it is first asked for. It is known there only: no key
- * of it lets anybody else in. NULL: not all of this memory is kept, or it cannot be registered.
+ * Without access from afar: of memory that lasts the region that it has already, which is more than what is asked for; no key of
+ * it lets anybody else in. Else one of its own. Its mr is NULL where none can be had.
  */
-struct ibv_mr *rdma_kept_region(struct rdma_conn *conn, const void *memory, size_t size);
-bool rdma_region_is_kept(const struct transport_rdma *rdma, const struct ibv_mr *region);
+struct rdma_region rdma_region_new(const struct rdma_conn *conn, void *memory, size_t size, unsigned int access);
+void rdma_region_free(struct rdma_region *region); /* fine without one */
 
-/* Nothing is under way any more. */
-void rdma_kept_free(struct transport_rdma *rdma);
+/* The device goes, and nothing is under way. */
+void rdma_regions_forget(const struct rdma_device *device);
 
 /* --- send.c ------------------------------------------------------------------------------------------------------- */
 

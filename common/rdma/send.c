@@ -263,7 +263,7 @@ int rdma_conn_send(struct transport_conn *base, const struct transport_message *
 	err = transport_queue_add(&conn->queue, before, preface_encode(&preface, before), message, preface.apart);
 	if (err < 0) {
 		if (offer != NULL)
-			bulk_offer_free(conn, offer);
+			bulk_offer_free(offer);
 		if (push != NULL)
 			bulk_push_free(conn, push);
 		return err;

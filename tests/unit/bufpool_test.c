@@ -1,4 +1,5 @@
 #include "common/bufpool.h"
+#include "common/lasting.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -155,37 +156,54 @@ START_TEST(freed_with_buffers_out)
 }
 END_TEST
 
-static void note_made(void *owner, void *memory, size_t size)
-{
-	struct iovec *made = owner;
+static unsigned int marks_freed;
 
-	while (made->iov_len != 0)
-		made++;
-	*made = (struct iovec){ memory, size };
+static void count_freed(struct lasting_mark *mark)
+{
+	marks_freed++;
+	free(mark);
 }
 
-START_TEST(tells_of_what_is_made)
+/* A mark that says of which memory it is. */
+struct mark {
+	struct lasting_mark base; /* first */
+	struct iovec piece;
+};
+
+static struct lasting_mark *make_mark(const void *owner, void *piece, size_t piece_size)
 {
-	struct iovec made[4] = { 0 };
+	struct mark *mark = calloc(1, sizeof(*mark));
+
+	(void)owner;
+	mark->base.free = count_freed;
+	mark->piece = (struct iovec){ piece, piece_size };
+	return &mark->base;
+}
+
+START_TEST(their_memory_lasts_until_it_is_given_back)
+{
+	const int owner = 0;
+	const struct lasting_mark *mark;
 	struct bufpool *pool;
 	struct bulk *first, *second;
 
 	ck_assert_int_eq(bufpool_new(5000, 512, 2, &pool), 0);
-	bufpool_set_made(pool, note_made, made);
-	first = bufpool_get(pool);
-	first->release(first);
 	first = bufpool_get(pool);
 	second = bufpool_get(pool);
-	ck_assert_ptr_null(bufpool_get(pool));
-	ck_assert_ptr_eq(made[0].iov_base, first->data);
-	ck_assert_ptr_eq(made[1].iov_base, second->data);
-	ck_assert_uint_eq(made[0].iov_len, 8192);
-	ck_assert_uint_eq(made[2].iov_len, 0);
+	mark = lasting_mark(&owner, (uint8_t *)first->data + 10, 100, make_mark);
+	ck_assert_ptr_eq(((const struct mark *)mark)->piece.iov_base, first->data);
+	ck_assert_uint_eq(((const struct mark *)mark)->piece.iov_len, 8192);
+	ck_assert_ptr_ne(lasting_mark(&owner, second->data, 1, make_mark), mark);
 	first->release(first);
-	second->release(second);
+	first = bufpool_get(pool);
+	ck_assert_ptr_eq(lasting_mark(&owner, first->data, 1, make_mark), mark);
+	first->release(first);
 	bufpool_free(pool);
+	ck_assert_uint_eq(marks_freed, 0);
+	second->release(second);
+	ck_assert_uint_eq(marks_freed, 2);
 }
 END_TEST
 
 UNIT_MAIN("bufpool", arguments, buffers, last_in_first_out, tells_when_available, freed_with_buffers_out,
-	  tells_of_what_is_made)
+	  their_memory_lasts_until_it_is_given_back)

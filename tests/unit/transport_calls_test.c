@@ -1,4 +1,5 @@
 /* Requests and answers whose bulk moves by itself where the fabric can: whose memory it is when. */
+#include "common/lasting.h"
 #include "tests/unit/transport_fixture.h"
 
 #include <errno.h>
@@ -197,10 +198,10 @@ START_TEST(calls_get_their_bulk_and_give_it_back)
 END_TEST
 
 /*
- * Kept memory is registered once for all calls, and with no right for the other end; but where iWARP reads into, which needs
+ * Memory that lasts is registered once for all calls, and with no right for the other end; but where iWARP reads into, which needs
  * one. What is shown to the other end is registered for each call: two pieces and a place.
  */
-static void body_kept(struct world *world)
+static void body_lasting(struct world *world)
 {
 	const bool real = world->fabric == TCP || world->fabric == REAL;
 	const unsigned int each = fabric.iwarp ? 4 : 3;
@@ -209,8 +210,8 @@ static void body_kept(struct world *world)
 
 	calls = (struct calls){ .kept = kept + 1000 };
 	traffic_begin(world);
-	assert(transport_keep(world->server, kept, 2 * CALL_BULK_MAX) == 0);
-	assert(transport_keep(world->server, world->far.bulk, CALL_BULK_MAX) == 0);
+	lasting_add(kept, 2 * CALL_BULK_MAX);
+	lasting_add(world->far.bulk, TRAFFIC_BULK_MAX);
 	for (unsigned int i = 0; i < 10; i++) {
 		call_ask(world, 100000, 100000);
 		WAIT_FOR(calls.waiting_count > 0);
@@ -230,14 +231,15 @@ static void body_kept(struct world *world)
 	transport_close(world->near.conn);
 	world->near.conn = NULL;
 	WAIT_FOR(world->far.conn == NULL);
-	world->server = transport_free(world->server);
+	lasting_remove(kept);
 	free(kept);
+	lasting_remove(world->far.bulk);
 	traffic_end(world);
 }
 
-START_TEST(kept_memory_is_registered_once)
+START_TEST(lasting_memory_is_registered_once)
 {
-	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_kept);
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_lasting);
 }
 END_TEST
 
@@ -369,7 +371,7 @@ START_TEST(a_late_write_reaches_no_memory_that_was_given_back)
 END_TEST
 
 TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERYWHERE },
-	       { kept_memory_is_registered_once, EVERYWHERE },
+	       { lasting_memory_is_registered_once, EVERYWHERE },
 	       { memory_that_is_not_there_ends_it_and_is_told, IN_MEMORY },
 	       { calls_of_a_broken_connection_give_everything_back, EVERYWHERE },
 	       { a_late_write_reaches_no_memory_that_was_given_back, IN_MEMORY })
