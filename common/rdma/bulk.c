@@ -14,9 +14,9 @@ static void regions_free(struct rdma_region *regions, unsigned int count)
 		rdma_region_free(&regions[i]);
 }
 
-/* Registers the pieces of a bulk that are not empty. False: not possible, and nothing is registered. */
-static bool pieces_register(struct rdma_conn *conn, const struct transport_message *message, unsigned int access,
-			    struct rdma_region regions[PREFACE_PIECES], unsigned int *ret_count)
+/* Registers the pieces of a bulk that are not empty, for us. False: not possible, and nothing is registered. */
+static bool pieces_register(struct rdma_conn *conn, const struct transport_message *message,
+			    struct rdma_region regions[PREFACE_PIECES])
 {
 	unsigned int count = 0;
 
@@ -26,23 +26,83 @@ static bool pieces_register(struct rdma_conn *conn, const struct transport_messa
 		if (iov->iov_len == 0)
 			continue;
 		if (count < PREFACE_PIECES)
-			regions[count] = rdma_region_new(conn, iov->iov_base, iov->iov_len, access);
+			regions[count] = rdma_region_new(conn, iov->iov_base, iov->iov_len, 0);
 		if (count == PREFACE_PIECES || regions[count].mr == NULL) {
 			regions_free(regions, count);
 			return false;
 		}
 		count++;
 	}
-	*ret_count = count;
 	return true;
 }
 
-static struct remote_piece piece_of(const struct ibv_mr *region)
+/* --- offers ------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Show it. With windows the region itself is shown to nobody. False: not possible.
+ */
+static bool shown_new(struct rdma_conn *conn, void *memory, size_t size, unsigned int access, struct bulk_shown *shown)
 {
-	return (struct remote_piece){ (uintptr_t)region->addr, region->rkey, (uint32_t)region->length };
+	const bool windows = conn->device->domain->windows;
+	const unsigned int written = access & IBV_ACCESS_REMOTE_WRITE ? IBV_ACCESS_LOCAL_WRITE : 0;
+	struct ibv_mw_bind_info what = {
+		.addr = (uintptr_t)memory,
+		.length = size,
+		.mw_access_flags = access,
+	};
+
+	shown->window = NULL;
+	shown->region =
+		rdma_region_new(conn, memory, size, written | (windows ? (unsigned int)IBV_ACCESS_MW_BIND : access));
+	if (shown->region.mr == NULL || !windows)
+		return shown->region.mr != NULL;
+	what.mr = shown->region.mr;
+	shown->window = window_take(conn, &what);
+	if (shown->window == NULL)
+		rdma_region_free(&shown->region);
+	return shown->window != NULL;
 }
 
-/* --- offers ------------------------------------------------------------------------------------------------------- */
+static struct remote_piece piece_of(const struct bulk_shown *shown, const void *memory, size_t size)
+{
+	const uint32_t key = shown->window != NULL ? shown->window->key : shown->region.mr->rkey;
+
+	return (struct remote_piece){ (uintptr_t)memory, key, (uint32_t)size };
+}
+
+/* No key leads to it any more. */
+static void shown_over(struct rdma_conn *conn, struct bulk_shown *shown)
+{
+	if (shown->window != NULL && conn->state != CONN_DEAD)
+		window_give(conn, shown->window);
+	rdma_region_free(&shown->region);
+	*shown = (struct bulk_shown){ 0 };
+}
+
+/* The pieces of its bulk that are not empty. False: not possible, and nothing is shown. */
+static bool show_bulk(struct rdma_conn *conn, const struct transport_message *message, struct bulk_offer *offer,
+		      struct preface *preface)
+{
+	unsigned int count = 0;
+	bool shown = true;
+
+	for (int i = 0; i < message->bulk_count && shown; i++) {
+		const struct iovec *iov = &message->bulk[i];
+
+		if (iov->iov_len == 0)
+			continue;
+		shown = count < PREFACE_PIECES &&
+			shown_new(conn, iov->iov_base, iov->iov_len, IBV_ACCESS_REMOTE_READ, &offer->shown[count]);
+		if (shown) {
+			preface->pieces[count] = piece_of(&offer->shown[count], iov->iov_base, iov->iov_len);
+			count++;
+		}
+	}
+	preface->piece_count = shown ? count : 0;
+	while (!shown && count > 0)
+		shown_over(conn, &offer->shown[--count]);
+	return shown;
+}
 
 void bulk_offer_new(struct rdma_conn *conn, const struct transport_message *message, size_t bulk_len,
 		    struct preface *ret_preface, struct bulk_offer **ret_offer)
@@ -57,65 +117,92 @@ void bulk_offer_new(struct rdma_conn *conn, const struct transport_message *mess
 	if (offer == NULL)
 		return;
 	offer->xid = message->header.xid;
-	if (out && pieces_register(conn, message, IBV_ACCESS_REMOTE_READ, offer->regions, &ret_preface->piece_count)) {
+	if (out && show_bulk(conn, message, offer, ret_preface)) {
 		ret_preface->apart = true;
-		for (unsigned int i = 0; i < ret_preface->piece_count; i++)
-			ret_preface->pieces[i] = piece_of(offer->regions[i].mr);
 		offer->done = message->done;
 		offer->arg = message->arg;
 	}
-	if (in) {
-		struct rdma_region region = rdma_region_new(conn, message->bulk_in, message->bulk_in_size,
-							    IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
-
-		if (region.mr != NULL) {
-			ret_preface->place = piece_of(region.mr);
-			offer->bulk_in = message->bulk_in;
-			offer->bulk_in_size = message->bulk_in_size;
-		}
-		offer->regions[PREFACE_PIECES] = region;
+	if (in && shown_new(conn, message->bulk_in, message->bulk_in_size, IBV_ACCESS_REMOTE_WRITE,
+			    &offer->shown[PREFACE_PIECES])) {
+		ret_preface->place = piece_of(&offer->shown[PREFACE_PIECES], message->bulk_in, message->bulk_in_size);
+		offer->bulk_in = message->bulk_in;
+		offer->bulk_in_size = message->bulk_in_size;
 	}
-	if (ret_preface->apart || offer->bulk_in != NULL)
+	ret_preface->voidable = conn->device->domain->windows && conn->peer_voids;
+	if (ret_preface->apart || offer->bulk_in != NULL) {
 		*ret_offer = offer;
-	else
+	} else {
 		free(offer);
+		*ret_preface = (struct preface){ 0 };
+	}
 }
 
 void bulk_offer_add(struct rdma_conn *conn, struct bulk_offer *offer)
 {
+	for (unsigned int i = 0; i <= PREFACE_PIECES; i++) {
+		if (offer->shown[i].window != NULL)
+			window_bind(conn, offer->shown[i].window);
+	}
 	offer->next = conn->moving.offers;
 	conn->moving.offers = offer;
 }
 
-void bulk_offer_free(struct bulk_offer *offer)
+void bulk_offer_drop(struct rdma_conn *conn, struct bulk_offer *offer)
 {
-	regions_free(offer->regions, PREFACE_PIECES + 1);
+	for (unsigned int i = 0; i <= PREFACE_PIECES; i++)
+		shown_over(conn, &offer->shown[i]);
 	free(offer);
 }
 
 /* Nobody can reach its memory any more, and then it is given back. */
-static void offer_over(struct bulk_offer *offer)
+static void offer_over(struct rdma_conn *conn, struct bulk_offer *offer)
 {
 	void (*done)(void *arg) = offer->done;
 	void *arg = offer->arg;
 
-	bulk_offer_free(offer);
+	bulk_offer_drop(conn, offer);
 	if (done != NULL)
 		done(arg);
 }
 
-void bulk_answered(struct rdma_conn *conn, uint64_t xid)
+/* Have what the answer has not voided voided here. Returns whether nothing of it is bound. */
+static bool offer_void(struct rdma_conn *conn, const struct bulk_offer *offer)
+{
+	struct ibv_send_wr wr[PREFACE_PIECES + 1], *bad;
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i <= PREFACE_PIECES; i++) {
+		struct window *window = offer->shown[i].window;
+
+		if (window == NULL || window->state != WINDOW_BOUND)
+			continue;
+		window_void(conn, window, &wr[count]);
+		if (count > 0)
+			wr[count - 1].next = &wr[count];
+		count++;
+	}
+	if (count == 0)
+		return true;
+	conn->rdma->stats.sends++;
+	conn->broken = posted(ibv_post_send(conn->id->qp, wr, &bad)) < 0 || conn->broken;
+	rdma_send_later(conn); /* which looks for its end */
+	return false;
+}
+
+bool bulk_answered(struct rdma_conn *conn, uint64_t xid)
 {
 	struct bulk_offer **at = &conn->moving.offers, *offer;
 
 	if (conn->moving.placed && conn->moving.placed_xid == xid)
-		return; /* this frame is told again */
+		return true; /* this frame is told again */
 	conn->moving.placed = false;
 	while (*at != NULL && (*at)->xid != xid)
 		at = &(*at)->next;
 	offer = *at;
 	if (offer == NULL)
-		return;
+		return true;
+	if (!offer_void(conn, offer))
+		return false;
 	*at = offer->next;
 	if (offer->bulk_in != NULL) {
 		conn->moving.placed = true;
@@ -123,7 +210,8 @@ void bulk_answered(struct rdma_conn *conn, uint64_t xid)
 		conn->moving.placed_in = offer->bulk_in;
 		conn->moving.placed_size = offer->bulk_in_size;
 	}
-	offer_over(offer);
+	offer_over(conn, offer);
+	return true;
 }
 
 int bulk_placed(const struct rdma_conn *conn, const struct frame_header *header, void **ret_bulk_in)
@@ -139,7 +227,7 @@ int bulk_placed(const struct rdma_conn *conn, const struct frame_header *header,
 
 /* --- places ------------------------------------------------------------------------------------------------------- */
 
-int bulk_place_add(struct rdma_conn *conn, uint64_t xid, const struct remote_piece *piece)
+int bulk_place_add(struct rdma_conn *conn, uint64_t xid, const struct preface *preface)
 {
 	struct bulk_place *place;
 
@@ -148,26 +236,60 @@ int bulk_place_add(struct rdma_conn *conn, uint64_t xid, const struct remote_pie
 	place = malloc(sizeof(*place));
 	if (place == NULL)
 		return -ENOMEM;
-	*place = (struct bulk_place){ conn->moving.places, xid, *piece };
+	*place = (struct bulk_place){ .next = conn->moving.places, .xid = xid, .piece = preface->place };
+	place->voidable = preface->voidable;
+	place->void_key = place->voidable ? preface_void_key(preface) : 0;
 	conn->moving.places = place;
 	conn->moving.place_count++;
 	return 0;
 }
 
-bool bulk_place_take(struct rdma_conn *conn, uint64_t xid, struct remote_piece *ret_piece)
+struct bulk_place *bulk_place_take(struct rdma_conn *conn, uint64_t xid)
 {
 	struct bulk_place **at = &conn->moving.places, *place;
 
 	while (*at != NULL && (*at)->xid != xid)
 		at = &(*at)->next;
 	place = *at;
-	if (place == NULL)
-		return false;
-	*at = place->next;
-	*ret_piece = place->piece;
+	if (place != NULL)
+		*at = place->next;
+	return place;
+}
+
+void bulk_place_free(struct rdma_conn *conn, struct bulk_place *place)
+{
 	free(place);
 	conn->moving.place_count--;
-	return true;
+}
+
+void bulk_place_void(struct rdma_conn *conn, struct bulk_place *place, uint64_t end)
+{
+	struct bulk_state *moving = &conn->moving;
+
+	if (moving->voids == NULL)
+		moving->voids_end = &moving->voids;
+	place->next = NULL;
+	place->end = end;
+	*moving->voids_end = place;
+	moving->voids_end = &place->next;
+}
+
+/* Each SEND can void one. Of those that end with it, if ever there are several, the others are left to the one who asked. */
+bool bulk_void_due(struct rdma_conn *conn, uint64_t until, uint32_t *ret_key)
+{
+	struct bulk_state *moving = &conn->moving;
+	bool due = false;
+
+	while (moving->voids != NULL && moving->voids->end <= until) {
+		struct bulk_place *place = moving->voids;
+
+		moving->voids = place->next;
+		if (!due)
+			*ret_key = place->void_key;
+		due = true;
+		bulk_place_free(conn, place);
+	}
+	return due;
 }
 
 /* --- pushes ------------------------------------------------------------------------------------------------------- */
@@ -176,14 +298,13 @@ struct bulk_push *bulk_push_new(struct rdma_conn *conn, const struct transport_m
 				const struct remote_piece *place)
 {
 	struct bulk_push *push = conn->moving.pushes;
-	unsigned int count;
 
 	if (bulk_len <= BULK_INLINE || message->pipe_len > 0 || bulk_len > place->size ||
 	    conn->moving.pushes_out == PUSHES)
 		return NULL;
 	while (push->used)
 		push++;
-	if (!pieces_register(conn, message, 0, push->regions, &count))
+	if (!pieces_register(conn, message, push->regions))
 		return NULL;
 	push->used = true;
 	push->done = message->done;
@@ -283,14 +404,16 @@ static void read_over(struct rdma_conn *conn)
 	rdma_resume_later(conn);
 }
 
-/* --- both --------------------------------------------------------------------------------------------------------- */
+/* --- all --------------------------------------------------------------------------------------------------------- */
 
 /* One that failed leaves its memory to the connection's end, which the receives will tell of. */
 void bulk_work_over(struct rdma_conn *conn, const struct ibv_wc *wc)
 {
 	if (wc->status != IBV_WC_SUCCESS)
 		return;
-	if (wc->wr_id == WR_PULL)
+	if (wc->wr_id >= WR_BIND)
+		window_work_over(conn, wc->wr_id);
+	else if (wc->wr_id == WR_PULL)
 		read_over(conn);
 	else
 		push_over(conn, &conn->moving.pushes[wc->wr_id - WR_PUSH]);
@@ -321,16 +444,17 @@ bool bulk_touches(const struct rdma_conn *conn, const void *arg, const void *bul
 
 void bulk_end(struct rdma_conn *conn)
 {
-	struct remote_piece piece;
+	uint32_t key;
 
 	rdma_region_free(&conn->moving.pull_region);
 	while (conn->moving.places != NULL)
-		bulk_place_take(conn, conn->moving.places->xid, &piece);
+		bulk_place_free(conn, bulk_place_take(conn, conn->moving.places->xid));
+	bulk_void_due(conn, UINT64_MAX, &key);
 	while (conn->moving.offers != NULL) {
 		struct bulk_offer *offer = conn->moving.offers;
 
 		conn->moving.offers = offer->next;
-		offer_over(offer);
+		offer_over(conn, offer);
 	}
 	for (unsigned int i = 0; i < PUSHES; i++) {
 		if (conn->moving.pushes[i].used)

@@ -3,9 +3,10 @@
  * answer brings to the place that the request has told. Used above BULK_INLINE bytes; below it, and whenever something is
  * in the way (no memory to register, too many pieces, a pipe), bulk travels in the stream.
  *
- *   - What is shown is registered for the one call, exactly as long as it is, and the key is void before anybody is told that the
- *     call is over: by the answer, or by the connection's end, whose queue pair is gone by then. So whatever comes late is
- *     refused by the device, and finds nobody's new data.
+ *   - What is shown has a key for the one call, exactly as long as it is, which is void before anybody is told that the call is
+ *     over: by the answer, or by the connection's end, whose queue pair is gone by then. So whatever comes late is refused
+ *     by the device, and finds nobody's new data. The key is a window's, where the device has them (windows.h); else the memory
+ *     is registered for the call.
  *   - What is not shown, the answerer's, may be of memory that is registered once (regions.c).
  *   - An offer (the asker's) lives from transport_send() to the answer's frame. transport_forget() of one is not possible
  *     without ending the connection.
@@ -30,6 +31,7 @@
 #define WR_PULL (UINT64_C(2) << 32)
 
 struct rdma_conn;
+struct window;
 
 /* Memory that the device knows: regions.c. */
 struct rdma_region {
@@ -37,22 +39,31 @@ struct rdma_region {
 	bool lasts;        /* it stays when the call is over */
 };
 
+/* Memory that the other end may reach. */
+struct bulk_shown {
+	struct rdma_region region; /* none: nothing is shown */
+	struct window *window;     /* NULL: by the region's own key */
+};
+
 /* What a request of ours shows to the other end. */
 struct bulk_offer {
 	struct bulk_offer *next;
 	uint64_t xid;
-	struct rdma_region regions[PREFACE_PIECES + 1];
-	void *bulk_in; /* only if its region is there */
+	struct bulk_shown shown[PREFACE_PIECES + 1];
+	void *bulk_in; /* only if it is shown */
 	size_t bulk_in_size;
 	void (*done)(void *arg); /* of the request's bulk, if that is offered */
 	void *arg;
 };
 
-/* Where the answer to a request of the other end may be written. */
+/* What a request of the other end wants of its answer. */
 struct bulk_place {
 	struct bulk_place *next;
 	uint64_t xid;
-	struct remote_piece piece;
+	struct remote_piece piece; /* where it may be written; none: nowhere */
+	bool voidable;             /* by the answer's SEND: */
+	uint32_t void_key;
+	uint64_t end; /* of the answer's header and body, in the stream; once it is queued */
 };
 
 struct bulk_push {
@@ -65,7 +76,8 @@ struct bulk_push {
 struct bulk_state {
 	struct bulk_offer *offers;
 	struct bulk_place *places;
-	unsigned int place_count;
+	unsigned int place_count;              /* with: */
+	struct bulk_place *voids, **voids_end; /* whose answers are queued, in their order */
 	struct bulk_push pushes[PUSHES];
 	unsigned int pushes_out;
 
@@ -84,18 +96,27 @@ struct bulk_state {
 void bulk_offer_new(struct rdma_conn *conn, const struct transport_message *message, size_t bulk_len,
 		    struct preface *ret_preface, struct bulk_offer **ret_offer);
 void bulk_offer_add(struct rdma_conn *conn, struct bulk_offer *offer);
-void bulk_offer_free(struct bulk_offer *offer);
+/* It was not added. */
+void bulk_offer_drop(struct rdma_conn *conn, struct bulk_offer *offer);
 
-/* The answer to a request has come: its memory is its owner's again. `done` may call anything. */
-void bulk_answered(struct rdma_conn *conn, uint64_t xid);
+/*
+ * The answer to a request has come: its memory is its owner's again. `done` may call anything. False: not yet, its windows are
+ * being voided (conn_waits()).
+ */
+bool bulk_answered(struct rdma_conn *conn, uint64_t xid);
 
 /* Has this answer's bulk been placed rightly? -EPROTO. *ret_bulk_in: where. */
 int bulk_placed(const struct rdma_conn *conn, const struct frame_header *header, void **ret_bulk_in);
 
-/* A request of the other end is taken, and tells a place. -EPROTO, -ENOMEM. */
-int bulk_place_add(struct rdma_conn *conn, uint64_t xid, const struct remote_piece *piece);
-/* It is answered. Returns false if there was none. */
-bool bulk_place_take(struct rdma_conn *conn, uint64_t xid, struct remote_piece *ret_piece);
+/* A request of the other end is taken, and wants something of its answer. -EPROTO, -ENOMEM. */
+int bulk_place_add(struct rdma_conn *conn, uint64_t xid, const struct preface *preface);
+/* It is answered. NULL: there is none. It is the caller's, who frees it: */
+struct bulk_place *bulk_place_take(struct rdma_conn *conn, uint64_t xid);
+void bulk_place_free(struct rdma_conn *conn, struct bulk_place *place);
+/* ... or has its key voided, by the SEND that brings the end of the answer's body. */
+void bulk_place_void(struct rdma_conn *conn, struct bulk_place *place, uint64_t end);
+/* A SEND goes that brings the stream up to there. Returns whether it voids a key. */
+bool bulk_void_due(struct rdma_conn *conn, uint64_t until, uint32_t *ret_key);
 
 /* Can the answer be written there just now? A push that bulk_push_post() needs. NULL: send it along. */
 struct bulk_push *bulk_push_new(struct rdma_conn *conn, const struct transport_message *message, size_t bulk_len,
@@ -108,7 +129,7 @@ int bulk_push_post(struct rdma_conn *conn, struct bulk_push *push, const struct 
 /* Read a request's bulk to where its owner wants it. -EPROTO: the pieces are not as long as the bulk. */
 int bulk_pull(struct rdma_conn *conn, const struct preface *preface, void *to, size_t size);
 
-/* A push or a read is over. `done` may call anything. */
+/* Work is over that is not a SEND. `done` may call anything. */
 void bulk_work_over(struct rdma_conn *conn, const struct ibv_wc *wc);
 
 /* By this end: it must hear when that is over. */

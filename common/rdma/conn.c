@@ -59,6 +59,7 @@ void rdma_conn_end(struct rdma_conn *conn)
 	rdma_connect_stop(conn);
 	if (connected)
 		rdma_disconnect(conn->id); /* fails where the other end was first */
+	windows_free(conn);
 	if (conn->id->qp != NULL)
 		rdma_destroy_qp(conn->id);
 	if (conn->previous != NULL)
@@ -321,23 +322,25 @@ int rdma_conn_set_up(struct rdma_conn *conn)
 
 	if (err < 0)
 		return err;
+	if (conn->device->domain->windows)
+		attr.cap.max_send_wr += WINDOW_WORK;
 	conn->memory = mmap(NULL, CONN_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (conn->memory == MAP_FAILED) {
 		conn->memory = NULL;
 		return -ENOMEM;
 	}
-	conn->region = ibv_reg_mr(conn->device->pd, conn->memory, CONN_MEMORY, IBV_ACCESS_LOCAL_WRITE);
+	conn->region = ibv_reg_mr(conn->device->domain->pd, conn->memory, CONN_MEMORY, IBV_ACCESS_LOCAL_WRITE);
 	if (conn->region == NULL)
 		return -errno;
 	conn->receive_cq = ibv_create_cq(id->verbs, RECEIVES, conn, conn->device->channel, 0);
 	if (conn->receive_cq == NULL)
 		return -errno;
-	conn->send_cq = ibv_create_cq(id->verbs, SEND_WORK, conn, conn->device->channel, 0);
+	conn->send_cq = ibv_create_cq(id->verbs, (int)attr.cap.max_send_wr, conn, conn->device->channel, 0);
 	if (conn->send_cq == NULL)
 		return -errno;
 	attr.send_cq = conn->send_cq;
 	attr.recv_cq = conn->receive_cq;
-	if (rdma_create_qp(id, conn->device->pd, &attr) < 0)
+	if (rdma_create_qp(id, conn->device->domain->pd, &attr) < 0)
 		return -errno;
 
 	conn->may_begin = conn->may_begin || id->verbs->device->transport_type != IBV_TRANSPORT_IWARP;

@@ -18,7 +18,7 @@
 static int connect_now(struct rdma_conn *conn)
 {
 	uint8_t greeting[GREETING_SIZE];
-	struct rdma_conn_param param = rdma_connection_param(greeting);
+	struct rdma_conn_param param = rdma_connection_param(conn, greeting);
 
 	return rdma_connect(conn->id, &param) < 0 ? -errno : 0;
 }

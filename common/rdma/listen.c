@@ -41,18 +41,23 @@ struct told {
 	struct greeting greeting;
 };
 
-static const struct greeting own_greeting = { .receives = CREDITS_OURS, .segment_size = SEGMENT_SIZE };
-
 static void greeted(struct rdma_conn *conn, const struct greeting *greeting)
 {
 	conn->credits = credits_begin(greeting->receives);
 	conn->segment_max = greeting->segment_size < SEGMENT_SIZE ? greeting->segment_size : SEGMENT_SIZE;
+	conn->peer_voids = greeting->voids;
 }
 
 /* No receive is ever missing (credits.h): what is refused for want of one is not sent again, but ends the connection. */
-struct rdma_conn_param rdma_connection_param(uint8_t greeting[GREETING_SIZE])
+struct rdma_conn_param rdma_connection_param(const struct rdma_conn *conn, uint8_t greeting[GREETING_SIZE])
 {
-	greeting_encode(&own_greeting, greeting);
+	const struct greeting own = {
+		.receives = CREDITS_OURS,
+		.segment_size = SEGMENT_SIZE,
+		.voids = conn->device->domain->voids,
+	};
+
+	greeting_encode(&own, greeting);
 	return (struct rdma_conn_param){
 		.private_data = greeting,
 		.private_data_len = GREETING_SIZE,
@@ -85,7 +90,7 @@ int rdma_transport_accept(struct transport_incoming *base, const struct transpor
 	struct rdma_incoming *incoming = (struct rdma_incoming *)base;
 	struct rdma_cm_id *id = incoming->id;
 	uint8_t greeting[GREETING_SIZE];
-	struct rdma_conn_param param = rdma_connection_param(greeting);
+	struct rdma_conn_param param;
 	struct rdma_conn *conn;
 	int err;
 
@@ -96,8 +101,10 @@ int rdma_transport_accept(struct transport_incoming *base, const struct transpor
 		return err;
 	greeted(conn, &incoming->greeting);
 	err = rdma_conn_set_up(conn);
-	if (err == 0 && rdma_accept(id, &param) < 0)
-		err = -errno;
+	if (err == 0) {
+		param = rdma_connection_param(conn, greeting);
+		err = rdma_accept(id, &param) < 0 ? -errno : 0;
+	}
 	if (err < 0) {
 		rdma_conn_end(conn);
 		return err;

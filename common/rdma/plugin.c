@@ -103,12 +103,11 @@ static void device_ready(struct loop_watch *watch, uint32_t events)
 
 static struct rdma_device *device_free(struct rdma_device *device)
 {
-	rdma_regions_forget(device);
 	loop_watch_remove(&device->watch);
 	if (device->channel != NULL)
 		ibv_destroy_comp_channel(device->channel);
-	if (device->pd != NULL)
-		ibv_dealloc_pd(device->pd);
+	if (device->domain != NULL)
+		rdma_domain_put(device->domain);
 	free(device);
 	return NULL;
 }
@@ -126,7 +125,7 @@ int rdma_device_get(struct transport_rdma *rdma, struct ibv_context *context, st
 	int err;
 
 	for (device = rdma->devices; device != NULL; device = device->next) {
-		if (device->context == context) {
+		if (device->domain->context == context) {
 			*ret_device = device;
 			return 0;
 		}
@@ -135,13 +134,13 @@ int rdma_device_get(struct transport_rdma *rdma, struct ibv_context *context, st
 	if (device == NULL)
 		return -ENOMEM;
 	device->rdma = rdma;
-	device->context = context;
 	device->watch.ready = device_ready;
-	device->pd = ibv_alloc_pd(context);
-	if (device->pd != NULL)
+	err = rdma_domain_get(context, &device->domain);
+	if (err == 0)
 		device->channel = ibv_create_comp_channel(context);
-	if (device->channel == NULL) {
+	if (err == 0 && device->channel == NULL)
 		err = errno != 0 ? -errno : -ENOMEM;
+	if (err < 0) {
 		device_free(device);
 		return err;
 	}

@@ -7,8 +7,9 @@
  *   listen.c        listeners, and what the connection manager tells
  *   receive.c       from receives to the owner's events
  *   send.c          from the owner's calls to sends
- *   regions.c       memory that the device knows
+ *   domain.c        whose memory a device knows; regions.c: which
  *   bulk.[ch]       bulk from memory to memory, and whose the memory is
+ *   windows.[ch]    what of it the other end may reach, on devices that can bound that
  *   segment.[ch]    what a SEND carries
  *   preface.[ch]    what stands before a frame
  *   credits.h       when it may be sent
@@ -37,6 +38,7 @@
 #include "common/rdma/bulk.h"
 #include "common/rdma/credits.h"
 #include "common/rdma/segment.h"
+#include "common/rdma/windows.h"
 #include "common/transport_queue.h"
 
 #include <pthread.h>
@@ -50,11 +52,20 @@
 
 enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN, CONN_DEAD };
 
+struct rdma_domain {
+	struct rdma_domain *next;
+	struct ibv_context *context; /* the connection manager's, for the process's life */
+	struct ibv_pd *pd;
+	unsigned int refs;         /* of transports */
+	bool windows;              /* the device has them */
+	bool voids;                /* and it can void those of another end */
+	unsigned int voided_flags; /* of a receive: that has voided one here */
+};
+
 struct rdma_device {
 	struct rdma_device *next;
 	struct transport_rdma *rdma;
-	struct ibv_context *context; /* the connection manager's, for the process's life */
-	struct ibv_pd *pd;
+	struct rdma_domain *domain;
 	struct ibv_comp_channel *channel;
 	struct loop_watch watch;
 };
@@ -97,6 +108,7 @@ struct rdma_conn {
 	uint8_t *memory; /* RECEIVES segments, then SENDS */
 	struct credits credits;
 	uint32_t segment_max; /* of those we send */
+	bool peer_voids;      /* what windows show */
 
 	/* receiving */
 	uint8_t *stash; /* the begin of what is not complete, or may not be taken yet */
@@ -108,9 +120,11 @@ struct rdma_conn {
 	size_t bulk_left;
 	uint64_t partial_since_ns, received_ns;
 	struct bulk_state moving;
+	struct windows windows;
 
 	/* sending */
 	struct transport_queue queue;
+	uint64_t stream_queued, stream_sent; /* bytes of the stream, ever */
 	uint64_t progress_ns;
 	unsigned int sends_out;     /* posted and not known to be over */
 	unsigned int free_count;    /* SENDS less those */
@@ -167,6 +181,12 @@ static inline int posted(int err)
 static inline bool conn_is_pulling(const struct rdma_conn *conn)
 {
 	return conn->moving.pull_region.mr != NULL || conn->moving.pulled;
+}
+
+/* What comes next waits: for that, or for an answer whose windows are being voided. */
+static inline bool conn_waits(const struct rdma_conn *conn)
+{
+	return conn_is_pulling(conn) || conn->windows.voiding > 0;
 }
 
 /* --- plugin.c ----------------------------------------------------------------------------------------------------- */
@@ -229,8 +249,8 @@ void rdma_cm_ready(struct loop_watch *watch, uint32_t events);
 
 void rdma_listeners_free(struct transport_rdma *rdma);
 
-/* What both ends ask for. It points to greeting, which is written. */
-struct rdma_conn_param rdma_connection_param(uint8_t greeting[GREETING_SIZE]);
+/* What both ends ask for. It points to greeting, which is written. The connection is set up. */
+struct rdma_conn_param rdma_connection_param(const struct rdma_conn *conn, uint8_t greeting[GREETING_SIZE]);
 
 /* Of struct transport_ops. */
 int rdma_transport_listen(struct transport *base, const char *address, const struct transport_listener_events *events,
@@ -250,6 +270,12 @@ void rdma_receive(struct rdma_conn *conn);
 /* Take what is kept: it may have become acceptable. */
 void rdma_receive_kept(struct rdma_conn *conn);
 
+/* --- domain.c ----------------------------------------------------------------------------------------------------- */
+
+/* -ENOMEM and verbs' errors. */
+int rdma_domain_get(struct ibv_context *context, struct rdma_domain **ret_domain);
+void rdma_domain_put(struct rdma_domain *domain); /* nothing of the transport's is left in it */
+
 /* --- regions.c ---------------------------------------------------------------------------------------------------- */
 
 /*
@@ -258,9 +284,6 @@ void rdma_receive_kept(struct rdma_conn *conn);
  */
 struct rdma_region rdma_region_new(const struct rdma_conn *conn, void *memory, size_t size, unsigned int access);
 void rdma_region_free(struct rdma_region *region); /* fine without one */
-
-/* The device goes, and nothing is under way. */
-void rdma_regions_forget(const struct rdma_device *device);
 
 /* --- send.c ------------------------------------------------------------------------------------------------------- */
 

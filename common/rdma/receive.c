@@ -84,7 +84,8 @@ static int parse(const uint8_t *data, size_t size, struct preface *ret_preface, 
 	if (ret_preface->apart ? ret_header->bulk_len == 0 || ret_header->kind == FRAME_PUSH
 			       : ret_preface->piece_count > 0)
 		return -EPROTO;
-	return ret_header->kind != FRAME_REQUEST && (ret_preface->piece_count > 0 || ret_preface->place.size > 0)
+	return ret_header->kind != FRAME_REQUEST &&
+			       (ret_preface->piece_count > 0 || ret_preface->place.size > 0 || ret_preface->voidable)
 		       ? -EPROTO
 		       : 0;
 }
@@ -128,8 +129,8 @@ static size_t take_frame(struct rdma_conn *conn, const uint8_t *data, size_t siz
 		conn->need = need;
 		return 0;
 	}
-	if (err == 0 && header.kind == FRAME_REPLY)
-		bulk_answered(conn, header.xid);
+	if (err == 0 && header.kind == FRAME_REPLY && !bulk_answered(conn, header.xid))
+		return 0;
 	if (let_go(conn))
 		return 0;
 	if (err == 0 && preface.apart && header.kind == FRAME_REPLY)
@@ -148,8 +149,8 @@ static size_t take_frame(struct rdma_conn *conn, const uint8_t *data, size_t siz
 	conn->bulk = bulk;
 	conn->bulk_base = bulk;
 	conn->bulk_left = err == 0 ? header.bulk_len : 0;
-	if (err == 0 && preface.place.size > 0)
-		err = bulk_place_add(conn, header.xid, &preface.place);
+	if (err == 0 && (preface.place.size > 0 || preface.voidable))
+		err = bulk_place_add(conn, header.xid, &preface);
 	if (err == 0 && preface.apart)
 		err = take_apart(conn, &preface, placed_in);
 	else if (err == 0 && conn->bulk_left == 0)
@@ -182,7 +183,7 @@ static size_t take(struct rdma_conn *conn, const uint8_t *data, size_t size)
 	const size_t queue_max = conn->rdma->limits.queue_max;
 	size_t used = 0, step;
 
-	while (used < size && conn->state != CONN_DEAD && !conn->paused && !conn_is_pulling(conn)) {
+	while (used < size && conn->state != CONN_DEAD && !conn->paused && !conn_waits(conn)) {
 		if (let_go(conn))
 			return size;
 		conn->choked = queue_max != 0 && conn->queue.bytes > queue_max;
@@ -245,7 +246,7 @@ int rdma_post_receive(struct rdma_conn *conn, uint64_t segment)
 
 static void take_data(struct rdma_conn *conn, const uint8_t *data, size_t size)
 {
-	bool kept = conn->paused || conn->choked || conn_is_pulling(conn);
+	bool kept = conn->paused || conn->choked || conn_waits(conn);
 	size_t used = 0;
 
 	if (credits_received(&conn->credits, kept) < 0) {
@@ -317,6 +318,11 @@ static int receive_some(struct rdma_conn *conn)
 		/* It may come before the word that the connection stands. */
 		conn->may_begin = true;
 		rdma_conn_opened(conn);
+		if ((wc[i].wc_flags & conn->device->domain->voided_flags) != 0 &&
+		    !window_voided(conn, wc[i].invalidated_rkey)) {
+			rdma_conn_fail(conn, -EPROTO, "it has voided a key that it was not told of");
+			break;
+		}
 		take_segment(conn, receive_segment(conn, wc[i].wr_id), wc[i].byte_len);
 		/* A device may refuse it only because the other end has gone: what has come before that counts. */
 		if (conn->state != CONN_DEAD && rdma_post_receive(conn, wc[i].wr_id) < 0)
@@ -330,7 +336,7 @@ static void after_receiving(struct rdma_conn *conn)
 	check_partial(conn);
 	if (conn->state != CONN_OPEN)
 		return;
-	if (conn->bye_came && !conn->paused && !conn->choked && !conn_is_pulling(conn))
+	if (conn->bye_came && !conn->paused && !conn->choked && !conn_waits(conn))
 		rdma_conn_fail(conn, -ECONNRESET, "closed by the other end");
 	else if (conn->queue.first != NULL || conn->finishing || credits_due(&conn->credits))
 		rdma_send_later(conn);
@@ -365,7 +371,7 @@ void rdma_receive_kept(struct rdma_conn *conn)
 			take_message(conn);
 	}
 	take_stash(conn);
-	if (conn->state != CONN_DEAD && !conn->paused && !conn->choked && !conn_is_pulling(conn))
+	if (conn->state != CONN_DEAD && !conn->paused && !conn->choked && !conn_waits(conn))
 		credits_used(&conn->credits);
 	after_receiving(conn);
 	rdma_conn_drop(conn);

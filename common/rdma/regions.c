@@ -1,8 +1,8 @@
 /*
- * Memory that the device knows. What lasts (common/lasting.h) is registered once, with a device when the first connection there
- * moves bulk in or out of it: it may be read and written by the device for us, and by nobody from afar. So its key needs no
- * guarding, and nothing is to be fenced when a call is over. When a connection's queue pair is gone nothing of it reaches
- * this memory.
+ * Memory that the device knows. What lasts (common/lasting.h) is registered once, in a domain when the first connection there
+ * moves bulk in or out of it: it may be read and written by the device for us, and by nobody from afar but through windows. So its
+ * key needs no guarding, and nothing is to be fenced when a call is over that has shown nothing. When a connection's queue pair
+ * is gone nothing of it reaches this memory.
  */
 #include "common/container_of.h"
 #include "common/lasting.h"
@@ -27,13 +27,14 @@ static void mark_free(struct lasting_mark *mark)
 
 static struct lasting_mark *mark_make(const void *owner, void *piece, size_t piece_size)
 {
-	const struct rdma_device *device = owner;
+	const struct rdma_domain *domain = owner;
+	const unsigned int bind = domain->windows ? IBV_ACCESS_MW_BIND : 0;
 	struct region_mark *region = malloc(sizeof(*region));
 
 	if (region == NULL)
 		return NULL;
 	*region = (struct region_mark){ .mark.free = mark_free };
-	region->mr = ibv_reg_mr(device->pd, piece, piece_size, IBV_ACCESS_LOCAL_WRITE);
+	region->mr = ibv_reg_mr(domain->pd, piece, piece_size, IBV_ACCESS_LOCAL_WRITE | bind);
 	if (region->mr == NULL) {
 		free(region);
 		return NULL;
@@ -41,20 +42,20 @@ static struct lasting_mark *mark_make(const void *owner, void *piece, size_t pie
 	return &region->mark;
 }
 
-static struct ibv_mr *lasting_region(const struct rdma_device *device, const void *memory, size_t size)
+static struct ibv_mr *lasting_region(const struct rdma_domain *domain, const void *memory, size_t size)
 {
-	struct lasting_mark *mark = lasting_mark(device, memory, size, mark_make);
+	struct lasting_mark *mark = lasting_mark(domain, memory, size, mark_make);
 
 	return mark != NULL ? container_of(mark, struct region_mark, mark)->mr : NULL;
 }
 
 struct rdma_region rdma_region_new(const struct rdma_conn *conn, void *memory, size_t size, unsigned int access)
 {
-	struct ibv_mr *mr = (access & REMOTE) == 0 ? lasting_region(conn->device, memory, size) : NULL;
+	struct ibv_mr *mr = (access & REMOTE) == 0 ? lasting_region(conn->device->domain, memory, size) : NULL;
 
 	if (mr != NULL)
 		return (struct rdma_region){ .mr = mr, .lasts = true };
-	return (struct rdma_region){ .mr = ibv_reg_mr(conn->device->pd, memory, size, access) };
+	return (struct rdma_region){ .mr = ibv_reg_mr(conn->device->domain->pd, memory, size, access) };
 }
 
 void rdma_region_free(struct rdma_region *region)
@@ -62,9 +63,4 @@ void rdma_region_free(struct rdma_region *region)
 	if (region->mr != NULL && !region->lasts)
 		ibv_dereg_mr(region->mr);
 	*region = (struct rdma_region){ 0 };
-}
-
-void rdma_regions_forget(const struct rdma_device *device)
-{
-	lasting_forget(device);
 }

@@ -8,8 +8,9 @@
 
 #define GREETING_MAGIC   UINT32_C(0x524b5453) /* "STKR" */
 #define GREETING_VERSION 1
+#define GREETING_VOIDS   1
 
-/* Offsets in a greeting: magic 0, version 4 (u8), receives 6 (u16), segment_size 8 (u32), 0 (u32). */
+/* Offsets in a greeting: magic 0, version 4 (u8), receives 6 (u16), segment_size 8 (u32), flags 12 (u32). */
 
 static void put16(uint8_t *out, uint16_t value)
 {
@@ -68,6 +69,7 @@ void greeting_encode(const struct greeting *greeting, uint8_t out[GREETING_SIZE]
 	out[4] = GREETING_VERSION;
 	put16(out + 6, greeting->receives);
 	put32(out + 8, greeting->segment_size);
+	put32(out + 12, greeting->voids ? GREETING_VOIDS : 0);
 }
 
 /* Fabrics pad what they carry: there may be more than we have sent. */
@@ -80,7 +82,7 @@ int greeting_decode(const void *data, size_t size, struct greeting *ret_greeting
 		return -EPROTO;
 	if (in[4] != GREETING_VERSION)
 		return -EPROTONOSUPPORT;
-	greeting = (struct greeting){ get16(in + 6), get32(in + 8) };
+	greeting = (struct greeting){ get16(in + 6), get32(in + 8), (get32(in + 12) & GREETING_VOIDS) != 0 };
 	if (greeting.receives < CREDITS_MIN || greeting.receives > CREDITS_MAX ||
 	    greeting.segment_size < SEGMENT_SIZE_MIN || greeting.segment_size > SEGMENT_SIZE_MAX)
 		return -EPROTO;

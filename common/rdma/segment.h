@@ -7,6 +7,7 @@
 #ifndef STRAKE_COMMON_RDMA_SEGMENT_H
 #define STRAKE_COMMON_RDMA_SEGMENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,7 @@ int segment_decode(const uint8_t *data, size_t size, struct segment_header *ret_
 struct greeting {
 	uint16_t receives;     /* data segments that one may send before any credit is returned */
 	uint32_t segment_size; /* the longest that may be sent to him */
+	bool voids;            /* his answers void the keys of windows that requests show (preface.h) */
 };
 
 void greeting_encode(const struct greeting *greeting, uint8_t out[GREETING_SIZE]);

@@ -32,6 +32,7 @@ static void batch_add(struct rdma_conn *conn, struct batch *batch, enum segment_
 	uint8_t *segment = send_segment(conn, number);
 	struct ibv_sge *sge = &batch->sge[batch->count];
 	struct ibv_send_wr *wr = &batch->wr[batch->count];
+	uint32_t void_key;
 
 	segment_encode(&(struct segment_header){ kind, credits_return(&conn->credits), (uint32_t)length }, segment);
 	*sge = (struct ibv_sge){ (uintptr_t)segment, (uint32_t)(SEGMENT_HEADER_SIZE + length), conn->region->lkey };
@@ -40,20 +41,26 @@ static void batch_add(struct rdma_conn *conn, struct batch *batch, enum segment_
 		batch->wr[batch->count - 1].next = wr;
 	batch->count++;
 	conn->sends_out++;
-	if (kind == SEGMENT_DATA)
-		conn->credits.may_send--;
+	if (kind != SEGMENT_DATA)
+		return;
+	conn->credits.may_send--;
+	conn->stream_sent += length;
+	if (bulk_void_due(conn, conn->stream_sent, &void_key)) {
+		wr->opcode = IBV_WR_SEND_WITH_INV;
+		wr->invalidate_rkey = void_key;
+	}
 }
 
 /* -errno: the connection has ended. */
 static int batch_post(struct rdma_conn *conn, struct batch *batch)
 {
-	struct ibv_send_wr *bad;
+	struct ibv_send_wr binds[WINDOWS], *bad;
 	int err;
 
 	if (batch->count == 0)
 		return 0;
 	conn->rdma->stats.sends++;
-	err = posted(ibv_post_send(conn->id->qp, batch->wr, &bad));
+	err = posted(ibv_post_send(conn->id->qp, windows_bind(conn, binds, batch->wr), &bad));
 	if (err < 0)
 		rdma_conn_fail(conn, err, "the device takes no more");
 	return err;
@@ -65,11 +72,19 @@ static uint8_t *next_bytes(const struct rdma_conn *conn)
 	return send_segment(conn, conn->free_sends[conn->free_count - 1]) + SEGMENT_HEADER_SIZE;
 }
 
+/* How much the next segment takes. It ends where an answer does whose SEND voids a key: each can void one. */
+static size_t next_max(const struct rdma_conn *conn)
+{
+	const size_t max = conn->segment_max - SEGMENT_HEADER_SIZE;
+	const struct bulk_place *voids = conn->moving.voids;
+
+	return voids != NULL && voids->end - conn->stream_sent < max ? (size_t)(voids->end - conn->stream_sent) : max;
+}
+
 /* Cut so many pieces into segments. Returns the bytes that found room. */
 static size_t fill_from_memory(struct rdma_conn *conn, struct batch *batch, const struct iovec *iov, int count)
 {
-	const size_t max = conn->segment_max - SEGMENT_HEADER_SIZE;
-	size_t filled = 0, total = 0, step;
+	size_t max = next_max(conn), filled = 0, total = 0, step;
 
 	for (int i = 0; i < count; i++) {
 		const uint8_t *from = iov[i].iov_base;
@@ -85,6 +100,7 @@ static size_t fill_from_memory(struct rdma_conn *conn, struct batch *batch, cons
 			if (filled == max) {
 				batch_add(conn, batch, SEGMENT_DATA, filled);
 				filled = 0;
+				max = next_max(conn);
 			}
 		}
 	}
@@ -158,7 +174,7 @@ static const char *failure_of(const struct ibv_wc *wc)
 	case IBV_WC_REM_INV_REQ_ERR:
 	case IBV_WC_REM_ACCESS_ERR:
 	case IBV_WC_REM_OP_ERR:
-		return wc->wr_id < SENDS ? "its receives are shorter than it has said"
+		return wc->wr_id < SENDS ? "its receives, or its keys, are not what it has said"
 					 : "the memory that it has told of cannot be had";
 	default: /* flushed, mostly: for another's fault */
 		return NULL;
@@ -169,18 +185,21 @@ static const char *failure_of(const struct ibv_wc *wc)
 static void reap_once(struct rdma_conn *conn)
 {
 	struct ibv_wc wc[SEND_WORK];
-	int count = ibv_poll_cq(conn->send_cq, SEND_WORK, wc);
+	int count;
 
-	for (int i = 0; i < count && conn->state != CONN_DEAD; i++) {
-		if (conn->failure == NULL)
-			conn->failure = failure_of(&wc[i]);
-		if (wc[i].wr_id < SENDS) {
-			conn->free_sends[conn->free_count++] = (uint16_t)wc[i].wr_id;
-			conn->sends_out--;
-		} else {
-			bulk_work_over(conn, &wc[i]);
+	do {
+		count = ibv_poll_cq(conn->send_cq, SEND_WORK, wc);
+		for (int i = 0; i < count && conn->state != CONN_DEAD; i++) {
+			if (conn->failure == NULL)
+				conn->failure = failure_of(&wc[i]);
+			if (wc[i].wr_id < SENDS) {
+				conn->free_sends[conn->free_count++] = (uint16_t)wc[i].wr_id;
+				conn->sends_out--;
+			} else {
+				bulk_work_over(conn, &wc[i]);
+			}
 		}
-	}
+	} while (count == SEND_WORK && conn->state != CONN_DEAD);
 }
 
 void rdma_reap(struct rdma_conn *conn, bool arm)
@@ -195,7 +214,8 @@ void rdma_flush(struct rdma_conn *conn)
 	if (conn->state != CONN_OPEN)
 		return;
 	rdma_conn_hold(conn);
-	rdma_reap(conn, conn->lingering || conn->free_count <= CREDITS_CONTROL || bulk_is_moved(conn));
+	rdma_reap(conn, conn->lingering || conn->free_count <= CREDITS_CONTROL || bulk_is_moved(conn) ||
+				conn->windows.voiding > 0);
 	if (conn->lingering && conn->sends_out == 0)
 		rdma_conn_end(conn);
 	if (conn->broken)
@@ -232,9 +252,11 @@ int rdma_conn_send_bytes(struct transport_conn *base, const void *data, size_t s
 	if (conn->state == CONN_DEAD || conn->finishing || conn->lingering)
 		return -ECONNRESET;
 	err = transport_queue_add_bytes(&conn->queue, data, size);
-	if (err == 0)
-		rdma_send_later(conn);
-	return err;
+	if (err < 0)
+		return err;
+	conn->stream_queued += size;
+	rdma_send_later(conn);
+	return 0;
 }
 
 int rdma_conn_send(struct transport_conn *base, const struct transport_message *message)
@@ -242,11 +264,11 @@ int rdma_conn_send(struct transport_conn *base, const struct transport_message *
 	struct rdma_conn *conn = rdma_conn_of(base);
 
 	struct preface preface = { 0 };
-	struct remote_piece place = { 0 };
+	struct bulk_place *place = NULL;
 	struct bulk_offer *offer = NULL;
 	struct bulk_push *push = NULL;
 	uint8_t before[PREFACE_SIZE_MAX];
-	size_t body_len, bulk_len;
+	size_t body_len, bulk_len, before_size, queued;
 	int err;
 
 	if (conn->state == CONN_DEAD || conn->finishing || conn->lingering)
@@ -256,24 +278,35 @@ int rdma_conn_send(struct transport_conn *base, const struct transport_message *
 		return err;
 	if (message->header.kind == FRAME_REQUEST)
 		bulk_offer_new(conn, message, bulk_len, &preface, &offer);
-	else if (message->header.kind == FRAME_REPLY && bulk_place_take(conn, message->header.xid, &place))
-		push = bulk_push_new(conn, message, bulk_len, &place);
+	else if (message->header.kind == FRAME_REPLY)
+		place = bulk_place_take(conn, message->header.xid);
+	if (place != NULL)
+		push = bulk_push_new(conn, message, bulk_len, &place->piece);
 	preface.apart = preface.apart || push != NULL;
 
-	err = transport_queue_add(&conn->queue, before, preface_encode(&preface, before), message, preface.apart);
+	before_size = preface_encode(&preface, before);
+	err = transport_queue_add(&conn->queue, before, before_size, message, preface.apart);
 	if (err < 0) {
 		if (offer != NULL)
-			bulk_offer_free(offer);
+			bulk_offer_drop(conn, offer);
 		if (push != NULL)
 			bulk_push_free(conn, push);
+		if (place != NULL)
+			bulk_place_free(conn, place);
 		return err;
 	}
+	queued = before_size + FRAME_HEADER_SIZE + body_len;
 	if (offer != NULL)
 		bulk_offer_add(conn, offer);
 	if (push != NULL) {
 		conn->rdma->stats.bytes_out += bulk_len;
-		conn->broken = bulk_push_post(conn, push, message, &place) < 0 || conn->broken;
+		conn->broken = bulk_push_post(conn, push, message, &place->piece) < 0 || conn->broken;
 	}
+	if (place != NULL && place->voidable)
+		bulk_place_void(conn, place, conn->stream_queued + queued);
+	else if (place != NULL)
+		bulk_place_free(conn, place);
+	conn->stream_queued += queued + (preface.apart ? 0 : bulk_len);
 	rdma_send_later(conn);
 	return 0;
 }

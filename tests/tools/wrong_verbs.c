@@ -166,7 +166,7 @@ static struct peer *connected(unsigned int says, unsigned int has)
 	uint8_t greeting[GREETING_SIZE];
 	struct peer *peer;
 
-	greeting_encode(&(struct greeting){ (uint16_t)says, SEGMENT_SIZE }, greeting);
+	greeting_encode(&(struct greeting){ (uint16_t)says, SEGMENT_SIZE, false }, greeting);
 	peer = connect_with(greeting, sizeof(greeting), has);
 	if (peer == NULL)
 		die("a right greeting is refused");
@@ -411,12 +411,12 @@ static void well(void)
 
 static void greetings(void)
 {
-	const struct greeting lies[] = { { 0, SEGMENT_SIZE },
-					 { 1, SEGMENT_SIZE },
-					 { UINT16_MAX, SEGMENT_SIZE },
-					 { CREDITS_OURS, 0 },
-					 { CREDITS_OURS, SEGMENT_SIZE_MIN - 1 },
-					 { CREDITS_OURS, UINT32_MAX } };
+	const struct greeting lies[] = { { 0, SEGMENT_SIZE, false },
+					 { 1, SEGMENT_SIZE, false },
+					 { UINT16_MAX, SEGMENT_SIZE, false },
+					 { CREDITS_OURS, 0, false },
+					 { CREDITS_OURS, SEGMENT_SIZE_MIN - 1, false },
+					 { CREDITS_OURS, UINT32_MAX, false } };
 	uint8_t greeting[GREETING_SIZE + 4];
 
 	for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
@@ -424,7 +424,7 @@ static void greetings(void)
 		if (connect_with(greeting, GREETING_SIZE, RECEIVES) != NULL)
 			die("%u receives of %u bytes are believed", lies[i].receives, lies[i].segment_size);
 	}
-	greeting_encode(&(struct greeting){ CREDITS_OURS, SEGMENT_SIZE }, greeting);
+	greeting_encode(&(struct greeting){ CREDITS_OURS, SEGMENT_SIZE, false }, greeting);
 	greeting[4]++;
 	if (connect_with(greeting, GREETING_SIZE, RECEIVES) != NULL)
 		die("another version is let in");
@@ -619,7 +619,7 @@ static void never_stands(void)
 	enum rdma_cm_event_type type;
 
 	need(qp != NULL && rdma_create_id(channel, &id, NULL, RDMA_PS_TCP) == 0, "a queue pair");
-	greeting_encode(&(struct greeting){ CREDITS_OURS, SEGMENT_SIZE }, greeting);
+	greeting_encode(&(struct greeting){ CREDITS_OURS, SEGMENT_SIZE, false }, greeting);
 	param.qp_num = qp->qp_num;
 	type = ask(id, &param);
 	if (type != RDMA_CM_EVENT_CONNECT_RESPONSE)

@@ -6,11 +6,13 @@
  *     order. Memory is read when a send is delivered, not when it is posted; a send may be known to be over long after its
  *     answer has come.
  *   - It is strict: a send that meets no receive (RNR), memory that is not registered, what is posted or destroyed out of
- *     order end the program.
+ *     order end the program; so does a window that is bound twice, or voided when it is not bound, or whose queue pair or
+ *     region goes first.
  *   - Faults, by fabric.*: what is posted goes nowhere (silent); connections break by themselves (break_in); RDMA WRITEs
  *     come when they are let go, also after the end of the queue pair that they are from (writes_are_late), as from a card
  *     that does not keep to what it should; receives are refused (refuses_receives), as when the other end has gone.
- *   - It refuses and counts what asks for memory by a key that is void, or that is not of that memory.
+ *   - It refuses and counts what asks for memory by a key that is void, or that is not of that memory; a window's is of one
+ *     queue pair.
  */
 #ifndef STRAKE_TESTS_FAKE_VERBS_H
 #define STRAKE_TESTS_FAKE_VERBS_H
@@ -29,7 +31,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define REGIONS 1000
+#define REGIONS     1000
+#define WINDOWS_MAX 1000
+#define WINDOW_KEYS (UINT32_C(1) << 31) /* from there on; eight bits are the window's user's */
 
 struct fake_cq {
 	struct ibv_cq base; /* first */
@@ -54,6 +58,17 @@ struct fake_work {
 	int sge_count;
 	uint64_t remote_address;
 	uint32_t remote_key;
+	struct fake_window *window; /* to be bound, as the device knew it by: */
+	uint32_t window_key;
+	struct ibv_mw_bind_info what;
+	uint32_t key; /* that it gets, or that is to be voided */
+};
+
+struct fake_window {
+	struct ibv_mw base; /* first */
+	uint32_t key;       /* the device's */
+	struct ibv_mw_bind_info what;
+	struct fake_qp *qp; /* NULL: it is not bound */
 };
 
 struct fake_qp {
@@ -120,6 +135,10 @@ static struct fake_fabric {
 	bool writes_are_late;                /* RDMA WRITEs come when they are let go */
 	bool refuses_receives;               /* it takes no more of them */
 	unsigned int reads, writes, refused; /* RDMA */
+	bool windows;                        /* the device has them */
+	bool binds_wrongly;                  /* under another key than it was told */
+	bool tells_wrongly;                  /* which key was voided */
+	unsigned int binds, voided, voided_from_afar;
 	struct loop_timer timer;
 	struct fake_later *later;
 	struct fake_id *ids;
@@ -129,7 +148,8 @@ static struct fake_fabric {
 	struct ibv_context context;
 	struct ibv_mr *regions[REGIONS];
 	int access[REGIONS];
-	uint32_t keys; /* given out */
+	uint32_t keys; /* given out, of regions */
+	struct fake_window *all_windows[WINDOWS_MAX];
 } fabric;
 
 static uint64_t fake_draw(uint64_t below)
@@ -356,6 +376,11 @@ struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *address, size_t size, u
 int ibv_dereg_mr(struct ibv_mr *region)
 {
 	assert(fabric.regions[region->lkey - 1000] == region);
+	for (int i = 0; i < WINDOWS_MAX; i++) {
+		const struct fake_window *window = fabric.all_windows[i];
+
+		assert(window == NULL || window->qp == NULL || window->what.mr != region);
+	}
 	fabric.regions[region->lkey - 1000] = NULL;
 	fake_free(region);
 	return 0;
@@ -374,11 +399,79 @@ static void *fake_memory(const struct fake_qp *qp, const struct ibv_sge *sge)
 	return (void *)(uintptr_t)sge->addr;
 }
 
+static struct ibv_mw *fake_alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type)
+{
+	struct fake_window *window = fake_new(sizeof(*window));
+	uint32_t i = 0;
+
+	assert(fabric.windows && type == IBV_MW_TYPE_2);
+	while (fabric.all_windows[i] != NULL)
+		assert(++i < WINDOWS_MAX);
+	fabric.all_windows[i] = window;
+	window->key = WINDOW_KEYS + (i << 8) + (uint32_t)fake_draw(256);
+	window->base = (struct ibv_mw){ .context = pd->context, .pd = pd, .type = type, .rkey = window->key };
+	return &window->base;
+}
+
+static int fake_dealloc_mw(struct ibv_mw *base)
+{
+	struct fake_window *window = (struct fake_window *)base,
+			   **at = &fabric.all_windows[(window->key >> 8) & 0xffff];
+
+	assert(*at == window);
+	*at = NULL;
+	fake_free(window);
+	return 0;
+}
+
+/* The window that is bound to this queue pair under that key; NULL. */
+static struct fake_window *fake_window_of(const struct fake_qp *qp, uint32_t key)
+{
+	const uint32_t i = (key >> 8) & 0xffff;
+	struct fake_window *window = key >= WINDOW_KEYS && i < WINDOWS_MAX ? fabric.all_windows[i] : NULL;
+
+	return window != NULL && window->key == key && window->qp == qp ? window : NULL;
+}
+
+static void *fake_remote_window(const struct fake_qp *peer, uint64_t address, uint32_t key, size_t size,
+				unsigned int access)
+{
+	const struct fake_window *window = fake_window_of(peer, key);
+
+	if (window == NULL || (window->what.mw_access_flags & access) == 0 || address < window->what.addr ||
+	    address + size > window->what.addr + window->what.length) {
+		fabric.refused++;
+		return NULL;
+	}
+	return (void *)(uintptr_t)address;
+}
+
+/* BIND. */
+static void fake_bind(struct fake_qp *qp, const struct fake_work *work)
+{
+	struct fake_window *window = work->window;
+	const struct ibv_mr *region = work->what.mr;
+	const int access = fabric.access[region->lkey - 1000];
+
+	assert(window->qp == NULL && window->base.pd == qp->base.pd && region->pd == qp->base.pd);
+	assert(work->window_key == window->key && work->key >> 8 == window->key >> 8);
+	assert((access & IBV_ACCESS_MW_BIND) && !(access & (IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE)));
+	assert(!(work->what.mw_access_flags & IBV_ACCESS_REMOTE_WRITE) || (access & IBV_ACCESS_LOCAL_WRITE));
+	assert(work->what.length > 0 && work->what.addr >= (uintptr_t)region->addr);
+	assert(work->what.addr + work->what.length <= (uintptr_t)region->addr + region->length);
+	window->key = work->key ^ (fabric.binds_wrongly ? 0x55 : 0);
+	window->what = work->what;
+	window->qp = qp;
+	fabric.binds++;
+}
+
 /* Memory of the other end; NULL: refused. */
 static void *fake_remote(const struct fake_qp *peer, uint64_t address, uint32_t key, size_t size, int access)
 {
 	const struct ibv_mr *region = fabric.regions[key % 1000];
 
+	if (key >= WINDOW_KEYS)
+		return fake_remote_window(peer, address, key, size, (unsigned int)access);
 	if (region == NULL || region->rkey != key || region->pd != peer->base.pd ||
 	    !(fabric.access[key % 1000] & access) || address < (uintptr_t)region->addr ||
 	    address + size > (uintptr_t)region->addr + region->length) {
@@ -394,7 +487,7 @@ static struct fake_work *fake_work_new(const struct fake_qp *qp, uint64_t wr_id,
 {
 	struct fake_work *work = fake_new(sizeof(*work));
 
-	assert(count >= 1 && count <= 4);
+	assert(count >= 0 && count <= 4);
 	work->wr_id = wr_id;
 	work->sge_count = count;
 	for (int i = 0; i < count; i++) {
@@ -430,7 +523,8 @@ static struct fake_work *fake_take(struct fake_work **first)
 	return work;
 }
 
-static void fake_receive_over(struct fake_qp *qp, enum ibv_wc_status status, uint32_t size)
+/* voided: the key that came with it; 0: none. */
+static void fake_receive_over(struct fake_qp *qp, enum ibv_wc_status status, uint32_t size, uint32_t voided)
 {
 	struct fake_work *work = fake_take(&qp->receives);
 	struct ibv_wc wc = {
@@ -438,6 +532,8 @@ static void fake_receive_over(struct fake_qp *qp, enum ibv_wc_status status, uin
 		.status = status,
 		.opcode = IBV_WC_RECV,
 		.byte_len = size,
+		.wc_flags = voided != 0 ? IBV_WC_WITH_INV : 0,
+		.invalidated_rkey = voided,
 	};
 
 	qp->receive_count--;
@@ -468,7 +564,7 @@ static void fake_qp_fail(struct fake_qp *qp)
 	while (qp->sends != NULL)
 		fake_send_over(qp, IBV_WC_WR_FLUSH_ERR);
 	while (qp->receives != NULL)
-		fake_receive_over(qp, IBV_WC_WR_FLUSH_ERR, 0);
+		fake_receive_over(qp, IBV_WC_WR_FLUSH_ERR, 0, 0);
 }
 
 static int fake_post_recv(struct ibv_qp *base, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
@@ -484,7 +580,7 @@ static int fake_post_recv(struct ibv_qp *base, struct ibv_recv_wr *wr, struct ib
 		qp->receive_count++;
 		fake_append(&qp->receives, &qp->receives_last, fake_work_new(qp, wr->wr_id, wr->sg_list, 1));
 		if (qp->failed)
-			fake_receive_over(qp, IBV_WC_WR_FLUSH_ERR, 0);
+			fake_receive_over(qp, IBV_WC_WR_FLUSH_ERR, 0, 0);
 	}
 	return 0;
 }
@@ -503,8 +599,20 @@ static int fake_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ib
 		assert(qp->send_count < qp->max_sends);
 		assert(!fabric.iwarp || qp->id->initiator || qp->id->heard_first);
 		work->opcode = wr->opcode;
-		work->remote_address = wr->wr.rdma.remote_addr;
-		work->remote_key = wr->wr.rdma.rkey;
+		if (wr->opcode == IBV_WR_BIND_MW) {
+			work->window = (struct fake_window *)wr->bind_mw.mw;
+			work->window_key = wr->bind_mw.mw->rkey;
+			work->what = wr->bind_mw.bind_info;
+			work->key = wr->bind_mw.rkey;
+			assert(wr->num_sge == 0 && wr->invalidate_rkey == 0);
+		} else if (wr->opcode == IBV_WR_LOCAL_INV || wr->opcode == IBV_WR_SEND_WITH_INV) {
+			work->key = wr->invalidate_rkey;
+			assert(wr->num_sge == (wr->opcode == IBV_WR_LOCAL_INV ? 0 : 1));
+		} else {
+			assert(wr->num_sge > 0);
+			work->remote_address = wr->wr.rdma.remote_addr;
+			work->remote_key = wr->wr.rdma.rkey;
+		}
 		qp->send_count++;
 		fake_append(&qp->sends, &qp->sends_last, work);
 		if (qp->failed) {
@@ -544,16 +652,48 @@ static void fake_refused(struct fake_qp *qp, const struct fake_work *work)
 	fake_qp_fail(peer);
 }
 
-static void fake_send(struct fake_qp *qp, const struct fake_work *send)
+/* Returns false when it was refused: both ends have failed. */
+static bool fake_send(struct fake_qp *qp, const struct fake_work *send)
 {
 	struct fake_work *receive = qp->peer->receives;
+	struct fake_window *window = NULL;
 
 	assert(receive != NULL && "a receiver is not ready (RNR)");
 	assert(send->sge_count == 1 && send->sge[0].length <= receive->sge[0].length);
 	memcpy(fake_memory(qp->peer, receive->sge), fake_memory(qp, send->sge), send->sge[0].length);
 	qp->peer->id->heard_first = true;
-	fake_receive_over(qp->peer, IBV_WC_SUCCESS, send->sge[0].length);
+	if (send->opcode == IBV_WR_SEND_WITH_INV) {
+		window = fake_window_of(qp->peer, send->key);
+		if (window == NULL) {
+			fabric.refused++;
+			fake_refused(qp, send);
+			return false;
+		}
+		window->qp = NULL;
+		fabric.voided_from_afar++;
+	}
+	fake_receive_over(qp->peer, IBV_WC_SUCCESS, send->sge[0].length,
+			  send->key ^ (send->key != 0 && fabric.tells_wrongly ? 0x55 : 0));
 	fabric.delivered++;
+	return true;
+}
+
+/* What concerns no other end. */
+static bool fake_work_here(struct fake_qp *qp, const struct fake_work *work)
+{
+	struct fake_window *window;
+
+	if (work->opcode == IBV_WR_BIND_MW) {
+		fake_bind(qp, work);
+		return true;
+	}
+	if (work->opcode != IBV_WR_LOCAL_INV)
+		return false;
+	window = fake_window_of(qp, work->key);
+	assert(window != NULL);
+	window->qp = NULL;
+	fabric.voided++;
+	return true;
 }
 
 /* RDMA READ and WRITE. Returns false when it was refused: both ends have failed. */
@@ -590,9 +730,9 @@ static void fake_deliver(struct fake_qp *qp, struct fake_work *work)
 		fake_qp_fail(qp);
 		return;
 	}
-	if (work->opcode == IBV_WR_SEND)
-		fake_send(qp, work);
-	else if (!fake_move(qp, work))
+	if (!fake_work_here(qp, work) &&
+	    !(work->opcode == IBV_WR_SEND || work->opcode == IBV_WR_SEND_WITH_INV ? fake_send(qp, work)
+										  : fake_move(qp, work)))
 		return;
 	over = fake_later_at(fake_due(qp->last_due_ns), STEP_OVER);
 	over->qp = qp;
@@ -637,6 +777,8 @@ void rdma_destroy_qp(struct rdma_cm_id *base)
 	struct fake_qp *qp = id->qp;
 
 	fake_qp_fail(qp);
+	for (int i = 0; i < WINDOWS_MAX; i++)
+		assert(fabric.all_windows[i] == NULL || fabric.all_windows[i]->qp != qp);
 	if (qp->peer != NULL)
 		qp->peer->peer = NULL;
 	id->qp = NULL;
@@ -998,6 +1140,15 @@ static void fake_timer(struct loop_timer *timer)
 		loop_timer_set(fabric.loop, &fabric.timer, fabric.later->due_ns);
 }
 
+int ibv_query_device(struct ibv_context *context, struct ibv_device_attr *attr)
+{
+	(void)context;
+	*attr = (struct ibv_device_attr){ 0 };
+	if (fabric.windows)
+		attr->device_cap_flags = IBV_DEVICE_MEM_WINDOW_TYPE_2B | IBV_DEVICE_MEM_MGT_EXTENSIONS;
+	return 0;
+}
+
 struct ibv_device **ibv_get_device_list(int *count)
 {
 	struct ibv_device **list = fake_new(2 * sizeof(*list));
@@ -1039,6 +1190,8 @@ static void fabric_begin(struct loop *loop, uint64_t seed, unsigned int delay_us
 		.device.transport_type = IBV_TRANSPORT_IB,
 		.context = { .ops = { .poll_cq = fake_poll_cq,
 				      .req_notify_cq = fake_req_notify_cq,
+				      .alloc_mw = fake_alloc_mw,
+				      .dealloc_mw = fake_dealloc_mw,
 				      .post_send = fake_post_send,
 				      .post_recv = fake_post_recv } },
 	};

@@ -52,19 +52,22 @@ END_TEST
 
 START_TEST(greetings_have_bounds)
 {
-	const struct greeting right = { CREDITS_OURS, SEGMENT_SIZE };
+	const struct greeting right = { CREDITS_OURS, SEGMENT_SIZE, true };
 	const struct greeting wrong[] = {
-		{ CREDITS_MIN - 1, SEGMENT_SIZE },
-		{ CREDITS_MAX + 1, SEGMENT_SIZE },
-		{ CREDITS_OURS, SEGMENT_SIZE_MIN - 1 },
-		{ CREDITS_OURS, SEGMENT_SIZE_MAX + 1 },
+		{ CREDITS_MIN - 1, SEGMENT_SIZE, false },
+		{ CREDITS_MAX + 1, SEGMENT_SIZE, false },
+		{ CREDITS_OURS, SEGMENT_SIZE_MIN - 1, false },
+		{ CREDITS_OURS, SEGMENT_SIZE_MAX + 1, false },
 	};
 	uint8_t bytes[GREETING_SIZE + 40] = { 0 };
 	struct greeting read;
 
 	greeting_encode(&right, bytes);
 	ck_assert_int_eq(greeting_decode(bytes, sizeof(bytes), &read), 0); /* padded by the fabric */
-	ck_assert(read.receives == right.receives && read.segment_size == right.segment_size);
+	ck_assert(read.receives == right.receives && read.segment_size == right.segment_size && read.voids);
+	bytes[12] = 0;
+	ck_assert_int_eq(greeting_decode(bytes, sizeof(bytes), &read), 0);
+	ck_assert(!read.voids);
 	ck_assert_int_eq(greeting_decode(bytes, GREETING_SIZE - 1, &read), -EPROTO);
 	ck_assert_int_eq(greeting_decode(NULL, 0, &read), -EPROTO);
 	bytes[4]++;
@@ -97,7 +100,7 @@ START_TEST(prefaces_tell_where_memory_is)
 	ck_assert_int_eq(preface_decode(bytes, size, &read, &need), 0);
 	ck_assert(need == size && read.apart && read.piece_count == 2);
 	ck_assert(read.pieces[0].address == told.pieces[0].address && read.pieces[0].key == told.pieces[0].key);
-	ck_assert(read.pieces[1].size == 1048576 && read.place.address == 3 && read.place.size == 5);
+	ck_assert(read.pieces[1].size == 1048576 && read.place.address == 3 && read.place.size == 5 && !read.voidable);
 
 	bytes[0] |= 0x80; /* a flag that does not exist */
 	ck_assert_int_eq(preface_decode(bytes, size, &read, &need), -EPROTO);
@@ -110,5 +113,22 @@ START_TEST(prefaces_tell_where_memory_is)
 }
 END_TEST
 
+START_TEST(prefaces_tell_which_key_may_be_voided)
+{
+	struct preface told = { .piece_count = 1, .pieces = { { 1, 2, 3 } }, .place = { 3, 4, 5 }, .voidable = true },
+		       read;
+	uint8_t bytes[PREFACE_SIZE_MAX];
+	size_t need;
+
+	ck_assert_int_eq(preface_decode(bytes, preface_encode(&told, bytes), &read, &need), 0);
+	ck_assert(read.voidable && preface_void_key(&read) == 4);
+	told.place.size = 0;
+	ck_assert_int_eq(preface_decode(bytes, preface_encode(&told, bytes), &read, &need), 0);
+	ck_assert(read.voidable && preface_void_key(&read) == 2);
+	told.piece_count = 0; /* there is none */
+	ck_assert_int_eq(preface_decode(bytes, preface_encode(&told, bytes), &read, &need), -EPROTO);
+}
+END_TEST
+
 UNIT_MAIN("rdma_format", credits_bound_both_ends, segments_are_as_long_as_they_say, greetings_have_bounds,
-	  prefaces_tell_where_memory_is)
+	  prefaces_tell_where_memory_is, prefaces_tell_which_key_may_be_voided)

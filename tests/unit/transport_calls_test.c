@@ -25,6 +25,7 @@ static struct calls {
 	uint32_t arriving;        /* what the request wants whose bulk comes */
 	unsigned int replies_out; /* whose `done` has not been called */
 	uint8_t *kept;            /* answers leave from here; NULL: from memory of their own */
+	uint8_t *near;            /* likewise what is asked, and what is answered comes here: one at a time */
 } calls;
 
 static void call_done(void *arg)
@@ -56,8 +57,8 @@ static void call_ask(struct world *world, uint32_t out_size, uint32_t in_size)
 	};
 
 	*call = (struct test_call){ .xid = calls.asked, .out_size = out_size, .in_size = in_size };
-	call->out = malloc(out_size + 1);
-	call->in = malloc(in_size + 1);
+	call->out = calls.near != NULL ? calls.near : malloc(out_size + 1);
+	call->in = calls.near != NULL ? calls.near + CALL_BULK_MAX : malloc(in_size + 1);
 	for (size_t i = 0; i < out_size; i++)
 		call->out[i] = traffic_byte((unsigned int)call->xid, i);
 	memset(call->in, 0, in_size);
@@ -164,8 +165,10 @@ static void calls_check(bool all_given_back)
 		assert(!call->sending);
 		for (size_t i = 0; i < call->in_size && (call->answered || all_given_back); i++)
 			assert(call->in[i] == CALL_OVER);
-		free(call->in);
-		free(call->out);
+		if (calls.near == NULL) {
+			free(call->in);
+			free(call->out);
+		}
 	}
 	assert(calls.replies_out == 0);
 }
@@ -187,6 +190,8 @@ static void body_calls(struct world *world)
 	WAIT_FOR(calls.replies_out == 0);
 	if (world->fabric != TCP && world->fabric != REAL)
 		assert(fabric.reads > 0 && fabric.writes > 0 && fabric.refused == 0);
+	assert(!fabric.windows || (fabric.voided > 0 && fabric.voided_from_afar > 0 &&
+				   fabric.binds == fabric.voided + fabric.voided_from_afar));
 	calls_check(true);
 	traffic_end(world);
 }
@@ -199,19 +204,23 @@ END_TEST
 
 /*
  * Memory that lasts is registered once for all calls, and with no right for the other end; but where iWARP reads into, which needs
- * one. What is shown to the other end is registered for each call: two pieces and a place.
+ * one. What is shown to the other end is registered for each call: two pieces and a place; where there are windows only
+ * if it does not last, and for nobody else.
  */
 static void body_lasting(struct world *world)
 {
 	const bool real = world->fabric == TCP || world->fabric == REAL;
-	const unsigned int each = fabric.iwarp ? 4 : 3;
-	uint8_t *kept = malloc(2 * CALL_BULK_MAX);
+	const bool near_lasts = seed_of(world->fabric) / 4 % 2 == 0; /* also what is shown */
+	const unsigned int each = fabric.iwarp ? 4 : fabric.windows && near_lasts ? 0 : 3;
+	uint8_t *kept = malloc(2 * CALL_BULK_MAX), *near = malloc(2 * CALL_BULK_MAX);
 	uint32_t before = 0;
 
-	calls = (struct calls){ .kept = kept + 1000 };
+	calls = (struct calls){ .kept = kept + 1000, .near = near };
 	traffic_begin(world);
 	lasting_add(kept, 2 * CALL_BULK_MAX);
 	lasting_add(world->far.bulk, TRAFFIC_BULK_MAX);
+	if (near_lasts)
+		lasting_add(near, 2 * CALL_BULK_MAX);
 	for (unsigned int i = 0; i < 10; i++) {
 		call_ask(world, 100000, 100000);
 		WAIT_FOR(calls.waiting_count > 0);
@@ -225,14 +234,17 @@ static void body_lasting(struct world *world)
 		const struct ibv_mr *region = fabric.regions[i];
 
 		assert(region == NULL || region->addr != kept ||
-		       (region->length == 2 * CALL_BULK_MAX && fabric.access[i] == IBV_ACCESS_LOCAL_WRITE));
+		       (region->length == 2 * CALL_BULK_MAX &&
+			(fabric.access[i] & ~IBV_ACCESS_MW_BIND) == IBV_ACCESS_LOCAL_WRITE));
 	}
 	calls_check(true);
 	transport_close(world->near.conn);
 	world->near.conn = NULL;
 	WAIT_FOR(world->far.conn == NULL);
 	lasting_remove(kept);
+	lasting_remove(near);
 	free(kept);
+	free(near);
 	lasting_remove(world->far.bulk);
 	traffic_end(world);
 }
@@ -265,6 +277,7 @@ static void body_memory_is_not_there(struct world *world)
 			key = region->rkey;
 		}
 	}
+	fabric.binds_wrongly = true;
 	assert(key != 0);
 	if (!source) {
 		WAIT_FOR(calls.waiting_count == 1);
@@ -280,6 +293,63 @@ static void body_memory_is_not_there(struct world *world)
 START_TEST(memory_that_is_not_there_ends_it_and_is_told)
 {
 	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_memory_is_not_there);
+}
+END_TEST
+
+/* More at a time than there are windows for, or places for what is written: the others come by the stream. */
+static void body_plenty(struct world *world)
+{
+	calls = (struct calls){ 0 };
+	traffic_begin(world);
+	call_ask(world, 10, 10);
+	WAIT_FOR(calls.waiting_count == 1);
+	call_answer(&world->far);
+	WAIT_FOR(calls.answered == 1);
+	while (calls.asked < CALLS)
+		call_ask(world, 100000, 50000);
+	WAIT_FOR(calls.waiting_count == CALLS - 1);
+	while (calls.waiting_count > 0)
+		call_answer(&world->far);
+	WAIT_FOR(calls.answered == CALLS && calls.replies_out == 0);
+	assert(!fabric.windows || (fabric.binds > 0 && fabric.binds < CALLS * 3));
+	calls_check(true);
+	traffic_end(world);
+}
+
+START_TEST(calls_in_plenty_get_their_bulk)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_plenty);
+}
+END_TEST
+
+/* An answer that says it has voided what was never shown. */
+static void body_voids_another(struct world *world)
+{
+	calls = (struct calls){ 0 };
+	traffic_begin(world);
+	call_ask(world, 10, 10);
+	WAIT_FOR(calls.waiting_count == 1);
+	call_answer(&world->far);
+	WAIT_FOR(calls.answered == 1);
+	fabric.tells_wrongly = true;
+	call_ask(world, 10, 100000);
+	WAIT_FOR(calls.waiting_count == 1);
+	call_answer(&world->far);
+	WAIT_FOR(fabric.windows ? world->near.conn == NULL : calls.answered == 2);
+	assert(!fabric.windows || (world->near.closed == -EPROTO && calls.answered == 1));
+	if (fabric.windows)
+		memset(calls.all[1].in, CALL_OVER, calls.all[1].in_size);
+	else
+		transport_close(world->near.conn);
+	world->near.conn = NULL;
+	WAIT_FOR(world->far.conn == NULL);
+	calls_check(true);
+	traffic_end(world);
+}
+
+START_TEST(who_voids_what_was_not_shown_is_cut_off)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_voids_another);
 }
 END_TEST
 
@@ -371,7 +441,8 @@ START_TEST(a_late_write_reaches_no_memory_that_was_given_back)
 END_TEST
 
 TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERYWHERE },
-	       { lasting_memory_is_registered_once, EVERYWHERE },
+	       { lasting_memory_is_registered_once, EVERYWHERE }, { calls_in_plenty_get_their_bulk, EVERYWHERE },
+	       { who_voids_what_was_not_shown_is_cut_off, IN_MEMORY },
 	       { memory_that_is_not_there_ends_it_and_is_told, IN_MEMORY },
 	       { calls_of_a_broken_connection_give_everything_back, EVERYWHERE },
 	       { a_late_write_reaches_no_memory_that_was_given_back, IN_MEMORY })

@@ -196,6 +196,7 @@ static inline void in_world(int fabric_number, struct world world, void (*body)(
 		fabric_begin(world.loop, seed_of(fabric_number), DELAY_US);
 		fabric.iwarp = fabric_number % 2 == 1;
 		fabric.device.transport_type = fabric.iwarp ? IBV_TRANSPORT_IWARP : IBV_TRANSPORT_IB;
+		fabric.windows = fabric_number % 4 == 2; /* some have them, and some do not */
 	}
 	ck_assert_int_eq(transport_make(&world, &world.server), 0);
 	world.limits.queue_max = 0; /* who asks reads always */

@@ -1,0 +1,90 @@
+/*
+ * A device's protection domain. Where the device has memory windows (windows.h) it is one for the process: what is shown to
+ * another end is a window of one queue pair, and so memory that lasts is registered once for all transports of all threads. Where
+ * it has none, what is shown is shown to all queue pairs of the domain: there each transport has one of its own.
+ */
+#include "common/lasting.h"
+#include "common/rdma/rdma_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* It tells of a voided key by the kernel's flag, which is another than libibverbs'. */
+#define RXE_VENDOR      0xffffff
+#define RXE_VOIDED_FLAG (1u << 2)
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct rdma_domain *shared; /* those with windows */
+
+static int domain_new(struct ibv_context *context, const struct ibv_device_attr *attr, struct rdma_domain **ret_domain)
+{
+	struct rdma_domain *domain = malloc(sizeof(*domain));
+
+	if (domain == NULL)
+		return -ENOMEM;
+	*domain = (struct rdma_domain){
+		.context = context,
+		.pd = ibv_alloc_pd(context),
+		.refs = 1,
+		.windows = (attr->device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0,
+		.voids = (attr->device_cap_flags & IBV_DEVICE_MEM_MGT_EXTENSIONS) != 0,
+		.voided_flags = IBV_WC_WITH_INV | (attr->vendor_id == RXE_VENDOR ? RXE_VOIDED_FLAG : 0),
+	};
+	if (domain->pd == NULL) {
+		int err = errno != 0 ? -errno : -ENOMEM;
+
+		free(domain);
+		return err;
+	}
+	*ret_domain = domain;
+	return 0;
+}
+
+static struct rdma_domain *find_shared(const struct ibv_context *context)
+{
+	struct rdma_domain *domain = shared;
+
+	while (domain != NULL && domain->context != context)
+		domain = domain->next;
+	return domain;
+}
+
+int rdma_domain_get(struct ibv_context *context, struct rdma_domain **ret_domain)
+{
+	struct ibv_device_attr attr;
+	struct rdma_domain *domain;
+	int err = 0;
+
+	pthread_mutex_lock(&lock);
+	domain = find_shared(context);
+	if (domain != NULL)
+		domain->refs++;
+	else
+		err = -ibv_query_device(context, &attr);
+	if (domain == NULL && err == 0)
+		err = domain_new(context, &attr, &domain);
+	if (err == 0 && domain->windows && domain->refs == 1) {
+		domain->next = shared;
+		shared = domain;
+	}
+	pthread_mutex_unlock(&lock);
+	*ret_domain = domain;
+	return err;
+}
+
+void rdma_domain_put(struct rdma_domain *domain)
+{
+	struct rdma_domain **at = &shared;
+
+	pthread_mutex_lock(&lock);
+	if (--domain->refs == 0) {
+		while (*at != NULL && *at != domain)
+			at = &(*at)->next;
+		if (*at != NULL)
+			*at = domain->next;
+		lasting_forget(domain);
+		ibv_dealloc_pd(domain->pd);
+		free(domain);
+	}
+	pthread_mutex_unlock(&lock);
+}
