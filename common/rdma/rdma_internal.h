@@ -68,6 +68,8 @@ struct rdma_device {
 	struct rdma_domain *domain;
 	struct ibv_comp_channel *channel;
 	struct loop_watch watch;
+	unsigned int wakes;
+	bool crowded; /* it had more than one thing to tell last time */
 };
 
 struct rdma_conn {

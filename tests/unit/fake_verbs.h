@@ -132,6 +132,7 @@ static struct fake_fabric {
 	_Atomic bool silent;                 /* what is posted from now on goes nowhere; who connects by iWARP waits */
 	unsigned int break_in;               /* after so many sends the connection breaks; 0: never */
 	unsigned int delivered;              /* sends */
+	unsigned int looks_in_vain;          /* for an event of a completion channel */
 	bool writes_are_late;                /* RDMA WRITEs come when they are let go */
 	bool refuses_receives;               /* it takes no more of them */
 	unsigned int reads, writes, refused; /* RDMA */
@@ -208,6 +209,13 @@ static void fake_fd_signal(int fd)
 	assert(write(fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
 }
 
+static void fake_fd_taken(int fd)
+{
+	uint64_t one;
+
+	assert(read(fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
+}
+
 static void fake_cq_tell(struct fake_cq *cq)
 {
 	struct fake_channel *channel = (struct fake_channel *)cq->base.channel;
@@ -279,6 +287,8 @@ int ibv_destroy_cq(struct ibv_cq *base)
 	for (int i = 0; i < channel->count; i++) {
 		if (channel->cqs[i] != cq)
 			channel->cqs[kept++] = channel->cqs[i];
+		else
+			fake_fd_taken(channel->base.fd);
 	}
 	channel->count = kept;
 	for (struct fake_later *later = fabric.later; later != NULL; later = later->next) {
@@ -295,7 +305,7 @@ struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *context)
 	struct fake_channel *channel = fake_new(sizeof(*channel));
 
 	channel->base.context = context;
-	channel->base.fd = eventfd(0, EFD_CLOEXEC);
+	channel->base.fd = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE); /* readable as long as there is an event */
 	return &channel->base;
 }
 
@@ -310,14 +320,14 @@ int ibv_get_cq_event(struct ibv_comp_channel *base, struct ibv_cq **cq, void **c
 {
 	struct fake_channel *channel = (struct fake_channel *)base;
 	struct fake_cq *first;
-	uint64_t count;
 
 	assert(fcntl(base->fd, F_GETFL) & O_NONBLOCK);
 	if (channel->count == 0) {
-		(void)!read(base->fd, &count, sizeof(count));
+		fabric.looks_in_vain++;
 		errno = EAGAIN;
 		return -1;
 	}
+	fake_fd_taken(base->fd);
 	first = channel->cqs[0];
 	memmove(channel->cqs, channel->cqs + 1, (size_t)--channel->count * sizeof(*channel->cqs));
 	first->unacknowledged++;

@@ -296,6 +296,32 @@ START_TEST(memory_that_is_not_there_ends_it_and_is_told)
 }
 END_TEST
 
+/* One after the other: with what each of the ends hears of it is not looked for more that there is not. */
+static void body_small_calls(struct world *world)
+{
+	unsigned int before = 0;
+
+	calls = (struct calls){ 0 };
+	traffic_begin(world);
+	for (unsigned int i = 0; i < CALLS; i++) {
+		call_ask(world, 10, 10);
+		WAIT_FOR(calls.waiting_count == 1);
+		call_answer(&world->far);
+		WAIT_FOR(calls.answered == calls.asked);
+		if (i == 9)
+			before = fabric.looks_in_vain;
+	}
+	assert(fabric.looks_in_vain - before <= 2 * (CALLS - 10) / 4);
+	calls_check(true);
+	traffic_end(world);
+}
+
+START_TEST(small_calls_cost_no_needless_looks)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_small_calls);
+}
+END_TEST
+
 /* More at a time than there are windows for, or places for what is written: the others come by the stream. */
 static void body_plenty(struct world *world)
 {
@@ -441,8 +467,8 @@ START_TEST(a_late_write_reaches_no_memory_that_was_given_back)
 END_TEST
 
 TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERYWHERE },
-	       { lasting_memory_is_registered_once, EVERYWHERE }, { calls_in_plenty_get_their_bulk, EVERYWHERE },
-	       { who_voids_what_was_not_shown_is_cut_off, IN_MEMORY },
+	       { small_calls_cost_no_needless_looks, IN_MEMORY }, { lasting_memory_is_registered_once, EVERYWHERE },
+	       { calls_in_plenty_get_their_bulk, EVERYWHERE }, { who_voids_what_was_not_shown_is_cut_off, IN_MEMORY },
 	       { memory_that_is_not_there_ends_it_and_is_told, IN_MEMORY },
 	       { calls_of_a_broken_connection_give_everything_back, EVERYWHERE },
 	       { a_late_write_reaches_no_memory_that_was_given_back, IN_MEMORY })
