@@ -313,7 +313,8 @@ bool stat_store_goes_on(struct stat_store *store, uint64_t ino)
 
 	pthread_mutex_lock(&store->lock);
 	dir = dir_fetched(store, ino);
-	goes_on = dir != NULL && dir->entry_count < STAT_FREE_ENTRIES + STAT_PACE * dir->lookups;
+	goes_on = dir != NULL && dir->entry_count < STAT_FREE_ENTRIES + STAT_PACE * dir->lookups &&
+		  (dir->entry_count < STAT_FREE_ENTRIES || dir->used * STAT_HITS >= dir->lookups);
 	pthread_mutex_unlock(&store->lock);
 	return goes_on;
 }

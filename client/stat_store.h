@@ -25,7 +25,8 @@
 #define STAT_LOOKUPS_AGAIN 2    /* ... after one that was worth it, for as long */
 #define STAT_WORTH         4    /* of so many entries one is used: less is not worth it */
 #define STAT_FREE_ENTRIES  2048 /* are fetched for nothing more than that; and then */
-#define STAT_PACE          32   /* for each lookup there */
+#define STAT_PACE          32   /* for each lookup there, while */
+#define STAT_HITS          16 /* of so many of these one at least is answered: else it is too large for what is asked there */
 #define STAT_PAUSE_S       2
 #define STAT_PAUSE_MAX_S   64
 #define STAT_FETCHES       64 /* at a time */

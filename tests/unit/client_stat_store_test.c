@@ -225,6 +225,11 @@ START_TEST(a_large_directory_is_fetched_as_lookups_come)
 	ck_assert(put(DIR, stat_store_mark(store), count + 1, STAT_PACE) && !stat_store_goes_on(store, DIR));
 	asked(DIR, "x"); /* or not */
 	ck_assert(stat_store_goes_on(store, DIR));
+	for (unsigned int i = 2; i < STAT_HITS; i++)
+		asked(DIR, "x");
+	ck_assert(stat_store_goes_on(store, DIR));
+	asked(DIR, "x"); /* hardly ever told from it */
+	ck_assert(!stat_store_goes_on(store, DIR));
 	tear_down();
 }
 END_TEST
