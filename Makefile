@@ -228,7 +228,7 @@ check-fresh:
 	$(Q)scripts/check-fresh.sh
 
 # How long things take, beside MooseFS; no test.
-bench: build
+bench: build $(B)/tests/passthrough
 	$(Q)scripts/bench.sh
 
 # On RDMA devices of software, in a guest; and with the kernel's NFS server.

@@ -26,6 +26,7 @@ READS = max(10000 * SCALE // 100, 16)
 NAMES = max(10000 * SCALE // 100, 10)
 SMALL = max(5000 * SCALE // 100, 10)
 TREE = max(3000 * SCALE // 100, 10)
+ROUNDS, REREADS = 4, 5  # of again
 
 
 def timed(what, work, *args):
@@ -98,6 +99,60 @@ def big_random(mount, _):
     for depth in 1, 16:
         seconds = in_processes(depth, read_randomly, mount + "/big", READS // depth)
         print(f"10,000 random direct reads, depth {depth}, s {seconds:.3f}")
+
+
+# --- again: a file from the page cache, and beside it another through the least that a FUSE filesystem can be -----------------
+
+
+def drop_caches():
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
+        file.write("3")
+
+
+def ost_calls(mount):
+    """None: it is no mount of ours."""
+    try:
+        stats = os.getxattr(mount, "strake.stats").decode()
+    except OSError:
+        return None
+    return int(dict(line.split() for line in stats.splitlines())["ost_calls"])
+
+
+def reread(files):
+    """The shortest time in which each is read from the page cache."""
+    taken = [[], []]
+    for _ in range(REREADS):
+        for path, seconds in zip(files, taken):
+            start = time.monotonic()
+            read_big(path)
+            seconds.append(time.monotonic() - start)
+    return [min(seconds) for seconds in taken]
+
+
+def again(mount, local):
+    if ost_calls(mount) is None:
+        return
+    folder, beside = local + "/passed", local + "/beside"
+    for each in folder, beside:
+        os.makedirs(each, exist_ok=True)
+    files, ratios, asked = [mount + "/again", beside + "/again"], [], 0
+    write_big(files[0])
+    write_big(folder + "/again")
+    run("passthrough", folder, beside)
+    try:
+        for n in range(ROUNDS):
+            drop_caches()
+            for path in files[::-1] if n % 2 else files:  # who is filled first gets the slower pages
+                read_big(path)
+            before = ost_calls(mount)
+            ours, passed = reread(files)
+            asked += ost_calls(mount) - before
+            ratios.append(passed / ours)
+            print(f"again, round {n + 1}, filled {('first', 'last')[n % 2]} {ratios[-1]:.3f}")
+    finally:
+        run("umount", beside)
+    print(f"again: passthrough's time / ours, mean {statistics.geometric_mean(ratios):.3f}")
+    print(f"again, requests to OSTs meanwhile {asked}")
 
 
 # --- names: 10,000 empty files in a directory ---------------------------------------------------------------------------
@@ -225,6 +280,7 @@ def table(path):
 
 WORKLOADS = {
     "big": (big_write, big_read, big_random),
+    "again": (again,),
     "names": (names_create, names_rest),
     "small": (small_write, small_epoch1, small_epoch4),
     "tree": (tree,),

@@ -7,6 +7,8 @@
 # All of it runs in namespaces of its own (mount, pid, net) and is gone however this ends.
 #
 #   TURNS=3  SYSTEMS=ours,mfs  WORKLOADS=big,names,small,tree
+#                     besides: again, how fast 1 GiB is read from the page cache, beside the least that a FUSE filesystem
+#                     can be (tests/tools/passthrough.c). It drops the machine's caches
 #   SCALE=100         percent of the work
 #   DIR=build/bench   where: needs room for 2 GiB for each turn of each; DIR/figures stays
 #
@@ -20,7 +22,7 @@ dir=$(realpath -m "${DIR:-build/bench}")
 export BENCH_PLACE=${BENCH_PLACE:-$dir/in.$(date +%s)}
 place=$BENCH_PLACE
 systems=${SYSTEMS:-ours,mfs}
-export PATH="$tree/build/bin:$PATH" SCALE=${SCALE:-100}
+export PATH="$tree/build/bin:$tree/build/tests:$PATH" SCALE=${SCALE:-100}
 workloads=${WORKLOADS:-big,names,small,tree}
 
 die() { echo "bench: $*" >&2; exit 1; }
