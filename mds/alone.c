@@ -14,7 +14,8 @@ uint64_t alone_wait(struct alone *alone, uint64_t dir, uint64_t session, uint64_
 	uint64_t promised_ns = alone->start_ns + ALONE_HELD_MS * NSEC_PER_MSEC;
 
 	if (row->dir == dir && row->session != session && row->until_ns > now_ns) {
-		row->shared_until_ns = now_ns + ALONE_SHARED_MS * NSEC_PER_MSEC;
+		if (row->session != 0)
+			row->shared_until_ns = now_ns + ALONE_SHARED_MS * NSEC_PER_MSEC;
 		return row->until_ns;
 	}
 	return promised_ns > now_ns ? promised_ns : 0;

@@ -83,11 +83,6 @@ START_TEST(one_after_the_other)
 	become_alone(alone, 10, 1, now_ns);
 	alone_end(alone, 1);
 	ck_assert_uint_eq(alone_wait(alone, 10, 2, now_ns), now_ns + ALONE_HELD_MS * MS);
-	free(alone);
-
-	alone = alone_new();
-	become_alone(alone, 10, 1, now_ns);
-	alone_end(alone, 1);
 	now_ns += ALONE_HELD_MS * MS;
 	become_alone(alone, 10, 2, now_ns);
 	now_ns += ALONE_SHARED_MS * MS;
