@@ -22,12 +22,15 @@
 /* Attributes of an inode that may be known here; it, with a reference, if so. */
 static struct inode *take_known(struct fs *fs, const Strake__Attr *wire, uint64_t asked_ns)
 {
-	struct inode *inode = wire != NULL ? inode_find(fs->inodes, wire->ino) : NULL;
+	struct inode *inode;
 
+	if (wire == NULL)
+		return NULL;
+	/* First: who makes the inode known after we have looked for it must not do so by what was fetched before. */
+	stat_store_ino_changed(fs->stat_store, wire->ino);
+	inode = inode_find(fs->inodes, wire->ino);
 	if (inode != NULL)
 		inode_take_attr(inode, wire, asked_ns, NULL); /* what cannot be is passed over: nobody asked for it */
-	else if (wire != NULL)
-		stat_store_ino_changed(fs->stat_store, wire->ino);
 	return inode;
 }
 
