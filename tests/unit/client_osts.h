@@ -33,7 +33,8 @@ static struct {
 	uint64_t end, blocks, age_ns; /* of the last SIZE */
 	int64_t grown;
 	bool kill_suid, exact, wrote;
-	uint64_t data[64]; /* the objects that have some, for SEEK: whole ones */
+	unsigned int exacts; /* SIZEs that were */
+	uint64_t data[64];   /* the objects that have some, for SEEK: whole ones */
 	unsigned int data_count;
 	bool stale_seek; /* until one is refused: its gen is old */
 	uint64_t copied, liked, copy_fails_at;
@@ -175,6 +176,7 @@ static inline void note_size(const struct request *request)
 	osts.blocks = size->blocks;
 	osts.grown = size->has_grown ? size->grown : -1;
 	osts.exact = size->has_exact && size->exact;
+	osts.exacts += osts.exact;
 	osts.wrote = size->has_wrote && size->wrote;
 	osts.age_ns = size->age_ns;
 	osts.kill_suid = size->has_kill_suid && size->kill_suid;

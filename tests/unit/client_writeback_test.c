@@ -242,7 +242,7 @@ static void doubt_body(struct fake *fake)
 	assert(flush() == -EIO && fake->held_count == 1);
 	let_size_go(fake); /* too late */
 	put_letters(0, 'x', 8192);
-	assert(flush() == 0 && osts.exact);
+	assert(flush() == 0 && osts.exacts > 0); /* the flusher may have told it before */
 	put_letters(0, 'x', 8192);
 	assert(flush() == 0 && !osts.exact);
 	end();
