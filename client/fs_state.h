@@ -67,7 +67,7 @@ struct fs {
 
 	_Atomic uint64_t files_opened; /* numbers of handles */
 	_Atomic uint64_t lock_waiters; /* numbers of those who wait for locks */
-	_Atomic uint32_t tell_turns;   /* numbers of OPENs and CLOSEs: tell.c */
+	_Atomic uint64_t tell_turns;   /* numbers of OPENs and CLOSEs: tell.c */
 
 	struct fiber_queue map_arrived; /* control loop */
 

@@ -58,11 +58,9 @@ unsigned int tell_modes(const struct inode *inode)
 /* --- OPEN -------------------------------------------------------------------------------------------------------- */
 
 /* Of an inode they are taken in the order of what is told of it: a CLOSE that was given up is older than what comes after. */
-static uint32_t next_turn(struct worker *worker)
+static uint64_t next_turn(struct worker *worker)
 {
-	uint32_t turn = atomic_fetch_add(&worker->fs->tell_turns, 1) + 1;
-
-	return turn != 0 ? turn : next_turn(worker);
+	return atomic_fetch_add(&worker->fs->tell_turns, 1) + 1;
 }
 
 /* *ret_told: the MDT may have taken note, whatever the result. */

@@ -42,7 +42,8 @@ struct checkpoint {
 	bool space_low;        /* the last write found no room */
 	uint64_t report_at_ns; /* when to say so again */
 	uint64_t count;
-	size_t spared;           /* bytes in the active table */
+	size_t spared;           /* bytes in the active table, */
+	uint64_t spared_last;    /* as of this record */
 	struct loop_timer age;   /* set while the active table has something and nothing runs */
 	struct loop_timer later; /* RETRYING, THAWED */
 	struct loop_watch watch; /* an eventfd: the thread has finished */
@@ -185,11 +186,19 @@ static void released(struct checkpoint *checkpoint)
 	checkpoint->state = IDLE;
 }
 
+/* Has anything changed but what is spared? */
+static bool is_worth_one(const struct checkpoint *checkpoint)
+{
+	size_t bytes = view_active_bytes(checkpoint->view);
+
+	return bytes > checkpoint->spared || (bytes > 0 && mdt_log_last(checkpoint->log) != checkpoint->spared_last);
+}
+
 static void age_expired(struct loop_timer *timer)
 {
 	struct checkpoint *checkpoint = checkpoint_of(timer, age);
 
-	if (checkpoint->state == IDLE && view_active_bytes(checkpoint->view) > checkpoint->spared)
+	if (checkpoint->state == IDLE && is_worth_one(checkpoint))
 		begin(checkpoint);
 }
 
@@ -234,7 +243,7 @@ void checkpoint_consider(struct checkpoint *checkpoint)
 {
 	size_t bytes = view_active_bytes(checkpoint->view);
 
-	if (checkpoint->state != IDLE || bytes <= checkpoint->spared)
+	if (checkpoint->state != IDLE || !is_worth_one(checkpoint))
 		return;
 	if (bytes >= CHECKPOINT_BYTES || makes_room(checkpoint))
 		begin(checkpoint);
@@ -283,6 +292,7 @@ uint64_t checkpoint_count(const struct checkpoint *checkpoint)
 void checkpoint_spare(struct checkpoint *checkpoint)
 {
 	checkpoint->spared = view_active_bytes(checkpoint->view);
+	checkpoint->spared_last = mdt_log_last(checkpoint->log);
 }
 
 unsigned int checkpoint_delay_ms(const struct checkpoint *checkpoint)

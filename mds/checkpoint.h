@@ -36,7 +36,7 @@ void checkpoint_consider(struct checkpoint *checkpoint);
 void checkpoint_run(struct checkpoint *checkpoint);
 /* How many have begun: a record of before that is in the log no longer. */
 uint64_t checkpoint_count(const struct checkpoint *checkpoint);
-/* What has changed since the last one began is worth none by itself. */
+/* What has changed since the last one began is worth none, as long as no record follows. */
 void checkpoint_spare(struct checkpoint *checkpoint);
 unsigned int checkpoint_delay_ms(const struct checkpoint *checkpoint);
 

@@ -9,8 +9,8 @@
 struct open_entry {
 	uint64_t ino, session;
 	unsigned int modes;
-	uint32_t turn; /* of the last OPEN; 0: none had one */
-	bool presumed; /* not told in this life of the MDT */
+	uint64_t turn;         /* of the last OPEN; 0: none had one */
+	unsigned int presumed; /* those of the modes that were not told in this life of the MDT */
 	struct open_entry *ino_next;
 	struct open_entry *session_prev, *session_next;
 };
@@ -109,8 +109,8 @@ void opens_add(struct opens *opens, uint64_t session, uint64_t ino, unsigned int
 
 	assert(modes != 0);
 	if (entry) {
-		entry->modes = entry->presumed ? modes : entry->modes | modes;
-		entry->presumed = false;
+		entry->modes |= modes;
+		entry->presumed &= ~modes;
 		return;
 	}
 	entry = alloc(1, sizeof(*entry));
@@ -128,7 +128,7 @@ void opens_add(struct opens *opens, uint64_t session, uint64_t ino, unsigned int
 void opens_presume(struct opens *opens, uint64_t session, uint64_t ino)
 {
 	opens_add(opens, session, ino, OPEN_WRITE);
-	(*find(opens, session, ino))->presumed = true;
+	(*find(opens, session, ino))->presumed = OPEN_WRITE;
 }
 
 static void take_out(struct opens *opens, struct open_entry **at)
@@ -153,25 +153,26 @@ bool opens_remove(struct opens *opens, uint64_t session, uint64_t ino, unsigned 
 	if (!*at)
 		return true;
 	(*at)->modes &= ~modes;
+	(*at)->presumed &= ~modes;
 	if ((*at)->modes != 0)
 		return false;
 	take_out(opens, at);
 	return true;
 }
 
-void opens_note_turn(struct opens *opens, uint64_t session, uint64_t ino, uint32_t turn)
+void opens_note_turn(struct opens *opens, uint64_t session, uint64_t ino, uint64_t turn)
 {
 	struct open_entry *entry = *find(opens, session, ino);
 
-	if (entry && (entry->turn == 0 || (int32_t)(turn - entry->turn) > 0))
+	if (entry && turn > entry->turn)
 		entry->turn = turn;
 }
 
-bool opens_is_late(const struct opens *opens, uint64_t session, uint64_t ino, uint32_t turn)
+bool opens_is_late(const struct opens *opens, uint64_t session, uint64_t ino, uint64_t turn)
 {
 	const struct open_entry *entry = *find(opens, session, ino);
 
-	return entry && entry->turn != 0 && (int32_t)(turn - entry->turn) < 0;
+	return entry && turn < entry->turn;
 }
 
 unsigned int opens_modes(const struct opens *opens, uint64_t session, uint64_t ino)
@@ -215,7 +216,11 @@ static void drop(struct opens *opens, uint64_t session, bool presumed)
 
 	for (; entry; entry = next) {
 		next = entry->session_next;
-		if (entry->session == session && (entry->presumed || !presumed))
+		if (entry->session != session)
+			continue;
+		entry->modes &= ~(presumed ? entry->presumed : entry->modes);
+		entry->presumed = 0;
+		if (entry->modes == 0)
 			take_out(opens, find(opens, session, entry->ino));
 	}
 }

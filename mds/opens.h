@@ -28,9 +28,9 @@ void opens_drop_presumed(struct opens *opens, uint64_t session);
 /* Fewer modes; true when the session has the inode no longer open (or never had). */
 bool opens_remove(struct opens *opens, uint64_t session, uint64_t ino, unsigned int modes);
 
-/* The OPEN had that number; a CLOSE with a lower one comes late. Numbers that are compared are less than 2^31 apart. */
-void opens_note_turn(struct opens *opens, uint64_t session, uint64_t ino, uint32_t turn);
-bool opens_is_late(const struct opens *opens, uint64_t session, uint64_t ino, uint32_t turn);
+/* The OPEN had that number; a CLOSE with a lower one comes late. */
+void opens_note_turn(struct opens *opens, uint64_t session, uint64_t ino, uint64_t turn);
+bool opens_is_late(const struct opens *opens, uint64_t session, uint64_t ino, uint64_t turn);
 
 /* 0: not open. */
 unsigned int opens_modes(const struct opens *opens, uint64_t session, uint64_t ino);

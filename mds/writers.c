@@ -15,8 +15,10 @@ static void note_inodes(struct mdt *mdt, uint64_t session, uint64_t *inos, size_
 {
 	Strake__WritersRecord record = STRAKE__WRITERS_RECORD__INIT;
 
-	if (mdt->admission.space_low) /* there is need of what room the log has */
+	if (mdt->admission.space_low) { /* there is need of what room the log has: all of it, later */
+		mdt->writers_noted = UINT64_MAX;
 		return;
+	}
 	for (size_t i = 0; i < count; i += record.n_ino) {
 		record.ino = inos + i;
 		record.n_ino = count - i < MDT_IDS_PER_LOG ? count - i : MDT_IDS_PER_LOG;
@@ -63,7 +65,7 @@ void mdt_note_writers(struct mdt *mdt, uint64_t session)
 
 void mdt_note_all_writers(struct mdt *mdt)
 {
-	if (mdt->writers_noted == checkpoint_count(mdt->checkpoint))
+	if (mdt->admission.space_low || mdt->writers_noted == checkpoint_count(mdt->checkpoint))
 		return;
 	mdt->writers_noted = checkpoint_count(mdt->checkpoint);
 	for (size_t i = 0; i < leases_count(mdt->leases); i++)

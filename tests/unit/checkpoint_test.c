@@ -265,6 +265,40 @@ START_TEST(an_old_table_starts_one)
 END_TEST
 
 /* Nothing comes into the state that the log could still lose. */
+static void wait_for_age(struct mdt *mdt)
+{
+	clock_ahead_s = CHECKPOINT_AGE_MS / 1000;
+	mdt_iterate(mdt);
+	clock_ahead_s = 0;
+}
+
+/* What is spared is worth none; any record after it is, also one by which the table does not grow. */
+START_TEST(what_is_spared_starts_none)
+{
+	struct mdt mdt;
+	uint64_t index = 0;
+
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	mdt_change(&mdt, 1);
+	checkpoint_spare(mdt.checkpoint);
+	wait_for_age(&mdt);
+	ck_assert(!view_is_frozen(mdt.view));
+	checkpoint_consider(mdt.checkpoint);
+	wait_for_age(&mdt);
+	ck_assert(!view_is_frozen(mdt.view));
+
+	mdt_log_append(mdt.log, &index, sizeof(index));
+	mdt_log_write(mdt.log);
+	checkpoint_consider(mdt.checkpoint);
+	wait_for_age(&mdt);
+	ck_assert(view_is_frozen(mdt.view));
+	checkpoint_run(mdt.checkpoint);
+	mdt_stop(&mdt);
+	temp_dir_remove(dir);
+}
+END_TEST
+
 START_TEST(the_log_is_synced_first)
 {
 	struct mdt mdt;
@@ -513,5 +547,6 @@ START_TEST(a_full_filesystem_is_waited_for)
 END_TEST
 
 UNIT_MAIN("checkpoint", a_run_leaves_nothing_to_replay, a_big_table_starts_one, an_old_table_starts_one,
-	  the_log_is_synced_first, the_log_keeps_what_the_state_lacks, the_log_is_cut_behind_them,
-	  admission_is_slowed_when_it_lags, a_killed_one_goes_on_where_it_was, a_full_filesystem_is_waited_for)
+	  what_is_spared_starts_none, the_log_is_synced_first, the_log_keeps_what_the_state_lacks,
+	  the_log_is_cut_behind_them, admission_is_slowed_when_it_lags, a_killed_one_goes_on_where_it_was,
+	  a_full_filesystem_is_waited_for)

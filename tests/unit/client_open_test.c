@@ -24,8 +24,8 @@ static struct file *open_file(struct fs *fs, uint64_t ino, int flags, bool *ret_
 /* Each has a number, above that of what was told before. */
 static bool see_turns(struct fake *fake, struct request *request)
 {
-	static uint32_t last;
-	uint32_t turn;
+	static uint64_t last;
+	uint64_t turn;
 
 	(void)fake;
 	if (request->header.opcode == OP_OPEN)
