@@ -30,7 +30,7 @@
 #define ABSENT_DIRS          32
 #define ABSENT_SLOTS_MAX     (1u << 22) /* of 8 bytes; at least two for each name */
 #define ABSENT_MISSES        32         /* LOOKUPs that found nothing, before a directory is read */
-#define ABSENT_READ_PER_MISS 512
+#define ABSENT_READ_PER_MISS 32
 #define ABSENT_DOUBT_MS      60000 /* a change that was given up may come to pass so late */
 
 struct absent; /* opaque: absent.c */
