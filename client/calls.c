@@ -183,6 +183,11 @@ static int ask_once(struct asking *asking, const struct op *op)
 		slot_share_put(share);
 		return -ENOSESSION;
 	}
+	/* There is no new session before the locks of the old one are lost. */
+	if (asking->ctx->file != NULL && file_is_lost(asking->ctx->file)) {
+		slot_share_put(share);
+		return -EIO;
+	}
 	if ((op->flags & OP_SLOT) != 0) {
 		int64_t ost = asking->role == ROLE_OST ? (int64_t)asking->index : -1;
 

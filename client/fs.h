@@ -105,14 +105,16 @@ struct fs_ctx {
 	const gid_t *groups;
 	bool trusted; /* the kernel has checked access */
 	mode_t umask;
-	bool nameless;          /* fs_open_file(): by something else than a name, so none can be old */
-	pid_t pid;              /* only to know a caller again; 0: nobody's */
-	bool kill_suid;         /* who changes content or ACL here may not keep setuid and setgid bits */
-	bool kill_sgid;         /* ... and is no member of the file's group: nor setgid without the right to execute */
-	bool append;            /* fs_write(): at the end of the file, wherever that is; offset is not looked at */
-	bool mapped;            /* fs_write(): the bytes are of mapped pages */
-	bool paged;             /* fs_read(), fs_write(): the bytes are, or will be, in pages that the caller keeps */
-	_Atomic bool signalled; /* set by fs_signal() */
+	bool nameless;  /* fs_open_file(): by something else than a name, so none can be old */
+	pid_t pid;      /* only to know a caller again; 0: nobody's */
+	bool kill_suid; /* who changes content or ACL here may not keep setuid and setgid bits */
+	bool kill_sgid; /* ... and is no member of the file's group: nor setgid without the right to execute */
+	bool append;    /* fs_write(): at the end of the file, wherever that is; offset is not looked at */
+	bool mapped;    /* fs_write(): the bytes are of mapped pages */
+	bool paged;     /* fs_read(), fs_write(): the bytes are, or will be, in pages that the caller keeps */
+	/* What is asked for is by this handle: once its locks are lost with their session nothing is, but -EIO. NULL: by none. */
+	const struct file *file;
+	_Atomic bool signalled;   /* set by fs_signal() */
 	_Atomic bool interrupted; /* set by fs_interrupt() */
 	/* Set by fs_lookup() and fs_readdir(), for fs_entry_shown(): when the names were asked for; 0: just now. */
 	uint64_t name_asked_ns;

@@ -666,7 +666,8 @@ static void append_settled(struct lock_op *op)
 		locks->append = APPEND_HELD;
 		locks->append_due = locks->append_waiting;
 		locks->append_looked_ns = clock_ns();
-		if (locks->recalled)
+		/* Or nobody can append any more: who has asked for it was killed, and the last one has closed the file. */
+		if (locks->recalled || op->inode->open_write == 0)
 			append_give(op->inode);
 	} else if (asked) {
 		locks->append_error = op->err;

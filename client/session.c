@@ -442,7 +442,9 @@ static int give_up_data(struct fs_session *session)
 
 	if (!session->give_up)
 		return 0;
+	reclaims_step(session); /* what is answered from before counts no more */
 	locks_lost(session->fs);
+	reclaims_step(session);
 	err = data_fs_give_up(session->fs->data, &bytes);
 	if (err < 0)
 		return err;

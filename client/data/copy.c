@@ -262,12 +262,13 @@ static int copy_settle(struct inode *from, uint64_t from_offset, struct inode *t
 	return err == 0 && kept ? data_commit(to, ctx, false) : err;
 }
 
-static int copy_once(struct inode *from, uint64_t from_offset, struct inode *to, uint64_t to_offset, struct fs_ctx *ctx,
-		     uint64_t length, bool fresh, uint64_t *ret_copied)
+static int copy_once(const struct file *source, uint64_t from_offset, const struct file *target, uint64_t to_offset,
+		     struct fs_ctx *ctx, uint64_t length, bool fresh, uint64_t *ret_copied)
 {
+	struct inode *from = source->inode, *to = target->inode;
 	struct attr attr;
 	struct copy *copy;
-	uint64_t size;
+	uint64_t size, session;
 	int err;
 
 	*ret_copied = 0;
@@ -292,6 +293,10 @@ static int copy_once(struct inode *from, uint64_t from_offset, struct inode *to,
 		err = copy_adopt(from, to, ctx, from_offset, to_offset);
 	if (err < 0)
 		return err;
+	/* It goes in this session only, and there is no new one before the locks of the old one are lost. */
+	session = fs_session_number(to->fs->session);
+	if (file_is_lost(source) || file_is_lost(target))
+		return -EIO;
 
 	copy = calloc(1, sizeof(*copy));
 	if (copy == NULL)
@@ -300,7 +305,7 @@ static int copy_once(struct inode *from, uint64_t from_offset, struct inode *to,
 	copy->to = inode_ref(to);
 	copy->from_offset = from_offset;
 	copy->to_offset = to_offset;
-	copy->session = fs_session_number(to->fs->session);
+	copy->session = session;
 	pthread_mutex_lock(&from->lock);
 	copy->from_attr = from->attr;
 	pthread_mutex_unlock(&from->lock);
@@ -322,8 +327,6 @@ int fs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t t
 	int err;
 
 	*ret_copied = 0;
-	if (atomic_load(&from->lost) || atomic_load(&to->lost))
-		return -EIO;
 	if ((from->flags & O_ACCMODE) == O_WRONLY || (to->flags & O_ACCMODE) == O_RDONLY)
 		return -EBADF;
 	if (from_offset > LAYOUT_FILE_SIZE_MAX || to_offset > LAYOUT_FILE_SIZE_MAX)
@@ -335,10 +338,12 @@ int fs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t t
 	if (source == target && from_offset < to_offset + length && to_offset < from_offset + length)
 		return -EINVAL;
 
-	err = copy_once(source, from_offset, target, to_offset, ctx, length, false, ret_copied);
+	ctx->file = to;
+	err = copy_once(from, from_offset, to, to_offset, ctx, length, false, ret_copied);
 	/* One of them was cut or replaced since we last asked. */
 	for (unsigned int tries = 0; err == -ESTALE && *ret_copied == 0 && tries < DATA_STALE_RETRIES; tries++)
-		err = copy_once(source, from_offset, target, to_offset, ctx, length, true, ret_copied);
+		err = copy_once(from, from_offset, to, to_offset, ctx, length, true, ret_copied);
+	ctx->file = NULL;
 	if (*ret_copied == 0)
 		return err;
 

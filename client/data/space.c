@@ -180,6 +180,10 @@ static int space_changed(struct file *file, struct fs_ctx *ctx, uint64_t end)
 	struct inode_data *data;
 
 	pthread_mutex_lock(&inode->lock);
+	if (file_is_lost(file)) { /* what is noted here is told in whatever session there is */
+		pthread_mutex_unlock(&inode->lock);
+		return -EIO;
+	}
 	data = data_get(inode);
 	if (data != NULL) {
 		data_touch(data, ctx);
@@ -195,7 +199,7 @@ static int space_changed(struct file *file, struct fs_ctx *ctx, uint64_t end)
 	return data_report_size(inode, ctx, false);
 }
 
-int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offset, uint64_t len)
+static int allocate_or_punch(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offset, uint64_t len)
 {
 	struct inode *inode = file->inode;
 	uint64_t end = offset + len, size;
@@ -204,8 +208,6 @@ int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offse
 	struct attr attr;
 	int err;
 
-	if (atomic_load(&file->lost))
-		return -EIO;
 	if (len == 0 || offset > LAYOUT_FILE_SIZE_MAX)
 		return -EINVAL;
 	if (len > LAYOUT_FILE_SIZE_MAX - offset)
@@ -236,6 +238,16 @@ int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offse
 		return 0;
 	err = space_allocate(inode, ctx, offset, end, false);
 	return err < 0 ? err : space_changed(file, ctx, (mode & FALLOC_FL_KEEP_SIZE) != 0 ? 0 : end);
+}
+
+int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offset, uint64_t len)
+{
+	int err;
+
+	ctx->file = file;
+	err = allocate_or_punch(file, ctx, mode, offset, len);
+	ctx->file = NULL;
+	return err;
 }
 
 /* --- data and holes ------------------------------------------------------------------------------------------------ */

@@ -99,10 +99,8 @@ static void fuse_setattr(struct fuse_request *request)
 
 	if (in == NULL)
 		return;
-	if ((in->valid & FATTR_FH) != 0 && (in->valid & FATTR_SIZE) != 0 && file_is_lost(fuse_file(in->fh))) {
-		fuse_answer_error(request, -EIO);
-		return;
-	}
+	if ((in->valid & FATTR_FH) != 0 && (in->valid & FATTR_SIZE) != 0)
+		request->ctx.file = fuse_file(in->fh);
 	for (size_t i = 0; i < sizeof(map) / sizeof(*map); i++)
 		if (in->valid & map[i].fuse)
 			fields |= map[i].field;

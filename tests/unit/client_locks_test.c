@@ -125,16 +125,24 @@ START_TEST(who_is_killed_while_he_waits_leaves_no_lock)
 }
 END_TEST
 
+static unsigned int given_back; /* rights to append */
+
 static bool forgets_us(struct fake *fake, struct request *request)
 {
+	const Strake__LockRequest *asked = (const Strake__LockRequest *)request->body;
 	Strake__WriteReply reply = STRAKE__WRITE_REPLY__INIT;
 
 	switch (request->header.opcode) {
 	case OP_LOCK:
 	case OP_LOCK_TEST:
+		if (hold)
+			return fake_hold(fake, request);
+		given_back += asked->lock->kind == LOCK_APPEND && asked->lock->type == LOCK_FREE;
 		answer_lock(fake, request);
 		return true;
 	case OP_SESSION_OPEN:
+	case OP_SETATTR:
+	case OP_PUNCH:
 		return hold ? fake_hold(fake, request) : false;
 	case OP_WRITE:
 		if (hold)
@@ -179,10 +187,12 @@ static void lose_session(struct fake *fake)
 static void let_all_go(struct fake *fake)
 {
 	for (unsigned int i = 0; i < fake->held_count; i++) {
-		if (fake->held[i]->header.opcode == OP_WRITE)
-			service_reply_error(fake->held[i], -ENOSESSION);
-		else
+		if (fake->held[i]->header.opcode == OP_LOCK)
+			answer_lock(fake, fake->held[i]);
+		else if (fake->held[i]->header.opcode == OP_SESSION_OPEN)
 			fake_mdt_answer(fake, fake->held[i]);
+		else
+			service_reply_error(fake->held[i], -ENOSESSION);
 	}
 	fake->held_count = 0;
 	while (over == 0)
@@ -248,6 +258,83 @@ static void lost_waiting_body(struct fake *fake)
 	assert(write_result == -EIO);
 }
 
+static void truncate_fiber(void *arg)
+{
+	struct fs_ctx ctx = { .trusted = true, .file = file };
+	struct attr attr = { .size = 1 };
+
+	(void)arg;
+	write_result = fs_setattr(mount.fs, &ctx, 2, SETATTR_SIZE | SETATTR_BY_HANDLE, &attr, &attr);
+	over++;
+}
+
+static void punch_fiber(void *arg)
+{
+	struct fs_ctx ctx = { .trusted = true };
+
+	(void)arg;
+	write_result = fs_fallocate(file, &ctx, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096);
+	over++;
+}
+
+/* Nor does what he has asked for come to pass in the next session. */
+static void lost_asking_body(struct fake *fake, void (*asks)(void *arg), enum op_number op)
+{
+	struct fs_ctx ctx = { .trusted = true };
+	struct attr attr;
+
+	begin_lost(fake, 1 << 30, true);
+	fake->inodes[1].size = 8192;
+	fake_changed(fake, &fake->inodes[1]);
+	assert(fs_getattr(mount.fs, &ctx, 2, true, &attr) == 0 && attr.size == 8192);
+	hold = true;
+	over = 0;
+	assert(fiber_start(fake->loop, asks, NULL) == 0);
+	while (fake->asked[op] == 0)
+		fiber_sleep_ms(1);
+	lose_session(fake);
+	end_lost(fake);
+	assert(write_result == -EIO && fake->asked[op] == 1);
+}
+
+static void lost_truncate_body(struct fake *fake)
+{
+	lost_asking_body(fake, truncate_fiber, OP_SETATTR);
+}
+
+static void lost_punch_body(struct fake *fake)
+{
+	lost_asking_body(fake, punch_fiber, OP_PUNCH);
+}
+
+static void take_fiber(void *arg)
+{
+	const struct fs_lock want = { .type = F_WRLCK, .owner = OWNER, .end = UINT64_MAX };
+	struct fs_ctx ctx = { .trusted = true };
+
+	(void)arg;
+	write_result = fs_lock(file, &ctx, &want, false);
+	over++;
+}
+
+/* Nor is a lock of the old session had that is granted only now: it is asked for again in the new one. */
+static void lost_granted_body(struct fake *fake)
+{
+	struct fs_ctx ctx = { .trusted = true };
+
+	begin_lost(fake, 1 << 30, false);
+	hold = true;
+	over = 0;
+	assert(fiber_start(fake->loop, take_fiber, NULL) == 0);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	lose_session(fake);
+	let_all_go(fake);
+	assert(write_result == 0 && fake->asked[OP_LOCK] > 1 && fs_write(file, &ctx, 0, "x", 1, NULL) == 0);
+	fs_release(file);
+	fake_unmount(&mount);
+}
+
 static void append_fiber(void *arg)
 {
 	struct fs_ctx ctx = { .trusted = true, .append = true };
@@ -287,12 +374,57 @@ static void lost_append_body(struct fake *fake)
 	fake_unmount(&mount);
 }
 
+static void killed_append_fiber(void *arg)
+{
+	(void)arg;
+	waiter = (struct fs_ctx){ .trusted = true, .append = true };
+	write_result = fs_write(file, &waiter, 0, "end", 3, NULL);
+	over++;
+}
+
+/* Who has asked for it was killed, and the file is open for writing no more: then the right is given back when it comes. */
+static void append_for_nobody_body(struct fake *fake)
+{
+	struct fs_ctx ctx = { .trusted = true };
+	struct file *reader;
+	bool keep;
+
+	begin_lost(fake, 1 << 30, false);
+	assert(fs_open_file(mount.fs, &ctx, 2, O_RDONLY, &reader, &keep) == 0);
+	hold = true;
+	over = 0;
+	assert(fiber_start(fake->loop, killed_append_fiber, NULL) == 0);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	hold = false;
+	fs_interrupt(&waiter);
+	while (over == 0)
+		fiber_sleep_ms(1);
+	assert(write_result == -EINTR);
+	fs_release(file);
+	let_all_go(fake);
+	while (given_back == 0)
+		fiber_sleep_ms(1);
+	fs_release(reader);
+	fake_unmount(&mount);
+}
+
+START_TEST(nobody_keeps_no_right_to_append)
+{
+	fake_run(append_for_nobody_body);
+}
+END_TEST
+
 START_TEST(who_has_lost_his_lock_writes_nothing_more)
 {
+	fake_run(lost_truncate_body);
+	fake_run(lost_punch_body);
+	fake_run(lost_granted_body);
 	fake_run(lost_body);
 	fake_run(lost_waiting_body);
 	fake_run(lost_append_body);
 }
 END_TEST
 
-UNIT_MAIN("client_locks", who_is_killed_while_he_waits_leaves_no_lock, who_has_lost_his_lock_writes_nothing_more)
+UNIT_MAIN("client_locks", who_is_killed_while_he_waits_leaves_no_lock, nobody_keeps_no_right_to_append,
+	  who_has_lost_his_lock_writes_nothing_more)
