@@ -165,12 +165,21 @@ static void offer_over(struct rdma_conn *conn, struct bulk_offer *offer)
 		done(arg);
 }
 
-/* Have what the answer has not voided voided here. Returns whether nothing of it is bound. */
+/* Have what the answer has not voided voided here. Returns whether nothing of it is bound: false also when it cannot be one. */
 static bool offer_void(struct rdma_conn *conn, const struct bulk_offer *offer)
 {
 	struct ibv_send_wr wr[PREFACE_PIECES + 1], *bad;
 	unsigned int count = 0;
 
+	for (unsigned int i = 0; i <= PREFACE_PIECES; i++) {
+		struct window *window = offer->shown[i].window;
+
+		if (window != NULL && window->state == WINDOW_DUE) { /* it answers what was not sent yet */
+			conn->broken = true;
+			rdma_send_later(conn);
+			return false;
+		}
+	}
 	for (unsigned int i = 0; i <= PREFACE_PIECES; i++) {
 		struct window *window = offer->shown[i].window;
 

@@ -56,7 +56,7 @@ void window_give(struct rdma_conn *conn, struct window *window)
 void window_bind(struct rdma_conn *conn, struct window *window)
 {
 	assert(window->state == WINDOW_TAKEN);
-	window->state = WINDOW_BOUND;
+	window->state = WINDOW_DUE;
 	window->next = conn->windows.to_bind;
 	conn->windows.to_bind = window;
 }
@@ -69,6 +69,7 @@ struct ibv_send_wr *windows_bind(struct rdma_conn *conn, struct ibv_send_wr wr[W
 		struct window *window = windows->to_bind;
 
 		windows->to_bind = window->next;
+		window->state = WINDOW_BOUND;
 		window->work++;
 		*wr = (struct ibv_send_wr){
 			.wr_id = WR_BIND + (uint64_t)(window - windows->all),

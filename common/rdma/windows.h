@@ -5,7 +5,7 @@
  * hears that the call is over: the answer's SEND has voided it as it arrived (SEND with invalidate), or it is voided here
  * (LOCAL_INV), for which the answer's frame waits.
  *
- *     unused -> taken -> (BIND is posted) bound -> void, or (LOCAL_INV is posted) voiding -> void -> unused
+ *     unused -> taken -> due -> (BIND is posted) bound -> void, or (LOCAL_INV is posted) voiding -> void -> unused
  *
  * What can go wrong:
  *   - The connection ends in any of these states: windows are freed, which voids them, before the queue pair goes, and it before
@@ -13,6 +13,7 @@
  *   - A BIND or a LOCAL_INV fails: then the queue pair does, as by any other work, and the connection ends.
  *   - The other end voids what it may not, by guessing: only windows of this connection. What was bound counts as void then, and
  *     is its own loss; a key that is not of a bound window ends the connection.
+ *   - An answer comes to what has not been sent: the connection ends; what is not bound is not voided (rxe's kernel would fall).
  *   - There is no window just now, or none to be had: bulk goes by the stream.
  *
  * A window is unused again only when the device has said of all work on it that it is over: two pieces of work at most each.
@@ -33,7 +34,7 @@
 
 struct rdma_conn;
 
-enum window_state { WINDOW_TAKEN, WINDOW_BOUND, WINDOW_VOIDING, WINDOW_VOID };
+enum window_state { WINDOW_TAKEN, WINDOW_DUE, WINDOW_BOUND, WINDOW_VOIDING, WINDOW_VOID };
 
 struct window {
 	struct window *next; /* of those that are unused, or to be bound */
