@@ -145,7 +145,7 @@ int slot_take(struct slot_share *share, int64_t ost, struct worker *worker, stru
 	      struct slot *ret_slot)
 {
 	struct slot_pool *pool = pool_find(share, ost);
-	uint32_t number = 0;
+	uint32_t number = 0, *seq;
 	int err;
 
 	if (pool == NULL)
@@ -157,7 +157,10 @@ int slot_take(struct slot_share *share, int64_t ost, struct worker *worker, stru
 		if (err < 0)
 			return err;
 	}
-	*ret_slot = (struct slot){ .pool = pool, .number = number, .seq = ++pool->seqs[number / share->stride] };
+	seq = &pool->seqs[number / share->stride];
+	if (++*seq == 0) /* which servers take for none */
+		++*seq;
+	*ret_slot = (struct slot){ .pool = pool, .number = number, .seq = *seq };
 	return 0;
 }
 

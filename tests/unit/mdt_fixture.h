@@ -373,7 +373,8 @@ static inline int truncate_file(struct client *client, uint64_t ino, uint64_t si
 	return err;
 }
 
-static inline bool open_file(struct client *client, uint16_t op, uint64_t ino)
+/* OPEN or CLOSE for reading, with a number of its own; turn 0: without. */
+static inline bool open_in_turn(struct client *client, uint16_t op, uint64_t ino, uint64_t turn)
 {
 	Strake__OpenRequest open = STRAKE__OPEN_REQUEST__INIT;
 	Strake__CloseRequest close_request = STRAKE__CLOSE_REQUEST__INIT;
@@ -387,9 +388,16 @@ static inline bool open_file(struct client *client, uint16_t op, uint64_t ino)
 	close_request.n_ino = close_request.n_modes = 1;
 	close_request.ino = &ino;
 	close_request.modes = &modes;
+	open.has_turn = close_request.has_turn = turn != 0;
+	open.turn = close_request.turn = turn;
 	err = client_ask(client, &call);
 	call_release(&call);
 	return err == 0;
+}
+
+static inline bool open_file(struct client *client, uint16_t op, uint64_t ino)
+{
+	return open_in_turn(client, op, ino, 0);
 }
 
 static inline uint64_t pending_rows(struct fake_ost *ost, enum view_table table)

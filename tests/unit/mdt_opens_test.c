@@ -27,35 +27,15 @@ static uint64_t create_open(struct client *client, const char *name, uint32_t sl
 	return create_as(client, name, OPEN_READ, slot, seq);
 }
 
-/* OPEN or CLOSE for reading with a number of its own. */
-static void tell_in_turn(struct client *client, uint16_t op, uint64_t ino, uint64_t turn)
-{
-	Strake__OpenRequest open = STRAKE__OPEN_REQUEST__INIT;
-	Strake__CloseRequest close_request = STRAKE__CLOSE_REQUEST__INIT;
-	struct call call = { .opcode = op, .request = op == OP_OPEN ? &open.base : &close_request.base };
-	uint32_t modes = OPEN_READ;
-
-	open.cred = &client->cred;
-	open.ino = ino;
-	open.modes = modes;
-	close_request.n_ino = close_request.n_modes = 1;
-	close_request.ino = &ino;
-	close_request.modes = &modes;
-	open.has_turn = close_request.has_turn = true;
-	open.turn = close_request.turn = turn;
-	ck_assert_int_eq(client_ask(client, &call), 0);
-	call_release(&call);
-}
-
 /* A CLOSE that has lain on another connection takes nothing of what was opened after it. */
 static void turn_story(struct client *client, const struct opens *opens, uint64_t file)
 {
-	tell_in_turn(client, OP_OPEN, file, 1);
-	tell_in_turn(client, OP_OPEN, file, UINT32_MAX + UINT64_C(3));
-	tell_in_turn(client, OP_OPEN, file, 2);
-	tell_in_turn(client, OP_CLOSE, file, UINT32_MAX + UINT64_C(2));
+	ck_assert(open_in_turn(client, OP_OPEN, file, 1));
+	ck_assert(open_in_turn(client, OP_OPEN, file, UINT32_MAX + UINT64_C(3)));
+	ck_assert(open_in_turn(client, OP_OPEN, file, 2));
+	ck_assert(open_in_turn(client, OP_CLOSE, file, UINT32_MAX + UINT64_C(2)));
 	ck_assert_uint_eq(opens_modes(opens, client->session, file), OPEN_READ);
-	tell_in_turn(client, OP_CLOSE, file, 3 * (UINT32_MAX + UINT64_C(1)) / 2 + 4); /* long after it */
+	ck_assert(open_in_turn(client, OP_CLOSE, file, 3 * (UINT32_MAX + UINT64_C(1)) / 2 + 4)); /* long after it */
 	ck_assert_uint_eq(opens_modes(opens, client->session, file), 0);
 }
 

@@ -255,18 +255,24 @@ START_TEST(lasting_memory_is_registered_once)
 }
 END_TEST
 
-/* The asker's memory is not what the request says: whose connection that ends is told why. A source, or a place. */
-static void body_memory_is_not_there(struct world *world)
+/* Both ends know by a first call what the other can. */
+static void begin_after_one(struct world *world)
 {
-	const bool source = seed_of(world->fabric) / 2 % 2 == 0;
-	uint32_t key = 0;
-
 	calls = (struct calls){ 0 };
 	traffic_begin(world);
 	call_ask(world, 10, 10);
 	WAIT_FOR(calls.waiting_count == 1);
 	call_answer(&world->far);
 	WAIT_FOR(calls.answered == 1);
+}
+
+/* The asker's memory is not what the request says: whose connection that ends is told why. A source, or a place. */
+static void body_memory_is_not_there(struct world *world)
+{
+	const bool source = seed_of(world->fabric) / 2 % 2 == 0;
+	uint32_t key = 0;
+
+	begin_after_one(world);
 
 	call_ask(world, source ? 100000 : 10, source ? 10 : 100000);
 	for (unsigned int i = 0; i < REGIONS; i++) {
@@ -325,12 +331,7 @@ END_TEST
 /* More at a time than there are windows for, or places for what is written: the others come by the stream. */
 static void body_plenty(struct world *world)
 {
-	calls = (struct calls){ 0 };
-	traffic_begin(world);
-	call_ask(world, 10, 10);
-	WAIT_FOR(calls.waiting_count == 1);
-	call_answer(&world->far);
-	WAIT_FOR(calls.answered == 1);
+	begin_after_one(world);
 	while (calls.asked < CALLS)
 		call_ask(world, 100000, 50000);
 	WAIT_FOR(calls.waiting_count == CALLS - 1);
@@ -351,12 +352,7 @@ END_TEST
 /* An answer that says it has voided what was never shown. */
 static void body_voids_another(struct world *world)
 {
-	calls = (struct calls){ 0 };
-	traffic_begin(world);
-	call_ask(world, 10, 10);
-	WAIT_FOR(calls.waiting_count == 1);
-	call_answer(&world->far);
-	WAIT_FOR(calls.answered == 1);
+	begin_after_one(world);
 	fabric.tells_wrongly = true;
 	call_ask(world, 10, 100000);
 	WAIT_FOR(calls.waiting_count == 1);
@@ -420,12 +416,7 @@ END_TEST
 /* The answer's bulk is on its way when the call is given up; whoever has its memory then never sees it. */
 static void body_late_write(struct world *world)
 {
-	calls = (struct calls){ 0 };
-	traffic_begin(world);
-	call_ask(world, 10, 10);
-	WAIT_FOR(calls.waiting_count == 1);
-	call_answer(&world->far);
-	WAIT_FOR(calls.answered == 1);
+	begin_after_one(world);
 
 	fabric.writes_are_late = true;
 	call_ask(world, 100000, 150000);
