@@ -205,7 +205,7 @@ static int enter_cut(struct ost_file *file, const struct doomed *doomed, struct 
 	}
 	index_put_file(index, file->ino, file->gen, row);
 	file->row = row;
-	file->last_change = index_last_change(index);
+	file->last_change = file->cut_change = index_last_change(index);
 
 	return doomed->count > 0 ? index_sync(index, file->last_change) : 0;
 }

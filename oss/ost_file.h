@@ -30,6 +30,7 @@ struct ost_file {
 	uint64_t stripe_size;  /* 0: not known yet */
 	struct index_file row; /* zero where the index has none */
 	uint64_t last_change;  /* of the index that concerns it */
+	uint64_t cut_change;   /* that of its cut */
 	struct share_lock lock;
 	struct ost_object *objects; /* those in memory */
 

@@ -8,6 +8,8 @@
  *     replaced by its own resend while we work.
  *   - From the last look at the session until the disk is done, a write is on the list that SESSIONS waits for, and from
  *     then until it is committed in the ledger.
+ *   - A cut that came with it, or just before it, is in the index first: one that a kill takes from there is made once more,
+ *     and would take these bytes, which nobody sends again while the instance stays.
  *   - The reply's instance is that from before the write: should a sync fail meanwhile, the client sends it again.
  */
 #include "common/bulk_sums.h"
@@ -151,8 +153,10 @@ static int write_run(struct writing *writing)
 			 true, &file);
 	if (err < 0)
 		return err;
+	err = index_sync(ost->index, file->cut_change);
 	writing->instance = ost->instance;
-	err = write_object(writing, file);
+	if (err == 0)
+		err = write_object(writing, file);
 	change = file->last_change;
 	file_leave(file);
 	if (err == 0 && writing->sync)

@@ -451,6 +451,51 @@ START_TEST(a_kill_keeps_the_instance)
 }
 END_TEST
 
+static void cut_by_a_write_and_die(void)
+{
+	assert(write_text(c, 0, "to be cut") == 0 && commit(c, NULL) == 0);
+	assert(write_text(with_cut(c, 1, 2, UINT64_MAX), 5, "since") == 0);
+	end_here();
+}
+
+/* The same, of a file that comes into memory once more. */
+static void cut_by_a_look_and_die(void)
+{
+	struct totals totals;
+
+	assert(write_text(c, 0, "to be cut") == 0 && commit(c, NULL) == 0);
+	assert(glimpse(with_cut(c, 1, 2, UINT64_MAX), &totals) == 0 && totals.end == 2);
+	object_close_idle(ost);
+	file_forget_idle(ost);
+	assert(!file_find(ost, c.ino, c.gen));
+	assert(write_text(with_cut(c, 1, 2, UINT64_MAX), 5, "since") == 0);
+	end_here();
+}
+
+static void after_cut_by_a_write(void)
+{
+	char got[64];
+
+	same_instance();
+	/* The MDT has no answer yet. */
+	assert(cut(with_cut(c, 1, 2, UINT64_MAX)) == 0);
+	assert(read_at(c, 0, got, sizeof(got)) == 10 && memcmp(got, "to\0\0\0since", 10) == 0);
+}
+
+/* Made twice it would take what was written since, and nobody would send that again. */
+START_TEST(a_cut_that_a_write_brought_is_known_after_a_kill)
+{
+	void (*const kills[])(void) = { cut_by_a_write_and_die, cut_by_a_look_and_die };
+
+	for (size_t i = 0; i < sizeof(kills) / sizeof(*kills); i++) {
+		ledger_fixture();
+		fixture_run_killed(kills[i]);
+		fixture_run(after_cut_by_a_write);
+		ledger_fixture_end();
+	}
+}
+END_TEST
+
 static void write_and_die(void)
 {
 	assert(write_text(a, 0, "written, not committed") == 0);
@@ -587,5 +632,6 @@ END_TEST
 UNIT_MAIN("ost_ledger", what_is_there_is_found, what_is_missing_is_missed, a_lost_end_or_object_is_missed,
 	  what_was_under_way_may_be_there_or_not, what_was_zeroed_is_not_looked_for, what_runs_is_not_forgotten,
 	  the_ring_turns, random_losses_are_missed, nonsense_is_not_believed, a_kill_keeps_the_instance,
+	  a_cut_that_a_write_brought_is_known_after_a_kill,
 	  what_may_be_lost_changes_it, without_a_ledger_a_kill_changes_it, a_clean_stop_keeps_it_and_leaves_no_ledger,
 	  after_a_failed_sync_it_is_the_new_ones, a_full_ledger_holds_up_nobody)
