@@ -38,6 +38,7 @@ int index_open(const char *dir, const struct uuid *target, bool make, struct ind
 
 struct index_recovery {
 	uint64_t known, entered, removed, foreign; /* files found: in the index; entered now; leftovers; not ours */
+	uint64_t cut; /* of the leftovers those of a cut; or written since, and not committed */
 };
 /*
  * After an unclean stop, before index_start(): read all folders under objects_dir, enter objects the index does not know,

@@ -4,7 +4,8 @@
  *   a file the index does not know   it was written, but never committed, or its commit was never answered: entered. But
  *                                    leftovers of a DESTROY or of the file's last cut, whose rows are synced before
  *                                    files are unlinked, are unlinked now. (Something written there after the cut and
- *                                    not committed may go with them: its client has it still.)
+ *                                    not committed may go with them: its client has it still, and sends it again as
+ *                                    the OST does not go on as the same instance then.)
  *   a row whose file is gone         nothing here: it is that object's EIO when somebody asks
  *   bytes in the page cache only     what kill -9 leaves. An object that nobody has written to since counts as clean, and
  *                                    an fsync of it would promise what a power failure takes: all of it is synced
@@ -82,6 +83,7 @@ static int recover_file(struct recovery *recovery, unsigned int folder, const ch
 		return err;
 	if (err == 0 && is_doomed(&file.file, seq)) {
 		recovery->counts.removed++;
+		recovery->counts.cut += !file.file.destroyed;
 		return unlinkat(recovery->folder_fd, name, 0) < 0 ? -errno : 0;
 	}
 	/* Its stripe size is not in its name; the next request for it brings it. */

@@ -168,8 +168,8 @@ static int open_index(struct ost *ost, char *error, size_t error_size)
 }
 
 /*
- * Under which instance do we go on? That of the clean stop; after a kill, that of the ledger if all it tells of is there:
- * by now it is on stable storage.
+ * Under which instance do we go on? That of the clean stop; after a kill, that of the ledger if all it tells of is there
+ * (by now it is on stable storage), and nothing that it may have forgotten was removed.
  */
 static void open_ledger(struct ost *ost)
 {
@@ -181,7 +181,7 @@ static void open_ledger(struct ost *ost)
 		dir = LEDGER_DIR; /* on a disk it could be older than what it tells of */
 	if (!dir || ledger_open(dir, &ost->identity.target, &ost->ledger) < 0)
 		ost->ledger = NULL;
-	if (ost->instance == 0 && ledger_verify(ost->ledger, ost->objects_dir) == 0)
+	if (ost->instance == 0 && ost->recovery.cut == 0 && ledger_verify(ost->ledger, ost->objects_dir) == 0)
 		ost->instance = ledger_instance(ost->ledger);
 	ost->kept = ost->instance != 0;
 	if (ost->kept)

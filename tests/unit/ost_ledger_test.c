@@ -496,6 +496,26 @@ START_TEST(a_cut_that_a_write_brought_is_known_after_a_kill)
 }
 END_TEST
 
+static void write_anew_and_die(void)
+{
+	const struct where cut1 = with_cut(c, 1, 0, UINT64_MAX);
+
+	assert(write_text(c, 0, "to be cut") == 0 && commit(c, NULL) == 0);
+	assert(cut(cut1) == 0 && write_text(cut1, 0, "since") == 0);
+	assert(object_commit_all(ost) == 0); /* now the ledger knows nothing of it, and the index not yet */
+	end_here();
+}
+
+/* What was not in the index is taken for what the cut has left behind. */
+START_TEST(what_may_have_gone_with_a_cut_changes_it)
+{
+	ledger_fixture();
+	fixture_run_killed(write_anew_and_die);
+	fixture_run(other_instance);
+	ledger_fixture_end();
+}
+END_TEST
+
 static void write_and_die(void)
 {
 	assert(write_text(a, 0, "written, not committed") == 0);
@@ -632,6 +652,6 @@ END_TEST
 UNIT_MAIN("ost_ledger", what_is_there_is_found, what_is_missing_is_missed, a_lost_end_or_object_is_missed,
 	  what_was_under_way_may_be_there_or_not, what_was_zeroed_is_not_looked_for, what_runs_is_not_forgotten,
 	  the_ring_turns, random_losses_are_missed, nonsense_is_not_believed, a_kill_keeps_the_instance,
-	  a_cut_that_a_write_brought_is_known_after_a_kill,
+	  a_cut_that_a_write_brought_is_known_after_a_kill, what_may_have_gone_with_a_cut_changes_it,
 	  what_may_be_lost_changes_it, without_a_ledger_a_kill_changes_it, a_clean_stop_keeps_it_and_leaves_no_ledger,
 	  after_a_failed_sync_it_is_the_new_ones, a_full_ledger_holds_up_nobody)
