@@ -303,10 +303,55 @@ START_TEST(a_row_comes_when_its_file_is_durable)
 }
 END_TEST
 
+static struct fiber_queue held;
+static unsigned int commits_over;
+static bool first_is_held;
+
+static int hold_the_first(void *arg, enum disk_op op)
+{
+	(void)arg;
+	if (op == DISK_SYNC && ++syncs == 1)
+		while (first_is_held)
+			fiber_wait(&held, NULL);
+
+	return 0;
+}
+
+static void commit_fiber(void *arg)
+{
+	(void)arg;
+	assert(commit(a, NULL) == 0);
+	commits_over++;
+}
+
+/* Who comes while a sync runs is not answered by it, but by one that begins after he has come. */
+static void two_commits(void)
+{
+	char got[8];
+
+	assert(write_text(a, 0, "x") == 0 && commit(a, NULL) == 0 && write_text(a, 0, "y") == 0);
+	syncs = 0;
+	first_is_held = true;
+	disk_set_fault(ost->disk, hold_the_first, NULL);
+	assert(fiber_start(loop, commit_fiber, NULL) == 0);
+	while (syncs == 0)
+		fiber_sleep_ms(1);
+	assert(write_text(a, 1, "z") == 0);
+	assert(fiber_start(loop, commit_fiber, NULL) == 0);
+	fiber_yield();
+	assert(read_at(a, 0, got, sizeof(got)) == 2); /* the OST has met the second, too */
+	first_is_held = false;
+	fiber_wake_all(&held);
+	while (commits_over < 2)
+		fiber_sleep_ms(1);
+	assert(syncs == 2 && !object_is_dirty(object_of(a)));
+}
+
 START_TEST(a_commit_covers_what_came_before_it)
 {
 	fixture_format();
 	fixture_run(commit_steps);
+	fixture_run(two_commits);
 	temp_dir_remove(fixture_dir);
 }
 END_TEST

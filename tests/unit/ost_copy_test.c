@@ -1,7 +1,10 @@
 /* COPY: bytes and holes, who may and may not, and what a kill in the middle or after it leaves. */
 #include "tests/unit/ost_fixture.h"
+
+#include "oss/object_path.h"
 #include "tests/unit/unit.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 
 static const struct where a = { .ino = 100, .gen = 1 }, b = { .ino = 200, .gen = 1 };
@@ -279,6 +282,41 @@ static uint64_t noted(void)
 	return number;
 }
 
+static char first_synced; /* what stood there when something was first synced */
+
+static int look_at_the_first_sync(void *arg, enum disk_op op)
+{
+	char path[OBJECT_PATH_SIZE];
+	int fd;
+
+	(void)arg;
+	if (op != DISK_SYNC || first_synced != 0)
+		return 0;
+	object_path(b.ino, b.gen, b.seq, path);
+	fd = openat(ost->objects_dir, path, O_RDONLY | O_CLOEXEC);
+	assert(fd >= 0 && pread(fd, &first_synced, 1, 2) == 1);
+	close(fd);
+
+	return 0;
+}
+
+/* Nobody looks any more whether the rest of its pages is still there: it is durable before. */
+static void part_of_a_page(void)
+{
+	assert(write_text(a, 0, "new") == 0 && write_text(b, 0, "older bytes") == 0);
+	disk_set_fault(ost->disk, look_at_the_first_sync, NULL);
+	assert(copy(a, 0, b, 2, 3) == 0);
+	assert(first_synced == 'd' && text_is(b, 0, "olnew bytes"));
+}
+
+START_TEST(what_shares_a_page_with_a_copy_is_durable_before)
+{
+	fixture_format();
+	fixture_run(part_of_a_page);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
 START_TEST(a_kill_after_a_copy_loses_nothing_and_sends_nothing_again)
 {
 	fixture_format();
@@ -290,4 +328,5 @@ START_TEST(a_kill_after_a_copy_loses_nothing_and_sends_nothing_again)
 END_TEST
 
 UNIT_MAIN("ost_copy", bytes_and_holes_arrive, only_who_may_copies_and_only_what_there_is,
-	  two_that_copy_to_each_other_and_cut_end, a_kill_after_a_copy_loses_nothing_and_sends_nothing_again)
+	  two_that_copy_to_each_other_and_cut_end, what_shares_a_page_with_a_copy_is_durable_before,
+	  a_kill_after_a_copy_loses_nothing_and_sends_nothing_again)
