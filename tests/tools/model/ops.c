@@ -264,11 +264,15 @@ static int whiteout_failed(const char *path)
 {
 	char parent[PATH_ROOM];
 	char *slash;
+	size_t len;
 
 	snprintf(parent, sizeof(parent), "%s", path);
+	for (len = strlen(parent); len > 1 && parent[len - 1] == '/'; len--)
+		parent[len - 1] = '\0';
 	slash = strrchr(parent, '/');
-	slash[slash == parent] = '\0';
-	utimensat(AT_FDCWD, parent, NULL, 0);
+	if (slash != NULL)
+		slash[slash == parent] = '\0';
+	utimensat(AT_FDCWD, slash != NULL ? parent : ".", NULL, 0);
 	errno = ENOTEMPTY;
 	return -1;
 }

@@ -58,6 +58,7 @@ static _Noreturn void play(unsigned int actor, const char *root, int fd)
 	struct step step;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN);
 	for (unsigned int i = 0; i < FILES; i++)
 		player.fds[i] = -1;
 	umask(022);
