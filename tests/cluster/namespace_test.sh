@@ -22,6 +22,24 @@ expect "through the symlink" one "$(cat a/link)"
 expect "types" "fifo character special file socket" "$(stat -c %F a/fifo a/null a/sock | paste -sd' ')"
 expect "device" "1,3" "$(stat -c %t,%T a/null)"
 
+python3 - <<'PY' || fail "through a fifo, a socket and a device"
+import os, socket, threading
+def send():
+    with open("a/fifo", "w") as f: f.write("by the fifo")
+sender = threading.Thread(target=send)
+sender.start()
+with open("a/fifo") as f: assert f.read() == "by the fifo"
+sender.join()
+with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+    server.bind("a/server")
+    server.listen()
+    client.connect("a/server")
+    client.send(b"by the socket")
+    assert server.accept()[0].recv(100) == b"by the socket"
+os.unlink("a/server")
+with open("a/null", "r+b", 0) as f: assert f.write(b"to nowhere") == 10 and f.read() == b""
+PY
+
 # rename in all its forms
 python3 - <<'PY' || fail "rename"
 import ctypes, errno, os, stat

@@ -22,8 +22,17 @@ G=$T/m/git
 mkdir "$G"
 quietly git init -q -b main "$G/origin"
 cp -r "$TREE/common" "$TREE/proto" "$G/origin/"
+python3 - "$G/origin" $((25 * ${SCALE:-100})) <<'PY' || fail "many files"
+import os, sys
+for n in range(int(sys.argv[2])):
+    path = f"{sys.argv[1]}/many/{n % 50}/{n}"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f: f.write(f"file {n}\n" * (n % 100 + 1))
+PY
 quietly git -C "$G/origin" add .
 quietly git -C "$G/origin" commit -q -m first
+loose=$(git -C "$G/origin" count-objects | cut -d ' ' -f 1)
+[ "$loose" -gt $((25 * ${SCALE:-100})) ] || fail "$loose objects in a repository of thousands"
 unchanged "$G/origin"
 quietly git clone -q --no-local "$G/origin" "$G/clone"
 quietly git clone -q "$G/origin" "$G/linked" # its objects are links
