@@ -36,6 +36,21 @@ for name, call in calls.items():
         for n in os.listdir("d"): os.unlink(f"d/{n}")
 PY
 
+# Times that there is no room for are the first or the last that there is room for, whole seconds; their neighbours are kept.
+python3 - "$T/m" <<'PY' || fail "times at the ends"
+import ctypes, os, sys
+os.chdir(sys.argv[1])
+open("ends", "w").close()
+libc = ctypes.CDLL(None, use_errno=True)
+FIRST, LAST = -9223372036, 9223372036 # 1677 and 2262: nanoseconds in 64 bits
+times = {(2**34 - 1, 5): (LAST, 0), (2**62, 5): (LAST, 0), (LAST, 854775807): (LAST, 0), (LAST - 1, 999999999): (LAST - 1, 999999999),
+         (-2**34, 5): (FIRST, 0), (-2**62, 5): (FIRST, 0), (FIRST, 5): (FIRST, 0), (FIRST + 1, 5): (FIRST + 1, 5), (-1, 5): (-1, 5)}
+for set_to, wanted in times.items():
+    assert libc.utimensat(-100, b"ends", (ctypes.c_long * 4)(*set_to, *set_to), 0) == 0, os.strerror(ctypes.get_errno())
+    st = os.stat("ends")
+    for got in st.st_atime_ns, st.st_mtime_ns: assert divmod(got, 10**9) == wanted, (set_to, wanted, divmod(got, 10**9))
+PY
+
 # While somebody else looks at the same: his answers of before a change, which may arrive behind it, hide no change either.
 python3 - "$T/m" $((50 * ${SCALE:-100} / 100 + 10)) <<'PY' || fail "times of what was just changed, while others look at it"
 import ctypes, os, signal, sys, time
