@@ -377,13 +377,25 @@ static bool cut_away_unknown(const struct attr *before, uint64_t size)
 	return before->ino != 0 && size > 0 && before->blocks != 0 && size <= before->size && before->blocks != full;
 }
 
+/* As the MDT has it where it knows the inode. */
+static void take_privileges(struct attr *known, const struct fs_ctx *ctx)
+{
+	if (!ctx->kill_suid || S_ISDIR(known->mode))
+		return;
+	known->mode &= ~(mode_t)S_ISUID;
+	if ((known->mode & S_IXGRP) || ctx->kill_sgid)
+		known->mode &= ~(mode_t)S_ISGID;
+}
+
 /* Of one that is only remembered: the kernel has checked that the caller may. */
-static void setattr_remembered(struct inode *inode, unsigned int fields, const struct attr *attr, struct attr *ret_attr)
+static void setattr_remembered(struct inode *inode, const struct fs_ctx *ctx, unsigned int fields,
+			       const struct attr *attr, struct attr *ret_attr)
 {
 	struct attr *known = &inode->attr;
 
 	pthread_mutex_lock(&inode->lock);
 	known->ctime_ns = (int64_t)clock_real_ns();
+	take_privileges(known, ctx);
 	if (fields & SETATTR_MODE)
 		known->mode = (known->mode & S_IFMT) | (attr->mode & 07777);
 	if (fields & SETATTR_UID)
@@ -432,7 +444,7 @@ int inode_setattr(struct inode *inode, struct fs_ctx *ctx, unsigned int fields, 
 		err = inode_settle_size(inode, ctx, asked_ns, ret_attr);
 	/* Not a size: its bytes are gone. */
 	if (err == -ESTALE && (fields & SETATTR_SIZE) == 0 && inode_is_remembered(inode, NULL)) {
-		setattr_remembered(inode, fields, attr, ret_attr);
+		setattr_remembered(inode, ctx, fields, attr, ret_attr);
 		err = 0;
 	}
 	return err;

@@ -121,7 +121,13 @@ def held_by_path(here, there, restart):
         for kind, (fd, st) in held.items():
             now = os.fstat(fd)
             expect(kind, (st.st_ino, st.st_mode, 0), (now.st_ino, now.st_mode, now.st_nlink))
-        for kind in "fifo", "device": expect(f"xattrs of a {kind}", [], os.listxattr(held[kind][0]))
+        for kind in "fifo", "device":
+            fd = held[kind][0]
+            expect(f"xattrs of a {kind}", [], os.listxattr(fd))
+            os.fchmod(fd, 0o6775)
+            os.fchown(fd, 11, 22)
+            now = os.fstat(fd)
+            expect(f"a {kind} with another owner", (0o775, 11, 22), (stat.S_IMODE(now.st_mode), now.st_uid, now.st_gid))
 
 def stood_in(here, there, restart):
     """A working directory that is removed."""
