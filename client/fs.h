@@ -279,7 +279,8 @@ unsigned int file_flags(const struct file *file); /* enum attr_flags, as far as 
 bool fs_file_appends(const struct file *file);    /* it was opened with O_APPEND */
 /* It has lost a lock with the session: nothing is done by it any more but to close it. */
 bool file_is_lost(const struct file *file);
-bool file_is_privileged(const struct file *file); /* it has setuid or setgid bits, as far as is known here */
+bool file_may_have_xattrs(const struct file *file); /* as far as is known here */
+bool file_is_privileged(const struct file *file);   /* it has setuid or setgid bits, as far as is known here */
 
 /*
  * Read at most size bytes at offset into the parts of `data`; *ret_len is short only at the end of the file. The result

@@ -34,6 +34,36 @@ privileges() {
 privileges >"$T/privileges"
 twins "privileges" "$T/privileges"
 
+# Capabilities of a file go with what is written to it, by whomever and however; what only looks at it leaves them.
+python3 - "$T/m/capable" "$T/ext4/capable" <<'PY' || fail "capabilities of a file that was written to"
+import os, struct, sys
+NAME, VALUE = "security.capability", struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
+def by(flags, size): return lambda path: os.write(os.open(path, flags), b"x" * size)
+calls = {
+    "write": by(os.O_WRONLY, 1), "append": by(os.O_WRONLY | os.O_APPEND, 1), "append and read": by(os.O_RDWR | os.O_APPEND, 1),
+    "sync append": by(os.O_WRONLY | os.O_APPEND | os.O_DSYNC, 1), "truncate": lambda path: os.truncate(path, 5),
+    "chown": lambda path: os.chown(path, -1, 77), "open": lambda path: os.open(path, os.O_WRONLY | os.O_APPEND),
+    "chmod": lambda path: os.chmod(path, 0o777), "utime": os.utime,
+}
+def after(path, call, uid):
+    with open(path, "w") as f: f.write("something")
+    os.chown(path, 4711, 4711)
+    os.chmod(path, 0o755)
+    os.setxattr(path, NAME, VALUE)
+    pid = os.fork()
+    if pid == 0:
+        if uid: os.setgroups([77]), os.setresgid(uid, uid, uid), os.setresuid(uid, uid, uid)
+        call(path)
+        os._exit(0)
+    done = os.waitpid(pid, 0)[1]
+    return done, NAME in os.listxattr(path)
+for name, call in calls.items():
+    for uid in 0, 4711:
+        mount, local = (after(path, call, uid) for path in sys.argv[1:])
+        assert mount == local, f"{name} by {uid}: {mount}, on ext4 {local}"
+PY
+rm "$T/m/capable" "$T/ext4/capable"
+
 twins "times, groups, sticky" - <<'STEPS' || exit
 root chmod . 0o777
 owner mkdir d 0o777
