@@ -395,7 +395,7 @@ void inode_change_ends(struct inode *inode)
 	pthread_mutex_unlock(&inode->lock);
 }
 
-static bool pages_match(const struct inode *inode, const struct attr *attr)
+bool inode_knows_bytes(const struct inode *inode, const struct attr *attr)
 {
 	return inode->pages_valid && inode->pages_gen == attr->gen && inode->pages_cut == attr->cut &&
 	       inode->pages_size == attr->size && attr->data_version != 0 &&
@@ -404,7 +404,7 @@ static bool pages_match(const struct inode *inode, const struct attr *attr)
 
 bool inode_keep_pages(struct inode *inode, const struct attr *attr)
 {
-	bool keep = pages_match(inode, attr);
+	bool keep = inode_knows_bytes(inode, attr);
 
 	inode_pages_become(inode, attr);
 	if (!keep)
@@ -414,5 +414,5 @@ bool inode_keep_pages(struct inode *inode, const struct attr *attr)
 
 bool inode_pages_are(const struct inode *inode, const struct attr *attr)
 {
-	return pages_match(inode, attr) && clock_ns() - inode->pages_opened_ns > PAGES_OPEN_NS;
+	return inode_knows_bytes(inode, attr) && clock_ns() - inode->pages_opened_ns > PAGES_OPEN_NS;
 }

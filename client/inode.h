@@ -157,6 +157,8 @@ void inode_note_own_change(struct inode *inode, uint64_t data_before, const stru
  */
 void inode_change_begins(struct inode *inode);
 void inode_change_ends(struct inode *inode);
+/* Are the bytes that attr tells of those of the kernel's pages: nobody else has changed any since? lock held. */
+bool inode_knows_bytes(const struct inode *inode, const struct attr *attr);
 /* At an open with fresh attributes: may the kernel keep its pages? From here on they are filled from attr. lock held.
  */
 bool inode_keep_pages(struct inode *inode, const struct attr *attr);

@@ -240,15 +240,25 @@ static bool take_sent_back(struct fs *fs, const struct fs_ctx *ctx)
 	return was;
 }
 
-bool shown_name_is_old(struct inode *inode, const struct fs_ctx *ctx, const struct attr *attr)
+static bool name_is_old(const struct entry_shown *entry, const struct attr *attr, uint64_t now)
+{
+	return (entry->until_ns > now && attr->name_version != entry->version) || entry->older_until_ns > now;
+}
+
+/* Of what grew by our own writes the kernel knows. */
+static bool has_grown(const struct inode *inode, const struct attr *attr, uint64_t now)
+{
+	return inode->shown.until_ns > now && inode->shown.size < attr->size && !inode_knows_bytes(inode, attr);
+}
+
+bool shown_looks_again(struct inode *inode, const struct fs_ctx *ctx, const struct attr *attr)
 {
 	bool looked_up = take_sent_back(inode->fs, ctx);
-	struct entry_shown *entry = &inode->entry;
 	uint64_t now = clock_ns();
 	bool old;
 
 	pthread_mutex_lock(&inode->lock);
-	old = (entry->until_ns > now && attr->name_version != entry->version) || entry->older_until_ns > now;
+	old = name_is_old(&inode->entry, attr, now) || has_grown(inode, attr, now);
 	pthread_mutex_unlock(&inode->lock);
 	return old && !looked_up;
 }

@@ -3,7 +3,9 @@
  * nobody, so an open() there may go by a name that leads to another file by now, or by an old size. Both come to light
  * here when the open is asked of us, with fresh attributes from the MDT: the one is sent back with ESTALE, on which the
  * kernel looks all names up again and opens once more (path_openat() with LOOKUP_REVAL), for the other the kernel has to
- * drop the attributes before it is answered. So what an open finds is never older than the open (close-to-open).
+ * drop the attributes before it is answered. A mapping does not ask for them, and what lies behind the size that the kernel
+ * has is SIGBUS there: so an open of what has grown elsewhere is sent back, too. So what an open finds is never older than
+ * the open (close-to-open).
  *
  * Within libstrake only; for the caller fs_attr_shown(), fs_entry_shown(), fs_attr_outdated() in fs.h. Any thread.
  */
@@ -13,10 +15,11 @@
 #include "client/inode.h"
 
 /*
- * At an open by ctx with fresh attributes: might the kernel have come by a name that is no longer one of its? Not if this
- * caller's last open was sent back: he has looked the names up since, or comes by no name (/proc/self/fd).
+ * At an open by ctx with fresh attributes: might the kernel have come by a name that is no longer one of its, or believe in
+ * a size that it has outgrown? Not if this caller's last open was sent back: he has looked the names up since, or comes by
+ * no name (/proc/self/fd).
  */
-bool shown_name_is_old(struct inode *inode, const struct fs_ctx *ctx, const struct attr *attr);
+bool shown_looks_again(struct inode *inode, const struct fs_ctx *ctx, const struct attr *attr);
 
 /* May the kernel believe other attributes than inode->attr? Once: it is about to be told. inode->lock is held. */
 bool shown_is_old(struct inode *inode);

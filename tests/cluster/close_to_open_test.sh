@@ -76,6 +76,29 @@ for i in range(rounds):
     os.close(held)
 PY
 
+# A mapping asks nobody how long the file is: the open before it has seen to that the kernel knows.
+python3 - "$T/m" "$T/m2" "$((${SCALE:-100} / 10 + 5))" <<'PY' || fail "a mapping of what has grown there"
+import ctypes, os, sys
+here, there, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long
+def last_byte(path, size):
+    fd = os.open(path, os.O_RDONLY)
+    pid = os.fork()
+    if pid == 0: os._exit(ctypes.string_at(libc.mmap(None, size, 1, 1, fd, 0) + size - 1, 1)[0]) # SIGBUS, if it is not there
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+for i in range(rounds):
+    a, b = (f"{m}/mapped{i % 3}" for m in ((here, there) if i % 2 else (there, here)))
+    for size in 0, 10000, 50000:
+        with open(a, "wb") as f: f.write(b"x" * size)
+        if size: assert last_byte(b, size) == ord("x"), f"{size} bytes, round {i}"
+        os.stat(b)
+    os.truncate(a, 90000)
+    assert last_byte(b, 90000) == 0, f"truncated, round {i}"
+PY
+
 # A name that goes from file to file all the time, by both mounts: an open finds one of them, whole, and never fails.
 python3 - "$T/m" "$T/m2" "$((6 * ${SCALE:-100}))" <<'PY' || fail "replaced all the time"
 import multiprocessing, os, sys
