@@ -326,8 +326,41 @@ struct mount_entry *mount_registry_list_free(struct mount_entry *entries, size_t
 	return NULL;
 }
 
-/* The newest with that path or, where it is NULL, of that process. */
-static int entry_find(const char *mountpoint, const struct process *daemon, struct mount_entry *ret_entry)
+/* What is looked for: that daemon's; or on that path, from that source, or, without one, in our mount namespace. */
+struct wanted {
+	const struct process *daemon;
+	const char *mountpoint, *source;
+	unsigned int major, minor;
+};
+
+/* Does its daemon live in our mount namespace? False where that cannot be seen. */
+static bool entry_is_here(const struct mount_entry *entry)
+{
+	char path[64];
+	struct stat ours, its;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)entry->daemon.pid);
+	return stat("/proc/self/ns/mnt", &ours) == 0 && stat(path, &its) == 0 && ours.st_dev == its.st_dev &&
+	       ours.st_ino == its.st_ino;
+}
+
+static bool entry_is_wanted(const struct mount_entry *entry, const struct wanted *wanted)
+{
+	bool has_device = entry->major != 0 || entry->minor != 0;
+
+	if (wanted->daemon)
+		return entry->daemon.pid == wanted->daemon->pid && entry->daemon.starttime == wanted->daemon->starttime;
+	if (strcmp(entry->mountpoint, wanted->mountpoint) != 0)
+		return false;
+	if (!wanted->source)
+		return entry_is_here(entry);
+	/* One that is leaving served what was mounted there before. */
+	return !entry->leaving && strcmp(entry->source, wanted->source) == 0 &&
+	       (!has_device || (entry->major == wanted->major && entry->minor == wanted->minor));
+}
+
+/* The newest of them. */
+static int entry_find(const struct wanted *wanted, struct mount_entry *ret_entry)
 {
 	struct mount_entry *entries;
 	size_t count;
@@ -337,9 +370,7 @@ static int entry_find(const char *mountpoint, const struct process *daemon, stru
 		return err;
 	err = -ENOENT;
 	for (size_t i = 0; i < count && err; i++) {
-		if (mountpoint
-			    ? strcmp(entries[i].mountpoint, mountpoint) != 0
-			    : entries[i].daemon.pid != daemon->pid || entries[i].daemon.starttime != daemon->starttime)
+		if (!entry_is_wanted(&entries[i], wanted))
 			continue;
 		*ret_entry = entries[i];
 		entries[i] = (struct mount_entry){ 0 }; /* handed on */
@@ -351,10 +382,18 @@ static int entry_find(const char *mountpoint, const struct process *daemon, stru
 
 int mount_registry_find_by_path(const char *mountpoint, struct mount_entry *ret_entry)
 {
-	return entry_find(mountpoint, NULL, ret_entry);
+	return entry_find(&(struct wanted){ .mountpoint = mountpoint }, ret_entry);
+}
+
+int mount_registry_find_mounted(const char *mountpoint, const char *source, unsigned int major, unsigned int minor,
+				struct mount_entry *ret_entry)
+{
+	return entry_find(
+		&(struct wanted){ .mountpoint = mountpoint, .source = source, .major = major, .minor = minor },
+		ret_entry);
 }
 
 int mount_registry_find_by_daemon(const struct process *daemon, struct mount_entry *ret_entry)
 {
-	return entry_find(NULL, daemon, ret_entry);
+	return entry_find(&(struct wanted){ .daemon = daemon }, ret_entry);
 }

@@ -52,8 +52,12 @@ int mount_registry_add(const char *mountpoint, const char *source, const char *m
 int mount_registry_leaving(uint64_t bytes, unsigned int files, unsigned int silent);
 void mount_registry_remove(void);
 
-/* The newest mount on an absolute path. -ENOENT. */
+/* The newest mount on an absolute path whose daemon lives in our mount namespace: in another that path is another. -ENOENT. */
 int mount_registry_find_by_path(const char *mountpoint, struct mount_entry *ret_entry);
+
+/* The one that is mounted there from that source with that device number, which the entry may not know. -ENOENT. */
+int mount_registry_find_mounted(const char *mountpoint, const char *source, unsigned int major, unsigned int minor,
+				struct mount_entry *ret_entry);
 
 /* The mount of that process. -ENOENT. */
 int mount_registry_find_by_daemon(const struct process *daemon, struct mount_entry *ret_entry);

@@ -203,37 +203,68 @@ struct mount_search {
 	int err;
 };
 
-static void add_mount(struct mount_search *search, const char *path, const char *source, struct process daemon)
+static struct cluster_mount *add_mount(struct mount_search *search, const char *path, const char *source)
 {
 	struct cluster_mount *more = reallocarray(search->mounts, search->count + 1, sizeof(*more));
 
 	if (!more) {
 		search->err = -ENOMEM;
-		return;
+		return NULL;
 	}
 	search->mounts = more;
 	more += search->count++;
+	*more = (struct cluster_mount){ .major = 0 };
 	snprintf(more->path, sizeof(more->path), "%s", path);
 	snprintf(more->source, sizeof(more->source), "%s", source);
-	more->daemon = daemon;
+	return more;
 }
 
-/* A mount whose daemon was killed is in no registry, but still in the tree. */
+static bool has_device(const struct cluster_mount *mount, const struct mountinfo *info)
+{
+	return mount->major == info->major && mount->minor == info->minor;
+}
+
+static bool is_mount(const struct cluster_mount *mount, const struct mountinfo *info)
+{
+	bool known = mount->major != 0 || mount->minor != 0;
+
+	return strcmp(mount->path, info->path) == 0 && strcmp(mount->source, info->source) == 0 &&
+	       (!known || has_device(mount, info));
+}
+
+bool cluster_mount_is_seen(const struct cluster_mount *mount, pid_t pid)
+{
+	struct mountinfo info;
+
+	return mountinfo_find(pid, mount->path, &info) == 0 && is_mount(mount, &info);
+}
+
+/* A mount whose daemon was killed is in no registry, but still in the tree; so is another place of one that lives. */
 static bool search_tree(void *arg, const struct mountinfo *info)
 {
 	struct mount_search *search = arg;
+	struct process daemon = { 0 };
 	struct address_list mgs;
+	struct cluster_mount *mount;
 	char subdir[PATH_MAX];
 
 	if (strncmp(info->type, "fuse", 4) != 0 ||
 	    address_source_parse(info->source, &mgs, subdir, sizeof(subdir)) < 0 ||
 	    !address_lists_meet(&mgs, &search->cluster->mgs))
 		return true;
-	for (size_t i = 0; i < search->count; i++)
-		if (strcmp(search->mounts[i].path, info->path) == 0)
+	for (size_t i = 0; i < search->count; i++) {
+		if (is_mount(&search->mounts[i], info))
 			return true;
-	add_mount(search, info->path, info->source, (struct process){ 0 });
-	return search->err == 0;
+		if (has_device(&search->mounts[i], info))
+			daemon = search->mounts[i].daemon;
+	}
+	mount = add_mount(search, info->path, info->source);
+	if (!mount)
+		return false;
+	mount->daemon = daemon;
+	mount->major = info->major;
+	mount->minor = info->minor;
+	return true;
 }
 
 static int search_registry(struct mount_search *search)
@@ -245,11 +276,18 @@ static int search_registry(struct mount_search *search)
 	if (err)
 		return err;
 	for (size_t i = 0; i < count && search->err == 0; i++) {
+		struct cluster_mount *mount;
 		struct address_list mgs;
 
-		if (address_list_parse(entries[i].mgs, ADDRESS_PORT_DEFAULT, &mgs) == 0 &&
-		    address_lists_meet(&mgs, &search->cluster->mgs))
-			add_mount(search, entries[i].mountpoint, entries[i].source, entries[i].daemon);
+		if (address_list_parse(entries[i].mgs, ADDRESS_PORT_DEFAULT, &mgs) < 0 ||
+		    !address_lists_meet(&mgs, &search->cluster->mgs))
+			continue;
+		mount = add_mount(search, entries[i].mountpoint, entries[i].source);
+		if (!mount)
+			break;
+		mount->daemon = entries[i].daemon;
+		mount->major = entries[i].major;
+		mount->minor = entries[i].minor;
 	}
 	mount_registry_list_free(entries, count);
 	return search->err;

@@ -61,10 +61,13 @@ int cluster_member_enter(const struct cluster *cluster, const struct cluster_mem
 struct cluster_mount {
 	char path[PATH_MAX];
 	char source[PATH_MAX];
-	struct process daemon; /* pid 0: gone */
+	struct process daemon;     /* pid 0: gone */
+	unsigned int major, minor; /* its device number; 0 0: not known */
 };
-/* The newest first. */
+/* The newest first; also those in other mount namespaces. */
 int cluster_mounts(const struct cluster *cluster, struct cluster_mount **ret_mounts, size_t *ret_count);
+/* Is it what lies on top at its path, as pid (0: we) sees that? */
+bool cluster_mount_is_seen(const struct cluster_mount *mount, pid_t pid);
 
 struct cluster_start_options {
 	/* NULL: not given */

@@ -511,14 +511,6 @@ static int run_mount(const struct cluster *cluster, const char *mountpoint, cons
 	return 0;
 }
 
-/* Ours, and seen from here: its daemon may also go on for another mount namespace only, or write out what it holds. */
-static bool mount_is_seen(const struct cluster_mount *mount)
-{
-	struct mountinfo info;
-
-	return mountinfo_find(0, mount->path, &info) == 0 && strcmp(info.source, mount->source) == 0;
-}
-
 static int start_mount(const struct cluster *cluster, const char *key_path, const struct cluster_start_options *options)
 {
 	struct cluster_mount *mounts;
@@ -533,7 +525,8 @@ static int start_mount(const struct cluster *cluster, const char *key_path, cons
 	if (err)
 		return cli_fail("cannot see what is mounted: %s", strerror(-err));
 	for (size_t i = 0; i < count; i++) {
-		if (strcmp(mounts[i].path, path) != 0 || !mount_is_seen(&mounts[i]))
+		/* Its daemon may also go on for another mount namespace only, or write out what it holds. */
+		if (strcmp(mounts[i].path, path) != 0 || !cluster_mount_is_seen(&mounts[i], 0))
 			continue;
 		if (process_is_doomed(&mounts[i].daemon) && wait_for_end(&mounts[i].daemon, path) == 0)
 			mounts[i].daemon.pid = 0;

@@ -4,7 +4,6 @@
  */
 #include "client/cli/cli.h"
 #include "client/cli/cluster.h"
-#include "client/cli/mountinfo.h"
 #include "client/cli/unmount.h"
 #include "client/key_find.h"
 #include "common/ledger_path.h"
@@ -91,10 +90,9 @@ static int stop_members(struct cluster *cluster, enum role role)
  */
 static int detach_elsewhere(const struct cluster_mount *mount)
 {
-	struct mountinfo info;
 	int err;
 
-	if (mount->daemon.pid == 0 || mountinfo_find(mount->daemon.pid, mount->path, &info) < 0)
+	if (mount->daemon.pid == 0 || !cluster_mount_is_seen(mount, mount->daemon.pid))
 		return 0;
 	err = process_signal(&mount->daemon, SIGTERM);
 	return err && err != -ESRCH
@@ -113,6 +111,8 @@ static int detach_mount(const struct cluster_mount *mount)
 	struct process daemon;
 	int err;
 
+	if (!cluster_mount_is_seen(mount, 0))
+		return detach_elsewhere(mount);
 	while ((err = unmount_detach(mount->path, 0, &daemon, error, sizeof(error))) == -EBUSY &&
 	       milliseconds_left(deadline_ns) > 0)
 		usleep(BUSY_TRY_MS * 1000);
@@ -120,9 +120,8 @@ static int detach_mount(const struct cluster_mount *mount)
 		cli_fail("%s is in use and is detached all the same", mount->path);
 		err = unmount_detach(mount->path, UNMOUNT_LAZY | UNMOUNT_FORCE, &daemon, error, sizeof(error));
 	}
-	if (err == -ENOENT)
-		return detach_elsewhere(mount);
-	return err ? cli_fail("%s", error) : 0;
+	/* Somebody else was faster. */
+	return err && err != -ENOENT ? cli_fail("%s", error) : 0;
 }
 
 static int stop_mounts(const struct cluster *cluster)

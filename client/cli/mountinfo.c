@@ -41,7 +41,7 @@ static bool line_parse(const char *line, struct mountinfo *info)
 {
 	const char *path = skip_fields(line, 4), *dash = strstr(line, " - "), *type, *source;
 
-	if (!path || !dash)
+	if (!path || !dash || sscanf(line, "%*u %*u %u:%u", &info->major, &info->minor) != 2)
 		return false;
 	type = dash + 3;
 	source = skip_fields(type, 1);

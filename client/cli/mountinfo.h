@@ -10,6 +10,7 @@ struct mountinfo {
 	char path[PATH_MAX];
 	char type[64];         /* "fuse.strake" */
 	char source[PATH_MAX]; /* as mount(8) shows it */
+	unsigned int major, minor;
 };
 
 /* Calls fn for each mount of pid (0: ours), in the kernel's order, until it answers false. Errors of open(2). */

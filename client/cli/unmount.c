@@ -144,17 +144,17 @@ int unmount_detach(const char *path, unsigned int flags, struct process *ret_dae
 {
 	struct mountinfo info = { 0 };
 	struct mount_entry entry = { 0 };
-	bool found = mount_registry_find_by_path(path, &entry) == 0, registered;
-	struct process daemon = entry.daemon;
 	int err = mountinfo_find(0, path, &info);
+	bool registered =
+		err == 0 && mount_registry_find_mounted(path, info.source, info.major, info.minor, &entry) == 0;
+	bool was_there = err == -ENOENT && mount_registry_find_by_path(path, &entry) == 0;
+	struct process daemon = entry.daemon;
 
-	/* A daemon that is leaving, or of another source, served what was mounted there before. */
-	registered = found && err == 0 && !entry.leaving && strcmp(entry.source, info.source) == 0;
-	if (found)
+	if (registered || was_there)
 		mount_entry_release(&entry);
 	if (err == -ENOENT) {
 		snprintf(error, error_size, "nothing is mounted on %s", path);
-		*ret_daemon = found ? daemon : (struct process){ 0 };
+		*ret_daemon = daemon;
 		return err;
 	}
 	if (err == 0 && !is_ours(&info, registered)) {
@@ -179,7 +179,7 @@ int unmount_detach(const char *path, unsigned int flags, struct process *ret_dae
 	}
 	if (!registered && geteuid() == 0)
 		clean_table(path);
-	*ret_daemon = registered ? daemon : (struct process){ 0 };
+	*ret_daemon = daemon;
 	return 0;
 }
 

@@ -108,6 +108,33 @@ alive "$daemon" || fail "the daemon went though another namespace has the mount"
 kill "$other"
 await "the daemon to end with the other namespace" ended "$daemon"
 
+# What another mount namespace has at the same path is another's mount, with a daemon of its own: that is left alone, also by
+# force, and whether there is one here or not.
+enter_elsewhere() { # $theirs serves it, $holder is in that namespace
+	before=$(daemon_of "$M")
+	unshare -m --propagation private bash -c 'umount -i -l "$1"; mount -t strake -o "log=$3" "$2:/" "$1" && touch "$4" &&
+		exec sleep 1000' - "$M" "$MGS" "$T/theirs.log" "$T/entered" &
+	holder=$!
+	PIDS="$PIDS $holder"
+	await "a mount in another namespace" test -e "$T/entered"
+	rm "$T/entered"
+	theirs=$(daemon_of "$M" | grep -vxF "$before")
+}
+enter
+ours=$daemon
+enter_elsewhere
+nsenter -t "$holder" -m sh -c "echo theirs >'$M/theirs'" || fail "writing in another namespace"
+within 20 strake umount -f "$M" 2>"$T/said" || fail "umount -f beside another namespace's mount said: $(cat "$T/said")"
+! alive "$ours" || fail "umount -f returned before the daemon had ended: it waited for another's"
+alive "$theirs" || fail "umount -f ended the daemon of another namespace's mount"
+within 20 strake umount -f "$M" 2>"$T/said" && fail "unmounted what only another namespace has"
+grep -q "nothing is mounted" "$T/said" || fail "of what only another namespace has it said: $(cat "$T/said")"
+alive "$theirs" || fail "umount -f of nothing ended the daemon of another namespace's mount"
+expect "content there" theirs "$(nsenter -t "$holder" -m cat "$M/theirs")"
+kill -TERM "$theirs"
+await "the daemon of the other namespace to end" ended "$theirs"
+kill "$holder"
+
 # Who looks from another PID namespace sees none of its processes, and takes none of them for dead.
 enter
 unshare --mount --pid --fork --mount-proc strake umount "$T" 2>"$T/said" && fail "unmounted nothing, in a PID namespace"
@@ -207,3 +234,14 @@ within 5 strake umount "$M" || fail "strake umount of a dead mount"
 enter
 expect "content after the daemon died" before "$(cat "$M/before")"
 leave "$M"
+
+# --- the end of a cluster -----------------------------------------------------------------------------------------------
+
+# All its mounts are asked to end, also those at the same path in another mount namespace, and no other's.
+enter
+enter_elsewhere
+echo last >"$M/ours"
+nsenter -t "$holder" -m sh -c "echo last >'$M/theirs'" || fail "writing in another namespace"
+within 25 strake cluster stop "$T/c" >"$T/said" 2>&1 || fail "cluster stop with mounts in two namespaces said: $(cat "$T/said")"
+! alive "$daemon" && ! alive "$theirs" || fail "cluster stop left a daemon"
+kill "$holder"

@@ -92,6 +92,13 @@ START_TEST(adds_finds_removes)
 	ck_assert_uint_eq(entry.major, 0);
 	ck_assert_uint_eq(entry.minor, 42);
 	mount_entry_release(&entry);
+	ck_assert_int_eq(mount_registry_find_mounted(odd, "[::1]:9400,h:1:/sub dir", 0, 43, &entry), -ENOENT);
+	ck_assert_int_eq(mount_registry_find_mounted(odd, "[::1]:9400,h:1:/", 0, 42, &entry), -ENOENT);
+	ck_assert_int_eq(mount_registry_find_mounted("/mnt", "[::1]:9400,h:1:/sub dir", 0, 42, &entry), -ENOENT);
+	ck_assert_int_eq(mount_registry_find_mounted(odd, "[::1]:9400,h:1:/sub dir", 0, 42, &entry), 0);
+	mount_entry_release(&entry);
+	ck_assert_int_eq(mount_registry_leaving(1, 1, 0), 0);
+	ck_assert_int_eq(mount_registry_find_mounted(odd, "[::1]:9400,h:1:/sub dir", 0, 42, &entry), -ENOENT);
 	mount_registry_remove();
 	ck_assert_int_eq(mount_registry_find_by_path(odd, &entry), -ENOENT);
 	remove_dir();
