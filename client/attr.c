@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define NS_PER_S INT64_C(1000000000)
+
 static int layout_from_wire(const Strake__Layout *wire, const struct layout **ret_layout)
 {
 	struct layout layout;
@@ -76,13 +78,22 @@ bool attr_same_content(const struct attr *a, const struct attr *b)
 
 static struct timespec time_of(int64_t ns)
 {
-	int64_t seconds = ns / 1000000000, rest = ns % 1000000000;
+	int64_t seconds = ns / NS_PER_S, rest = ns % NS_PER_S;
 
 	if (rest < 0) {
 		seconds--;
-		rest += 1000000000;
+		rest += NS_PER_S;
 	}
 	return (struct timespec){ .tv_sec = seconds, .tv_nsec = rest };
+}
+
+int64_t attr_time_ns(int64_t seconds, int64_t nanoseconds)
+{
+	const int64_t last = INT64_MAX / NS_PER_S;
+
+	if (seconds >= last || seconds <= -last)
+		return (seconds < 0 ? -last : last) * NS_PER_S;
+	return seconds * NS_PER_S + nanoseconds;
 }
 
 void attr_to_stat(const struct attr *attr, struct stat *ret_stat)

@@ -151,6 +151,8 @@ struct attr {
 	const struct layout *layout; /* of a file or directory; never NULL once it came from the MDT */
 };
 void attr_to_stat(const struct attr *attr, struct stat *ret_stat); /* st_blksize is the stripe size's friendly part */
+/* A time as struct attr has it; what there is no room for becomes the first or the last second of 1677 to 2262. */
+int64_t attr_time_ns(int64_t seconds, int64_t nanoseconds);
 
 /* --- names and attributes -------------------------------------------------------------------------------------- */
 

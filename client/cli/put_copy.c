@@ -54,11 +54,6 @@ static const char *local_path(const struct transfer_dir *dir, const struct trans
 
 /* --- attributes -------------------------------------------------------------------------------------------------- */
 
-static int64_t ns_of(struct timespec time)
-{
-	return time.tv_sec * (int64_t)NSEC_PER_SEC + time.tv_nsec;
-}
-
 /* Which of them are to be set so that `made` becomes what st says. Without being root nobody gives files away. */
 static unsigned int wanted_fields(const struct put *put, const struct stat *st, const struct attr *made,
 				  struct attr *ret_attr)
@@ -70,8 +65,8 @@ static unsigned int wanted_fields(const struct put *put, const struct stat *st, 
 		.mode = st->st_mode & 07777,
 		.uid = st->st_uid,
 		.gid = st->st_gid,
-		.atime_ns = ns_of(st->st_atim),
-		.mtime_ns = ns_of(st->st_mtim),
+		.atime_ns = attr_time_ns(st->st_atim.tv_sec, st->st_atim.tv_nsec),
+		.mtime_ns = attr_time_ns(st->st_mtim.tv_sec, st->st_mtim.tv_nsec),
 	};
 	if (!S_ISLNK(st->st_mode))
 		fields |= SETATTR_MODE;

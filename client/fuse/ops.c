@@ -76,16 +76,6 @@ static void fuse_statx(struct fuse_request *request)
 		fuse_answer_statx(request, &attr);
 }
 
-/* As on any filesystem: what there is no room for is the first or the last second that there is room for. */
-static int64_t time_kept(int64_t seconds, uint32_t nanoseconds)
-{
-	const int64_t ns_per_s = NSEC_PER_SEC, last = INT64_MAX / ns_per_s;
-
-	if (seconds >= last || seconds <= -last)
-		return (seconds < 0 ? -last : last) * ns_per_s;
-	return seconds * ns_per_s + nanoseconds;
-}
-
 static void fuse_setattr(struct fuse_request *request)
 {
 	static const struct {
@@ -127,8 +117,8 @@ static void fuse_setattr(struct fuse_request *request)
 		.uid = in->uid,
 		.gid = in->gid,
 		.size = in->size,
-		.atime_ns = time_kept((int64_t)in->atime, in->atimensec),
-		.mtime_ns = time_kept((int64_t)in->mtime, in->mtimensec),
+		.atime_ns = attr_time_ns((int64_t)in->atime, in->atimensec),
+		.mtime_ns = attr_time_ns((int64_t)in->mtime, in->mtimensec),
 	};
 	err = fs_setattr(request_fs(request), &request->ctx, request_ino(request, request->header.nodeid), fields,
 			 &attr, &attr);

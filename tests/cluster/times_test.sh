@@ -97,6 +97,11 @@ finally:
         os.waitpid(looker, 0)
 PY
 
+# ... also those of what is put there.
+touch -d 2400-01-01 "$T/far"
+strake -m "$MGS" client put -r "$T/far" /put >"$T/out" || fail "client put"
+[ "$(stat -c %Y "$T/far")" -lt 9223372036 ] || expect "time of what was put" 9223372036 "$(stat -c %Y "$T/m/put")"
+
 # When it was made (statx's btime): no call changes that, and another mount and a later start say the same.
 mount_more "$T/m2"
 python3 - "$T/m" <<'PY' || fail "when files were made"
