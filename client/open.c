@@ -112,7 +112,7 @@ int fs_open_file(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, int flags, str
 		return -ENOMEM;
 	handle_count(inode, modes);
 	err = tell_open(inode, ctx, modes, (flags & O_APPEND) != 0, &attr);
-	if (err == 0 && !ctx->nameless && shown_looks_again(inode, ctx, &attr))
+	if (err == 0 && !ctx->nameless && shown_looks_again(inode, ctx, (modes & OPEN_READ) != 0, &attr))
 		err = -ESTALE;
 	if (err == -ESTALE)
 		stat_store_ino_changed(fs->stat_store, ino);

@@ -209,6 +209,11 @@ static uint64_t sent_back_mark(const struct fs_ctx *ctx, uint64_t at_ns)
 	return (uint64_t)(uint32_t)ctx->pid << 32 | (uint32_t)(at_ns / NSEC_PER_MSEC);
 }
 
+static bool mark_is_old(uint64_t mark)
+{
+	return (uint32_t)(clock_ns() / NSEC_PER_MSEC) - (uint32_t)mark > SENT_BACK_MS;
+}
+
 void shown_sent_back(struct fs *fs, const struct fs_ctx *ctx)
 {
 	atomic_store(sent_back_slot(fs, ctx), sent_back_mark(ctx, clock_ns()));
@@ -226,9 +231,7 @@ bool shown_was_sent_back(struct fs *fs, const struct fs_ctx *ctx)
 {
 	uint64_t mark = atomic_load_explicit(sent_back_slot(fs, ctx), memory_order_relaxed);
 
-	if (mark == 0 || mark >> 32 != (uint32_t)ctx->pid)
-		return false;
-	return (uint32_t)sent_back_mark(ctx, clock_ns()) - (uint32_t)mark <= SENT_BACK_MS;
+	return mark != 0 && mark >> 32 == (uint32_t)ctx->pid && !mark_is_old(mark);
 }
 
 /* The same, for his open: only once. */
@@ -251,14 +254,23 @@ static bool has_grown(const struct inode *inode, const struct attr *attr, uint64
 	return inode->shown.until_ns > now && inode->shown.size < attr->size && !inode_knows_bytes(inode, attr);
 }
 
-bool shown_looks_again(struct inode *inode, const struct fs_ctx *ctx, const struct attr *attr)
+/* Will he be known when he comes again, and nobody else not because of him? */
+static bool may_be_sent_back(struct fs *fs, const struct fs_ctx *ctx)
+{
+	uint64_t mark = atomic_load_explicit(sent_back_slot(fs, ctx), memory_order_relaxed);
+
+	return ctx->pid != 0 && (mark == 0 || mark_is_old(mark));
+}
+
+bool shown_looks_again(struct inode *inode, const struct fs_ctx *ctx, bool maps, const struct attr *attr)
 {
 	bool looked_up = take_sent_back(inode->fs, ctx);
+	bool sizes = maps && may_be_sent_back(inode->fs, ctx);
 	uint64_t now = clock_ns();
 	bool old;
 
 	pthread_mutex_lock(&inode->lock);
-	old = name_is_old(&inode->entry, attr, now) || has_grown(inode, attr, now);
+	old = name_is_old(&inode->entry, attr, now) || (sizes && has_grown(inode, attr, now));
 	pthread_mutex_unlock(&inode->lock);
 	return old && !looked_up;
 }

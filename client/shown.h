@@ -17,9 +17,9 @@
 /*
  * At an open by ctx with fresh attributes: might the kernel have come by a name that is no longer one of its, or believe in
  * a size that it has outgrown? Not if this caller's last open was sent back: he has looked the names up since, or comes by
- * no name (/proc/self/fd).
+ * no name (/proc/self/fd). Sizes matter to who may map it; nobody is sent back for one who might be taken for somebody else then.
  */
-bool shown_looks_again(struct inode *inode, const struct fs_ctx *ctx, const struct attr *attr);
+bool shown_looks_again(struct inode *inode, const struct fs_ctx *ctx, bool maps, const struct attr *attr);
 
 /* May the kernel believe other attributes than inode->attr? Once: it is about to be told. inode->lock is held. */
 bool shown_is_old(struct inode *inode);

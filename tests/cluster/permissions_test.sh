@@ -61,6 +61,7 @@ for name, call in calls.items():
     for uid in 0, 4711:
         mount, local = (after(path, call, uid) for path in sys.argv[1:])
         assert mount == local, f"{name} by {uid}: {mount}, on ext4 {local}"
+        assert mount[0] == 0, f"{name} by {uid} has failed"
 PY
 rm "$T/m/capable" "$T/ext4/capable"
 
