@@ -38,13 +38,14 @@ int index_open(const char *dir, const struct uuid *target, bool make, struct ind
 
 struct index_recovery {
 	uint64_t known, entered, removed, foreign; /* files found: in the index; entered now; leftovers; not ours */
-	uint64_t cut; /* of the leftovers those of a cut; or written since, and not committed */
 };
 /*
  * After an unclean stop, before index_start(): read all folders under objects_dir, enter objects the index does not know,
- * unlink those that a tombstone or the last cut of their file had doomed; what is kept is synced.
+ * unlink those that a tombstone or the last cut of their file had doomed; what is kept is synced. losing(arg): before
+ * something goes that may have been written since the cut.
  */
-int index_recover(struct index *index, int objects_dir, bool syncfs_works, struct index_recovery *ret_recovery);
+int index_recover(struct index *index, int objects_dir, bool syncfs_works, void (*losing)(void *arg), void *arg,
+		  struct index_recovery *ret_recovery);
 
 /* As what the OST was stopped cleanly; 0: it was not, or is new. */
 uint64_t index_clean_instance(const struct index *index);
@@ -81,6 +82,8 @@ void index_drop_tombstone(struct index *index, uint64_t ino, uint64_t gen);
 
 /* The number of the last change: what to wait for. */
 uint64_t index_last_change(const struct index *index);
+/* ... so that what index_get_file() tells is durable; 0: it is. */
+uint64_t index_file_change(const struct index *index, uint64_t ino, uint64_t gen);
 
 /* Wait, in a fiber, until all changes up to that one are durable. -ENOSPC, -EDQUOT: not yet; the changes stay. */
 int index_sync(struct index *index, uint64_t change);

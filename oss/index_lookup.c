@@ -108,6 +108,13 @@ int index_get_object(struct index *index, uint64_t ino, uint64_t gen, uint64_t s
 	return err;
 }
 
+uint64_t index_file_change(const struct index *index, uint64_t ino, uint64_t gen)
+{
+	struct index_key key = index_file_key(ino, gen);
+
+	return find_change(index->pending, &key) || find_change(index->frozen, &key) ? index->last : 0;
+}
+
 int index_get_file(struct index *index, uint64_t ino, uint64_t gen, struct index_file *ret_file)
 {
 	union index_value value;

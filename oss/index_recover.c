@@ -27,6 +27,8 @@ struct recovery {
 	MDB_txn *txn;
 	int folder_fd;
 	bool sync_each;
+	void (*losing)(void *arg);
+	void *arg;
 	struct index_recovery counts;
 };
 
@@ -83,7 +85,8 @@ static int recover_file(struct recovery *recovery, unsigned int folder, const ch
 		return err;
 	if (err == 0 && is_doomed(&file.file, seq)) {
 		recovery->counts.removed++;
-		recovery->counts.cut += !file.file.destroyed;
+		if (!file.file.destroyed)
+			recovery->losing(recovery->arg);
 		return unlinkat(recovery->folder_fd, name, 0) < 0 ? -errno : 0;
 	}
 	/* Its stripe size is not in its name; the next request for it brings it. */
@@ -129,9 +132,10 @@ static int recover_folder(struct recovery *recovery, int objects_dir, unsigned i
 	return err;
 }
 
-int index_recover(struct index *index, int objects_dir, bool syncfs_works, struct index_recovery *ret_recovery)
+int index_recover(struct index *index, int objects_dir, bool syncfs_works, void (*losing)(void *arg), void *arg,
+		  struct index_recovery *ret_recovery)
 {
-	struct recovery recovery = { .index = index, .sync_each = !syncfs_works };
+	struct recovery recovery = { .index = index, .sync_each = !syncfs_works, .losing = losing, .arg = arg };
 	int err = syncfs(objects_dir) < 0 ? -errno : 0;
 
 	/* One transaction per folder: LMDB's dirty pages stay few. */

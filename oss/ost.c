@@ -148,6 +148,25 @@ static int make_index(struct ost *ost, bool *ret_clean, char *error, size_t erro
 	return index_open(ost->config.dir, &ost->identity.target, true, &ost->index, ret_clean, error, error_size);
 }
 
+static void open_ledger(struct ost *ost)
+{
+	const char *dir = ost->config.ledger_dir;
+	struct statfs fs;
+
+	if (!dir && statfs(LEDGER_DIR, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
+		dir = LEDGER_DIR; /* on a disk it could be older than what it tells of */
+	if (!dir || ledger_open(dir, &ost->identity.target, &ost->ledger) < 0)
+		ost->ledger = NULL;
+}
+
+/* What goes may have been forgotten by the ledger, also for a start after this one. */
+static void end_ledger(void *arg)
+{
+	struct ost *ost = arg;
+
+	ledger_begin(ost->ledger, 0);
+}
+
 static int open_index(struct ost *ost, char *error, size_t error_size)
 {
 	bool clean;
@@ -159,7 +178,7 @@ static int open_index(struct ost *ost, char *error, size_t error_size)
 	if (err < 0 || clean)
 		return err;
 	ost->recovered = true;
-	err = index_recover(ost->index, ost->objects_dir, ost->syncfs_works, &ost->recovery);
+	err = index_recover(ost->index, ost->objects_dir, ost->syncfs_works, end_ledger, ost, &ost->recovery);
 	if (err < 0)
 		snprintf(error, error_size, "%s: cannot compare index and objects: %s", ost->config.dir,
 			 strerror(-err));
@@ -167,21 +186,11 @@ static int open_index(struct ost *ost, char *error, size_t error_size)
 	return err;
 }
 
-/*
- * Under which instance do we go on? That of the clean stop; after a kill, that of the ledger if all it tells of is there
- * (by now it is on stable storage), and nothing that it may have forgotten was removed.
- */
-static void open_ledger(struct ost *ost)
+/* Under which instance do we go on? That of the clean stop; after a kill, that of the ledger if all it tells of is there. */
+static void choose_instance(struct ost *ost)
 {
-	const char *dir = ost->config.ledger_dir;
-	struct statfs fs;
-
 	ost->instance = index_clean_instance(ost->index);
-	if (!dir && statfs(LEDGER_DIR, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
-		dir = LEDGER_DIR; /* on a disk it could be older than what it tells of */
-	if (!dir || ledger_open(dir, &ost->identity.target, &ost->ledger) < 0)
-		ost->ledger = NULL;
-	if (ost->instance == 0 && ost->recovery.cut == 0 && ledger_verify(ost->ledger, ost->objects_dir) == 0)
+	if (ost->instance == 0 && ledger_verify(ost->ledger, ost->objects_dir) == 0)
 		ost->instance = ledger_instance(ost->ledger);
 	ost->kept = ost->instance != 0;
 	if (ost->kept)
@@ -221,9 +230,10 @@ static int open_all(struct ost *ost, char *error, size_t error_size)
 		return err;
 	}
 
+	open_ledger(ost);
 	err = open_index(ost, error, error_size);
 	if (err == 0)
-		open_ledger(ost);
+		choose_instance(ost);
 
 	return err;
 }

@@ -86,7 +86,7 @@ static void file_load(struct ost_file *file)
 		file->row.destroyed = true;
 	/* It may have been in memory before, with changes that are not committed. */
 	file->last_change = index_last_change(index);
-	file->cut_change = file->row.cut > 0 ? file->last_change : 0;
+	file->cut_change = index_file_change(index, file->ino, file->gen);
 	if (index_next_object(index, file->ino, file->gen, 0, &seq, &first) == -ENOENT)
 		file->counted = true;
 	else if (first.stripe_size != 0)
