@@ -34,16 +34,16 @@ struct checkpoint {
 	struct loop *loop;
 	struct view *view;
 	struct mdt_log *log;
+	struct checkpoint_owner owner;
 	pthread_t thread;
 
 	/* The loop's. */
 	enum state state;
-	uint64_t index;        /* of the frozen table */
-	bool space_low;        /* the last write found no room */
-	uint64_t report_at_ns; /* when to say so again */
-	uint64_t count;
-	size_t spared;           /* bytes in the active table, */
-	uint64_t spared_last;    /* as of this record */
+	uint64_t index;          /* of the frozen table */
+	uint64_t behind;         /* the last record that was appended when it began */
+	bool space_low;          /* the last write found no room */
+	uint64_t report_at_ns;   /* when to say so again */
+	size_t spared;           /* bytes in the active table as of that, worth no checkpoint */
 	struct loop_timer age;   /* set while the active table has something and nothing runs */
 	struct loop_timer later; /* RETRYING, THAWED */
 	struct loop_watch watch; /* an eventfd: the thread has finished */
@@ -62,8 +62,8 @@ static int job_do(struct checkpoint *checkpoint, enum job job)
 		view_release(checkpoint->view);
 		return 0;
 	}
-	/* The state must not know of a record that the log could still lose. */
-	mdt_log_wait(checkpoint->log, checkpoint->index);
+	/* The state must not know of a record that the log could still lose, nor outlive what lies behind it. */
+	mdt_log_wait(checkpoint->log, checkpoint->behind);
 	return view_write_frozen(checkpoint->view);
 }
 
@@ -129,12 +129,15 @@ static void begin(struct checkpoint *checkpoint)
 {
 	assert(checkpoint->state == IDLE);
 	loop_timer_cancel(&checkpoint->age);
-	checkpoint->index = mdt_log_last(checkpoint->log);
-	checkpoint->count++;
-	checkpoint->spared = 0;
-	view_freeze(checkpoint->view, checkpoint->index);
-	mdt_log_sync(checkpoint->log, checkpoint->index);
 	checkpoint->state = WRITING;
+	checkpoint->index = mdt_log_last(checkpoint->log);
+	view_freeze(checkpoint->view, checkpoint->index);
+	if (checkpoint->owner.begun)
+		checkpoint->owner.begun(checkpoint->owner.owner);
+	checkpoint->spared = view_active_bytes(checkpoint->view);
+	checkpoint->behind = mdt_log_last(checkpoint->log);
+	mdt_log_write(checkpoint->log);
+	mdt_log_sync(checkpoint->log, checkpoint->behind);
 	job_give(checkpoint, JOB_WRITE);
 }
 
@@ -191,7 +194,7 @@ static bool is_worth_one(const struct checkpoint *checkpoint)
 {
 	size_t bytes = view_active_bytes(checkpoint->view);
 
-	return bytes > checkpoint->spared || (bytes > 0 && mdt_log_last(checkpoint->log) != checkpoint->spared_last);
+	return bytes > checkpoint->spared || (bytes > 0 && mdt_log_last(checkpoint->log) != checkpoint->behind);
 }
 
 static void age_expired(struct loop_timer *timer)
@@ -284,17 +287,6 @@ void checkpoint_run(struct checkpoint *checkpoint)
 	}
 }
 
-uint64_t checkpoint_count(const struct checkpoint *checkpoint)
-{
-	return checkpoint->count;
-}
-
-void checkpoint_spare(struct checkpoint *checkpoint)
-{
-	checkpoint->spared = view_active_bytes(checkpoint->view);
-	checkpoint->spared_last = mdt_log_last(checkpoint->log);
-}
-
 unsigned int checkpoint_delay_ms(const struct checkpoint *checkpoint)
 {
 	size_t bytes = view_active_bytes(checkpoint->view), delay;
@@ -342,7 +334,8 @@ static int start(struct checkpoint *checkpoint)
 	return err;
 }
 
-int checkpoint_new(struct loop *loop, struct view *view, struct mdt_log *log, struct checkpoint **ret_checkpoint)
+int checkpoint_new(struct loop *loop, struct view *view, struct mdt_log *log, const struct checkpoint_owner *owner,
+		   struct checkpoint **ret_checkpoint)
 {
 	struct checkpoint *checkpoint = calloc(1, sizeof(*checkpoint));
 	int err;
@@ -353,6 +346,7 @@ int checkpoint_new(struct loop *loop, struct view *view, struct mdt_log *log, st
 		.loop = loop,
 		.view = view,
 		.log = log,
+		.owner = *owner,
 		.age = { .expired = age_expired },
 		.later = { .expired = later_expired },
 		.watch = { .fd = -1, .ready = watch_ready },
@@ -364,7 +358,6 @@ int checkpoint_new(struct loop *loop, struct view *view, struct mdt_log *log, st
 		dispose(checkpoint);
 		return err;
 	}
-	checkpoint_consider(checkpoint);
 	*ret_checkpoint = checkpoint;
 	return 0;
 }

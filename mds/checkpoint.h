@@ -1,8 +1,8 @@
 /*
  * Checkpoints: moves the memory table into LMDB now and then, by a thread of its own, and trims the log after.
  *
- *     idle       active big or old enough: freeze it
- *     writing    the thread waits until the log is durable up to it, then writes; full filesystem: again after a second
+ *     idle       active big or old enough: freeze it; the owner notes what a replay from here on could not know otherwise
+ *     writing    the thread waits until the log is durable up to that, then writes; full filesystem: again after a second
  *     releasing  thaw, trim the log; one iteration later the thread frees the table
  *
  * One at a time. When the active table grows past CHECKPOINT_SLOW_BYTES while one runs, checkpoint_delay_ms() tells
@@ -22,8 +22,18 @@
 
 struct checkpoint; /* opaque: checkpoint.c */
 
-/* What a replay left in the view counts as changed now. */
-int checkpoint_new(struct loop *loop, struct view *view, struct mdt_log *log, struct checkpoint **ret_checkpoint);
+struct checkpoint_owner {
+	void *owner;
+	/*
+	 * One has begun, and what the log says before it will not be read again. The records that are appended now lie behind
+	 * it and are durable when it is; alone they are worth none. May be NULL.
+	 */
+	void (*begun)(void *owner);
+};
+
+/* What a replay left in the view counts as changed; but none begins before the owner asks. */
+int checkpoint_new(struct loop *loop, struct view *view, struct mdt_log *log, const struct checkpoint_owner *owner,
+		   struct checkpoint **ret_checkpoint);
 /* Waits for one that runs; before the log and the view are closed. */
 struct checkpoint *checkpoint_free(struct checkpoint *checkpoint);
 
@@ -34,10 +44,6 @@ struct checkpoint *checkpoint_free(struct checkpoint *checkpoint);
 void checkpoint_consider(struct checkpoint *checkpoint);
 /* One now, for a clean stop: returns when it is done (blocks), or reports that there is no room. */
 void checkpoint_run(struct checkpoint *checkpoint);
-/* How many have begun: a record of before that is in the log no longer. */
-uint64_t checkpoint_count(const struct checkpoint *checkpoint);
-/* What has changed since the last one began is worth none, as long as no record follows. */
-void checkpoint_spare(struct checkpoint *checkpoint);
 unsigned int checkpoint_delay_ms(const struct checkpoint *checkpoint);
 
 /* The last attempt found the filesystem full: what needs room is better refused. Until one goes through. */

@@ -306,15 +306,19 @@ static void store(struct loop_hook *hook)
 
 	flush_acks(mdt);
 	reserve_numbers(mdt, false);
-	mdt_note_all_writers(mdt);
+	if (mdt->writers_owed && !mdt->admission.space_low)
+		mdt_note_all_writers(mdt);
 	if (!mdt->changed)
 		return;
 	mdt->changed = false;
 	mdt_log_write(mdt->log);
 	checkpoint_consider(mdt->checkpoint);
-	mdt_note_all_writers(mdt);
-	mdt_log_write(mdt->log);
 	look_at_space(mdt);
+}
+
+static void checkpoint_begun(void *owner)
+{
+	mdt_note_all_writers(owner);
 }
 
 /* Those that waited, in order; who still may not go on waits again. */
@@ -599,7 +603,8 @@ static int listen_all(struct mdt *mdt, char *error, size_t error_size)
 
 static int open_rest(struct mdt *mdt, char *error, size_t error_size)
 {
-	int err = checkpoint_new(mdt->loop, mdt->state.view, mdt->log, &mdt->checkpoint);
+	const struct checkpoint_owner owner = { .owner = mdt, .begun = checkpoint_begun };
+	int err = checkpoint_new(mdt->loop, mdt->state.view, mdt->log, &owner, &mdt->checkpoint);
 
 	if (err == 0)
 		err = waiting_new(mdt->loop, mdt->log, &mdt->waiting);
@@ -690,8 +695,6 @@ struct mdt *mdt_close(struct mdt *mdt)
 		give_back_numbers(mdt);
 		mdt_log_write(mdt->log);
 		checkpoint_run(mdt->checkpoint);
-		mdt_note_all_writers(mdt);
-		mdt_log_write(mdt->log);
 	}
 	for (size_t i = 0; i < mdt->parked_count; i++)
 		service_reply_error(mdt->parked[i], -ECANCELED);

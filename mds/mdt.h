@@ -125,8 +125,8 @@ struct mdt {
 	struct loop_timer tick;
 	uint64_t tick_at_ns; /* when it was due */
 	uint64_t disk_total;
-	bool changed;           /* since the last store */
-	uint64_t writers_noted; /* checkpoint_count(), when the log was last told who has what open for writing */
+	bool changed;      /* since the last store */
+	bool writers_owed; /* there was no room in the log to note who has what open for writing */
 
 	/* scratch */
 	struct record_space space;
@@ -161,7 +161,7 @@ void mdt_look_at_fences(struct mdt *mdt);
 /* writers.c: the session has the inode open for writing, or all that it has: records say so. */
 void mdt_note_writer(struct mdt *mdt, uint64_t session, uint64_t ino);
 void mdt_note_writers(struct mdt *mdt, uint64_t session);
-/* Of all sessions, if a checkpoint has begun: what stood in the log before it is not read again. */
+/* Of all sessions: a checkpoint has begun, and what stood in the log before it is not read again. */
 void mdt_note_all_writers(struct mdt *mdt);
 /* A record of the log at the start, which has been applied. */
 void mdt_presume_open(struct mdt *mdt, const struct record *record);

@@ -1,8 +1,8 @@
 /*
  * Who may be writing what, for a start. What is open is told again after a restart; but of a session that does not come back nobody
  * would know what it was writing: bytes that it had not reported might lie beyond sizes that nobody doubts. So the log says who
- * opens what for writing, and behind each checkpoint all of it. It does not say what is closed: a start takes too much for open
- * rather than too little. What a power failure takes with the log's end is not known.
+ * opens what for writing, and behind each checkpoint, durable with it, all of it. It does not say what is closed: a start takes
+ * too much for open rather than too little. What a power failure takes with the log's end is not known.
  */
 #include "mds/mdt.h"
 
@@ -16,7 +16,7 @@ static void note_inodes(struct mdt *mdt, uint64_t session, uint64_t *inos, size_
 	Strake__WritersRecord record = STRAKE__WRITERS_RECORD__INIT;
 
 	if (mdt->admission.space_low) { /* there is need of what room the log has: all of it, later */
-		mdt->writers_noted = UINT64_MAX;
+		mdt->writers_owed = true;
 		return;
 	}
 	for (size_t i = 0; i < count; i += record.n_ino) {
@@ -65,12 +65,9 @@ void mdt_note_writers(struct mdt *mdt, uint64_t session)
 
 void mdt_note_all_writers(struct mdt *mdt)
 {
-	if (mdt->admission.space_low || mdt->writers_noted == checkpoint_count(mdt->checkpoint))
-		return;
-	mdt->writers_noted = checkpoint_count(mdt->checkpoint);
+	mdt->writers_owed = false;
 	for (size_t i = 0; i < leases_count(mdt->leases); i++)
 		mdt_note_writers(mdt, leases_at(mdt->leases, i)->session);
-	checkpoint_spare(mdt->checkpoint);
 }
 
 static void presume_created(struct mdt *mdt, const struct record *record)

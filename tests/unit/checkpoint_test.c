@@ -45,6 +45,7 @@ struct mdt {
 	struct mdt_log *log;
 	struct checkpoint *checkpoint;
 	uint64_t applied, replayed;
+	bool notes; /* a record behind each checkpoint */
 };
 
 /* --- what a record does: all of it follows from its index ----------------------------------------------------------- */
@@ -126,8 +127,25 @@ static int replay(void *owner, uint64_t index, const void *payload, size_t size)
 	return 0;
 }
 
+static void append(struct mdt *mdt)
+{
+	uint64_t index = mdt_log_last(mdt->log) + 1;
+
+	mdt_log_append(mdt->log, &index, sizeof(index));
+	apply(mdt->view, index);
+}
+
+static void begun(void *owner)
+{
+	struct mdt *mdt = owner;
+
+	if (mdt->notes)
+		append(mdt);
+}
+
 static void mdt_start(struct mdt *mdt)
 {
+	const struct checkpoint_owner owner = { .owner = mdt, .begun = begun };
 	struct mdt_log_config config = {
 		.dir = dir,
 		.target = { { 1 } },
@@ -144,7 +162,7 @@ static void mdt_start(struct mdt *mdt)
 		err = mdt_log_open(mdt->loop, &config, &mdt->log, error, sizeof(error));
 	ck_assert_msg(err == 0, "%s", error);
 	mdt->applied = config.applied;
-	ck_assert_int_eq(checkpoint_new(mdt->loop, mdt->view, mdt->log, &mdt->checkpoint), 0);
+	ck_assert_int_eq(checkpoint_new(mdt->loop, mdt->view, mdt->log, &owner, &mdt->checkpoint), 0);
 }
 
 static void mdt_stop(struct mdt *mdt)
@@ -157,12 +175,8 @@ static void mdt_stop(struct mdt *mdt)
 
 static void mdt_change(struct mdt *mdt, unsigned int count)
 {
-	while (count-- > 0) {
-		uint64_t index = mdt_log_last(mdt->log) + 1;
-
-		mdt_log_append(mdt->log, &index, sizeof(index));
-		apply(mdt->view, index);
-	}
+	while (count-- > 0)
+		append(mdt);
 	mdt_log_write(mdt->log);
 	checkpoint_consider(mdt->checkpoint);
 }
@@ -264,7 +278,6 @@ START_TEST(an_old_table_starts_one)
 }
 END_TEST
 
-/* Nothing comes into the state that the log could still lose. */
 static void wait_for_age(struct mdt *mdt)
 {
 	clock_ahead_s = CHECKPOINT_AGE_MS / 1000;
@@ -272,16 +285,24 @@ static void wait_for_age(struct mdt *mdt)
 	clock_ahead_s = 0;
 }
 
-/* What is spared is worth none; any record after it is, also one by which the table does not grow. */
-START_TEST(what_is_spared_starts_none)
+static void wait_until_stored(struct mdt *mdt)
+{
+	while (view_is_frozen(mdt->view))
+		mdt_iterate(mdt);
+}
+
+/* What lies behind one is worth none; any record after it is, also one by which the table does not grow. */
+START_TEST(what_lies_behind_one_starts_none)
 {
 	struct mdt mdt;
 	uint64_t index = 0;
 
 	temp_dir_make(dir);
 	mdt_start(&mdt);
+	mdt.notes = true;
 	mdt_change(&mdt, 1);
-	checkpoint_spare(mdt.checkpoint);
+	checkpoint_run(mdt.checkpoint);
+	ck_assert_uint_eq(mdt_log_last(mdt.log), 2);
 	wait_for_age(&mdt);
 	ck_assert(!view_is_frozen(mdt.view));
 	checkpoint_consider(mdt.checkpoint);
@@ -299,28 +320,77 @@ START_TEST(what_is_spared_starts_none)
 }
 END_TEST
 
+/* One begins while nothing can be synced: it would be stored in much less than this. */
+static void wait_for_the_log(struct mdt *mdt)
+{
+	uint64_t until_ns;
+
+	wait_for_age(mdt);
+	ck_assert(view_is_frozen(mdt->view));
+	for (until_ns = clock_ns() + 500 * NSEC_PER_MSEC; clock_ns() < until_ns;) {
+		mdt_iterate(mdt);
+		ck_assert(view_is_frozen(mdt->view));
+		sched_yield();
+	}
+	disk_hold(false);
+	wait_until_stored(mdt);
+}
+
+/* Nothing comes into the state that the log could still lose. */
 START_TEST(the_log_is_synced_first)
 {
 	struct mdt mdt;
-	uint64_t until_ns;
 
 	temp_dir_make(dir);
 	mdt_start(&mdt);
 	disk_hold(true);
 	mdt_change(&mdt, 1);
-	clock_ahead_s = CHECKPOINT_AGE_MS / 1000;
-	mdt_iterate(&mdt);
-	clock_ahead_s = 0;
+	wait_for_the_log(&mdt);
+	mdt_stop(&mdt);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+/* Nor is what was noted behind it lost when it is not. */
+START_TEST(what_lies_behind_one_is_synced_first)
+{
+	struct mdt mdt;
+
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	mdt.notes = true;
+	mdt_change(&mdt, 1);
+	mdt_log_wait(mdt.log, 1);
+	disk_hold(true);
+	wait_for_the_log(&mdt);
+	ck_assert_uint_eq(mdt_log_durable(mdt.log), 2);
+	mdt_stop(&mdt);
+
+	mdt_start(&mdt);
+	ck_assert_uint_eq(mdt.applied, 1);
+	ck_assert_uint_eq(mdt.replayed, 1);
+	mdt_stop(&mdt);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+/* A start that may not say anything yet could note nothing. */
+START_TEST(none_begins_before_it_is_asked_for)
+{
+	struct mdt mdt;
+
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	mdt_change(&mdt, 10);
+	mdt_stop(&mdt);
+	mdt_start(&mdt);
+	ck_assert_uint_eq(mdt.replayed, 10);
+	wait_for_age(&mdt);
+	ck_assert(!view_is_frozen(mdt.view));
+	checkpoint_consider(mdt.checkpoint);
+	wait_for_age(&mdt);
 	ck_assert(view_is_frozen(mdt.view));
-	/* It would be stored in much less. */
-	for (until_ns = clock_ns() + 500 * NSEC_PER_MSEC; clock_ns() < until_ns;) {
-		mdt_iterate(&mdt);
-		ck_assert(view_is_frozen(mdt.view));
-		sched_yield();
-	}
-	disk_hold(false);
-	while (view_is_frozen(mdt.view))
-		mdt_iterate(&mdt);
+	wait_until_stored(&mdt);
 	mdt_stop(&mdt);
 	temp_dir_remove(dir);
 }
@@ -547,6 +617,6 @@ START_TEST(a_full_filesystem_is_waited_for)
 END_TEST
 
 UNIT_MAIN("checkpoint", a_run_leaves_nothing_to_replay, a_big_table_starts_one, an_old_table_starts_one,
-	  what_is_spared_starts_none, the_log_is_synced_first, the_log_keeps_what_the_state_lacks,
-	  the_log_is_cut_behind_them, admission_is_slowed_when_it_lags, a_killed_one_goes_on_where_it_was,
-	  a_full_filesystem_is_waited_for)
+	  what_lies_behind_one_starts_none, the_log_is_synced_first, what_lies_behind_one_is_synced_first,
+	  none_begins_before_it_is_asked_for, the_log_keeps_what_the_state_lacks, the_log_is_cut_behind_them,
+	  admission_is_slowed_when_it_lags, a_killed_one_goes_on_where_it_was, a_full_filesystem_is_waited_for)

@@ -257,6 +257,41 @@ static void promise_story(void *arg)
 	story_end(ost);
 }
 
+/* A checkpoint begins; who has what open for writing stands in the log before it, and will not be read there again. */
+static void writers_story(void *arg)
+{
+	static uint8_t value[VIEW_VALUE_MAX];
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client;
+	struct view *view = ost->mdt->state.view;
+	Strake__OpenRequest open = STRAKE__OPEN_REQUEST__INIT;
+	struct call call = { .opcode = OP_OPEN, .request = &open.base };
+	uint64_t began, until_ns;
+
+	client_open_session(client);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "file", 0, 1, &open.ino), 0);
+	open.cred = &client->cred;
+	open.modes = OPEN_WRITE;
+	ck_assert_int_eq(client_ask(client, &call), 0);
+	call_release(&call);
+	while (mdt_log_durable(ost->mdt->log) < mdt_log_last(ost->mdt->log))
+		fiber_sleep_ms(1);
+
+	disk_hold(true);
+	began = mdt_log_last(ost->mdt->log);
+	for (uint32_t key = 0; view_active_bytes(view) < CHECKPOINT_BYTES; key++)
+		view_put(view, TABLE_XATTR, (struct bytes){ &key, sizeof(key) },
+			 (struct bytes){ value, sizeof(value) });
+	checkpoint_consider(ost->mdt->checkpoint);
+	for (until_ns = clock_ns() + 500 * NSEC_PER_MSEC; clock_ns() < until_ns; fiber_sleep_ms(1))
+		ck_assert(view_is_frozen(view));
+	disk_hold(false);
+	while (view_is_frozen(view))
+		fiber_sleep_ms(1);
+	ck_assert_uint_gt(mdt_log_durable(ost->mdt->log), began);
+	story_end(ost);
+}
+
 START_TEST(cuts_are_told_when_durable)
 {
 	ost_run(cut_story, false, 0);
@@ -276,4 +311,11 @@ START_TEST(promises_wait_for_the_disk)
 }
 END_TEST
 
-UNIT_MAIN("mdt_durable", cuts_are_told_when_durable, nothing_is_told_that_could_be_lost, promises_wait_for_the_disk)
+START_TEST(who_writes_is_durable_with_the_checkpoint)
+{
+	ost_run(writers_story, false, 0);
+}
+END_TEST
+
+UNIT_MAIN("mdt_durable", cuts_are_told_when_durable, nothing_is_told_that_could_be_lost, promises_wait_for_the_disk,
+	  who_writes_is_durable_with_the_checkpoint)
