@@ -44,6 +44,9 @@ struct ost_links {
 	struct ost_link *first;
 	unsigned int ending; /* links that are no longer in the list and have fibers still */
 	struct fiber_queue ended;
+	/* OSTs that are out of the map serve on, by the leases that they have, whom their last table has. */
+	uint64_t left_ns;   /* when the last one left; 0: none has */
+	uint64_t left_sent; /* the oldest of these tables */
 };
 
 /* --- asking ------------------------------------------------------------------------------------------------------- */
@@ -522,10 +525,19 @@ static struct ost_link *links_find(const struct ost_links *links, uint32_t index
 	return link;
 }
 
+/* Until then an OST that has left may take WRITEs. */
+static bool links_left_serve(const struct ost_links *links)
+{
+	return links->left_ns != 0 && loop_now_ns(links->mdt->loop) <= links->left_ns + MDT_FENCE_MS * NSEC_PER_MSEC;
+}
+
 static void links_take_out(struct ost_links *links, struct ost_link *link)
 {
 	struct ost_link **at = &links->first;
 
+	if (!links_left_serve(links) || link->sessions_sent < links->left_sent)
+		links->left_sent = link->sessions_sent;
+	links->left_ns = loop_now_ns(links->mdt->loop);
 	while (*at != link)
 		at = &(*at)->next;
 	*at = link->next;
@@ -578,6 +590,8 @@ bool ost_links_say_runs(const struct ost_links *links)
 
 bool ost_links_have_sessions(const struct ost_links *links, uint64_t index)
 {
+	if (links_left_serve(links) && links->left_sent < index)
+		return false;
 	for (const struct ost_link *link = links->first; link; link = link->next) {
 		if (link->sessions_sent < index)
 			return false;

@@ -29,8 +29,8 @@ struct ost_links *ost_links_free(struct ost_links *links);
 void ost_links_set_map(struct ost_links *links, const Strake__ClusterMap *map);
 
 /*
- * Has every OST of the map been told the session table of that record, or a newer one? Then none takes a WRITE any more of
- * a session that had ended by then.
+ * Has every OST of the map been told the session table of that record, or a newer one? And every one that was in it less than
+ * MDT_FENCE_MS ago? Then none takes a WRITE any more of a session that had ended by then.
  */
 bool ost_links_have_sessions(const struct ost_links *links, uint64_t index);
 /* Has an OST that is there said that a WRITE of such a session, which had begun before, still runs? No lease ends that. */

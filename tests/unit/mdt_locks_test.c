@@ -177,6 +177,44 @@ static void fence_story(void *arg)
 	story_end(ost);
 }
 
+/* Nor by an OST that is in the map no longer: it serves for as long as its lease lasts. */
+static void left_story(void *arg)
+{
+	const uint64_t long_ns = 2 * (uint64_t)MDT_FENCE_MS * NSEC_PER_MSEC;
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client, other = { .loop = ost->loop };
+	struct mdt *mdt = ost->mdt;
+	uint64_t file, lost;
+	uint32_t seq = 1;
+
+	client_open_session(client);
+	client_connect(&other, &ost->setting);
+	client_open_session(&other);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "file", 0, 1, &file), 0);
+	while (ost->session_count != 2)
+		fiber_sleep_ms(1);
+	ck_assert_int_eq(lock_take(&other, file, 0, 1), LOCK_GRANTED);
+	lost = other.session;
+	give_map(ost, false);
+	leases_find(mdt->leases, lost)->heard_ns = 1;
+	while (leases_find(mdt->leases, lost))
+		fiber_sleep_ms(1);
+	ck_assert_int_eq(lock_take(client, file, 0, seq++), LOCK_CONFLICT);
+	ck_assert(mdt->admission.unfenced);
+
+	/* Nor does it help that it comes back, and has been told, while another may have left. */
+	give_map(ost, true);
+	while (ost->session_count != 1)
+		fiber_sleep_ms(1);
+	ck_assert_int_eq(lock_take(client, file, 0, seq++), LOCK_CONFLICT);
+	mdt->evicted.since_ns -= long_ns;
+	mdt->fences[0].since_ns -= long_ns;
+	while (lock_take(client, file, 0, seq++) != LOCK_GRANTED)
+		fiber_sleep_ms(1);
+	other.peer = peer_free(other.peer);
+	story_end(ost);
+}
+
 static int reclaim_lock(struct client *client, uint64_t ino, uint64_t start, bool more, uint64_t instance)
 {
 	Strake__Lock lock = STRAKE__LOCK__INIT;
@@ -271,6 +309,12 @@ START_TEST(locks_wait_for_the_fence)
 }
 END_TEST
 
+START_TEST(locks_wait_for_an_ost_that_has_left)
+{
+	ost_run(left_story, false, 0);
+}
+END_TEST
+
 START_TEST(a_restart_is_told_the_locks)
 {
 	ost_run(lock_reclaim_story, false, 0);
@@ -308,5 +352,5 @@ START_TEST(numbers_of_slots_wrap)
 }
 END_TEST
 
-UNIT_MAIN("mdt_locks", locks_are_given_and_told, locks_wait_for_the_fence, a_restart_is_told_the_locks,
-	  numbers_of_slots_wrap)
+UNIT_MAIN("mdt_locks", locks_are_given_and_told, locks_wait_for_the_fence, locks_wait_for_an_ost_that_has_left,
+	  a_restart_is_told_the_locks, numbers_of_slots_wrap)
