@@ -33,6 +33,8 @@ struct ost_link {
 
 	struct fiber_queue work; /* who waits for rows, or for them to be durable */
 	struct fiber_queue end;  /* who pauses: woken only to end */
+	struct fiber_queue voids_work;
+	bool voids_due; /* there has been a new connection */
 	struct fiber_queue sessions_work;
 	uint64_t sessions_sent;  /* the table as of this record is there */
 	uint64_t sessions_heard; /* the clock in the last answer on this connection; 0: none */
@@ -389,9 +391,9 @@ static int send_voids(struct ost_link *link, uint64_t *from, bool *ret_answered)
 	return -EAGAIN;
 }
 
-static void voids_fiber(void *arg)
+/* All of them. True: there were any. */
+static bool tell_voids(struct ost_link *link)
 {
-	struct ost_link *link = arg;
 	unsigned int pause_ms = OST_LINK_RETRY_MS;
 	uint64_t from = 0;
 	bool answered = true;
@@ -407,10 +409,26 @@ static void voids_fiber(void *arg)
 				    strerror(-err));
 		link_pause(link, pause_ms = longer_pause(pause_ms));
 	}
-	if (!link->closing && from > 0)
-		log_info("OST %" PRIu32 ": what had void numbers is destroyed", link->index);
-	while (!link->closing)
-		fiber_wait(&link->end, NULL);
+	return from > 0;
+}
+
+/* What has connected anew may have been put back from a backup, and have forgotten. */
+static void voids_fiber(void *arg)
+{
+	struct ost_link *link = arg;
+	bool told = false;
+
+	while (!link->closing) {
+		if (!link->voids_due) {
+			fiber_wait(&link->voids_work, NULL);
+			continue;
+		}
+		link->voids_due = false;
+		if (tell_voids(link) && !link->closing && !told) {
+			log_info("OST %" PRIu32 ": what had void numbers is destroyed", link->index);
+			told = true;
+		}
+	}
 	link_over(link);
 }
 
@@ -453,6 +471,7 @@ static void link_close(struct ost_link *link)
 	link_start_fiber(link, closing_fiber);
 	fiber_wake_all(&link->work);
 	fiber_wake_all(&link->end);
+	fiber_wake_all(&link->voids_work);
 	fiber_wake_all(&link->sessions_work);
 }
 
@@ -464,6 +483,8 @@ static int link_connected(void *owner, struct peer *peer)
 	if (link->closing)
 		return -ECANCELED;
 	link->sessions_heard = 0;
+	link->voids_due = true;
+	fiber_wake_all(&link->voids_work);
 	return sessions_are_durable(link->mdt) ? send_sessions(link, peer) : 0;
 }
 

@@ -2,7 +2,7 @@
  * The MDT's side of each OST: one peer per OST of the cluster map, and fibers that
  *   - push the session table, at each change and every OST_LINK_SESSIONS_MS, so that the OST's lease does not run out;
  *   - send DESTROY and CUT in the background, again and again until the OST has answered;
- *   - tell it of all void numbers, once in the link's life, until it has destroyed what has them (void.h).
+ *   - tell it of all void numbers, on each connection anew, until it has destroyed what has them (void.h).
  *
  * No DESTROY or CUT leaves before the record that orders it is on stable storage. The rows of the state are what there is to do; see
  * backlog.h for how they are found. Belongs to the MDT's loop.

@@ -9,7 +9,7 @@
  *   - At the start all numbers between the last one that a record has and the first one now to be given become void, by the
  *     record that reserves those. (Where clients are to send again what was lost, they do so before it: what they bring back
  *     has its numbers again, and is left out.) A clean stop gives back what it has not given out: then there are none.
- *   - Every OST is told of all ranges whenever the MDT comes to know it anew, until it has destroyed what it has of them
+ *   - Every OST is told of all ranges whenever a connection to it stands, until it has destroyed what it has of them
  *     (ost_link.h). It keeps them for good, and makes no object of such a gen again. So nothing need be kept of who has
  *     answered, and an OST that was away, replaced or put back from a backup hears of them, too.
  *   - An OST may hear of a range before its record is durable. Were that lost, the next start would find the same one:
