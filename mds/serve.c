@@ -146,7 +146,15 @@ static bool op_opens(uint16_t op)
 	return op == OP_CREATE || op == OP_TMPFILE;
 }
 
-/* The file that it has answered with is open, also when the answer has to be sent once more. */
+/* That it is open for writing the log has to say, if it does not yet. */
+static void add_opened(struct mdt *mdt, uint64_t session, uint64_t ino, uint32_t modes)
+{
+	if (modes & ~opens_modes(mdt->opens, session, ino) & OPEN_WRITE)
+		mdt_note_writer(mdt, session, ino);
+	opens_add(mdt->opens, session, ino, modes);
+}
+
+/* The file that it has answered with is open, which its record says. */
 static void note_opened(struct mdt *mdt, const struct request *request, uint64_t ino)
 {
 	const Strake__CreateRequest *create = (const void *)request->body;
@@ -155,6 +163,7 @@ static void note_opened(struct mdt *mdt, const struct request *request, uint64_t
 		opens_add(mdt->opens, request->header.session, ino, create->open_modes);
 }
 
+/* It is open also when the answer has to be sent once more; the record may lie before a checkpoint by then. */
 static void serve_resent(struct mdt *mdt, struct request *request, const struct slot_row *row)
 {
 	Strake__EntryReply *entry;
@@ -164,7 +173,7 @@ static void serve_resent(struct mdt *mdt, struct request *request, const struct 
 
 		entry = strake__entry_reply__unpack(NULL, row->reply.size, row->reply.data);
 		if (entry && entry->attr && S_ISREG(entry->attr->mode) && create->open_modes)
-			note_opened(mdt, request, entry->attr->ino);
+			add_opened(mdt, request->header.session, entry->attr->ino, create->open_modes);
 		strake__entry_reply__free_unpacked(entry, NULL);
 	}
 	waiting_reply(mdt->waiting, request, status_to_errno(row->status), row->index, row->reply.data, row->reply.size,
@@ -366,9 +375,7 @@ static void serve_open(struct mdt *mdt, struct request *request, const struct le
 	if (err == 0)
 		err = access_open(mdt->state.view, open->cred, &inode, open->modes, open->append);
 	if (err == 0) {
-		if (open->modes & ~opens_modes(mdt->opens, lease->session, inode.ino) & OPEN_WRITE)
-			mdt_note_writer(mdt, lease->session, inode.ino);
-		opens_add(mdt->opens, lease->session, inode.ino, open->modes);
+		add_opened(mdt, lease->session, inode.ino, open->modes);
 		if (open->has_turn)
 			opens_note_turn(mdt->opens, lease->session, inode.ino, open->turn);
 		before = answer_before(&inode);

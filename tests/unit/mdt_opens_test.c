@@ -101,6 +101,14 @@ static void mdt_killed(struct fake_ost *ost)
 	mdt_again(ost);
 }
 
+/* Nothing is heard of it any more. */
+static void lose_session(struct fake_ost *ost, uint64_t session)
+{
+	leases_find(ost->mdt->leases, session)->heard_ns = 1;
+	while (leases_find(ost->mdt->leases, session))
+		fiber_sleep_ms(1);
+}
+
 /* A session that does not come back to an MDT that was away may have written more than it had told. */
 static void lost_story(void *arg)
 {
@@ -134,13 +142,39 @@ static void lost_story(void *arg)
 		ck_assert(!size_is_unsure(ost, old));
 		/* That it is open to be read, too, takes nothing from that. */
 		ck_assert(open_file(&other, OP_OPEN, old));
-		leases_find(ost->mdt->leases, other.session)->heard_ns = 1;
-		while (leases_find(ost->mdt->leases, other.session))
-			fiber_sleep_ms(1);
+		lose_session(ost, other.session);
 		ck_assert(size_is_unsure(ost, old) && size_is_unsure(ost, made));
 		ck_assert(!size_is_unsure(ost, idle) && !size_is_unsure(ost, closed));
 		ck_assert_uint_eq(opens_modes(ost->mdt->opens, other.session, old), 0);
 	}
+	other.peer = peer_free(other.peer);
+	story_end(ost);
+}
+
+/* The answer to a CREATE was lost with the MDT, and the record lies before a checkpoint when the CREATE comes again. */
+static void resent_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client, other = { .loop = ost->loop };
+	uint64_t made, idle;
+
+	client_open_session(client);
+	client_connect(&other, &ost->setting);
+	client_open_session(&other);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "idle", 0, 1, &idle), 0);
+	made = create_as(&other, "made", OPEN_WRITE, 0, 1);
+	for (int i = 0; i < 2; i++) {
+		mdt_end(ost);
+		mdt_again(ost);
+		reclaim(&other, idle);
+	}
+	ck_assert_uint_eq(opens_modes(ost->mdt->opens, other.session, made), 0);
+	ck_assert_uint_eq(create_as(&other, "made", OPEN_WRITE, 0, 1), made);
+	ck_assert_uint_eq(opens_modes(ost->mdt->opens, other.session, made), OPEN_WRITE);
+	go_round(client);
+	mdt_killed(ost);
+	lose_session(ost, other.session);
+	ck_assert(size_is_unsure(ost, made));
 	other.peer = peer_free(other.peer);
 	story_end(ost);
 }
@@ -275,5 +309,11 @@ START_TEST(what_is_written_while_it_is_away_is_in_doubt)
 }
 END_TEST
 
+START_TEST(what_is_opened_by_a_late_answer_is_in_doubt)
+{
+	ost_run(resent_story, false, 0);
+}
+END_TEST
+
 UNIT_MAIN("mdt_opens", what_is_open, silent_sessions_end, a_restart_is_told_what_is_open,
-	  what_is_written_while_it_is_away_is_in_doubt)
+	  what_is_written_while_it_is_away_is_in_doubt, what_is_opened_by_a_late_answer_is_in_doubt)
