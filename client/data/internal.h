@@ -61,7 +61,7 @@ struct inode_data {
 	unsigned int refusals; /* WRITEs that were too old to an OST, while the MDT knows of nothing newer */
 	uint64_t own_end;      /* one past our last byte that attr.size may not have yet */
 	uint64_t sent_end;     /* likewise of what is on the OSTs: what may be reported */
-	int64_t grown;         /* blocks of 512 that the OSTs have more since the last report, as their replies tell */
+	int64_t grown;         /* blocks of 512 that the OSTs have more and no report tells of, as their replies say */
 	uint64_t
 		recounts; /* grows with each change of blocks that no reply tells of: the OSTs are asked; 0: none since a report */
 	/* The MDT is to hear something; of that: something was written, or allocated. */

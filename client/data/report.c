@@ -92,8 +92,8 @@ static int64_t report_grown(const struct inode_data *data)
 	return data->grown > unanswered ? data->grown - unanswered : 0;
 }
 
-/* inode->lock is held. */
-static void report_fill(const struct inode_data *data, struct report *report)
+/* What has grown counts as told from here on. inode->lock is held. */
+static void report_fill(struct inode_data *data, struct report *report)
 {
 	const struct attr *attr = &data->inode->attr;
 	Strake__SizeRequest *request = &report->request;
@@ -112,6 +112,7 @@ static void report_fill(const struct inode_data *data, struct report *report)
 	request->blocks = attr->blocks;
 	request->has_grown = true;
 	request->grown = report_grown(data);
+	data->grown -= request->grown;
 	request->age_ns = data->times_set ? UINT64_MAX : clock_ns() - data->last_write_ns;
 	request->has_wrote = request->wrote = data->wrote;
 	request->has_kill_suid = request->kill_suid = data->kill_suid;
@@ -176,11 +177,10 @@ static void report_done(struct inode_data *data, const struct report *report, in
 
 	if (!report->certain && request->grown != 0 && !request->exact)
 		data_recount(data); /* the MDT may have added what has grown, and would once more */
-	if (report->told) {
-		data->grown -= request->grown;
-		if (data->recounts == report->recounts)
-			data->recounts = 0;
-	}
+	if (report->told && data->recounts == report->recounts)
+		data->recounts = 0;
+	if (!report->told && data->inode->attr.gen == report->asked.gen)
+		data->grown += request->grown;
 	if (report->told && report->all_sent && data->stamp == report->stamp) {
 		data->report = data->recounts > 0;
 		data->wrote = false;

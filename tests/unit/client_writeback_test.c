@@ -248,6 +248,31 @@ static void doubt_body(struct fake *fake)
 	end();
 }
 
+/* The file was replaced while it was on its way: of the new content it tells nothing. */
+static void replaced_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+
+	begin(fake);
+	put_letters(0, 'x', 8192);
+	assert(data_write_out(file->inode, &ctx) == 0);
+	osts.hold = OP_SIZE;
+	start(flush_fiber);
+	assert(osts.grown == 8);
+	replace_elsewhere();
+	learn();
+	let_size_go(fake);
+	assert(finish() == 0);
+	put_letters(0, 'y', 8192);
+	assert(flush() == 0 && osts.grown == 8);
+
+	/* What could not be told is told with the next one. */
+	osts.stale_size = true;
+	put_letters(0, 'y', 8192);
+	assert(flush() == 0 && !osts.stale_size && osts.grown == 8);
+	end();
+}
+
 /* Who waits for another's report is woken by each answer of an OST; that uses up no patience with what is stale. */
 static void turn_body(struct fake *fake)
 {
@@ -281,6 +306,7 @@ START_TEST(a_report_tells_what_is_on_the_osts)
 	fake_run(blocks_body);
 	fake_run(killed_body);
 	fake_run(doubt_body);
+	fake_run(replaced_body);
 	fake_run(turn_body);
 	fake_run(close_body);
 }
