@@ -887,36 +887,63 @@ int locks_collect(const struct inode *inode, struct held_locks *held)
 	return 0;
 }
 
-void locks_lost(struct fs *fs)
+/* Each handle of a file that is locked: how many. */
+static unsigned int handles_lost(struct fs *fs)
 {
 	unsigned int handles = 0;
 
 	pthread_mutex_lock(&fs->files_lock);
-	for (int round = 0; round < 2;
-	     round++) /* a file may have several handles: all are marked, then it is cleared */
-		for (struct file *file = fs->files; file != NULL; file = file->next) {
-			struct inode *inode = file->inode;
-			struct inode_locks *locks;
+	for (struct file *file = fs->files; file != NULL; file = file->next) {
+		struct inode *inode = file->inode;
+		const struct inode_locks *locks;
 
-			pthread_mutex_lock(&inode->lock);
-			locks = inode->locks;
-			if (locks != NULL && round == 0) {
-				for (size_t i = 0; i < locks->held.count && !atomic_load(&file->lost); i++)
-					if (locks->held.items[i].kind != LOCK_APPEND) {
-						atomic_store(&file->lost, true);
-						handles++;
-					}
-			} else if (locks != NULL) {
-				locks->held.count = 0;
-				locks->append_losses++;
-				locks->append_due = 0;
-				if (locks->append == APPEND_HELD)
-					locks->append = APPEND_NONE;
-				fiber_wake_all(&locks->changed);
+		pthread_mutex_lock(&inode->lock);
+		locks = inode->locks;
+		for (size_t i = 0; locks != NULL && i < locks->held.count && !atomic_load(&file->lost); i++)
+			if (locks->held.items[i].kind != LOCK_APPEND) {
+				atomic_store(&file->lost, true);
+				handles++;
 			}
-			pthread_mutex_unlock(&inode->lock);
-		}
+		pthread_mutex_unlock(&inode->lock);
+	}
 	pthread_mutex_unlock(&fs->files_lock);
+	return handles;
+}
+
+static void inode_lost(struct inode *inode)
+{
+	struct inode_locks *locks;
+
+	pthread_mutex_lock(&inode->lock);
+	locks = inode->locks;
+	if (locks != NULL) {
+		locks->held.count = 0;
+		locks->append_losses++;
+		locks->append_due = 0;
+		if (locks->append == APPEND_HELD)
+			locks->append = APPEND_NONE;
+		fiber_wake_all(&locks->changed);
+	}
+	pthread_mutex_unlock(&inode->lock);
+}
+
+int locks_lost(struct fs *fs)
+{
+	unsigned int handles;
+	struct inode **inodes;
+	size_t count;
+	/* Also of files that are closed: a lock may be on its way back, the right to append be kept. */
+	int err = inode_table_list(fs->inodes, &inodes, &count);
+
+	if (err < 0)
+		return err;
+	handles = handles_lost(fs);
+	for (size_t i = 0; i < count; i++) {
+		inode_lost(inodes[i]);
+		inode_put(inodes[i]);
+	}
+	free(inodes);
 	if (handles > 0)
 		log_error("the session was lost, and locks with it: %u open files fail until they are closed", handles);
+	return 0;
 }

@@ -63,8 +63,8 @@ struct held_locks {
 	size_t count, room;
 };
 int locks_collect(const struct inode *inode, struct held_locks *held);
-/* The session was lost: nothing is held any more, and handles of what was locked are lost. */
-void locks_lost(struct fs *fs);
+/* The session was lost: nothing is held any more, and handles of what was locked are lost. -ENOMEM: all is as it was. */
+int locks_lost(struct fs *fs);
 
 /*
  * Around a write at the end of the file: between them nobody else appends, on any mount, and data_size() is the end.

@@ -409,13 +409,14 @@ static int reclaim_opens(struct fs_session *session, uint64_t number, uint64_t i
 static int reclaim(struct fs_session *session, uint64_t number, uint64_t instance, bool joined)
 {
 	struct reclaim open = { 0 };
-	int err;
+	int err = 0;
 
 	reclaims_step(session);
 	absent_forget_all(session->fs->absent);
 	if (joined)
-		locks_lost(session->fs); /* they were another session's */
-	err = reclaim_collect(session, &open);
+		err = locks_lost(session->fs); /* they were another session's */
+	if (err == 0)
+		err = reclaim_collect(session, &open);
 	for (size_t i = 0; i < open.locks.count && err == 0; i += RECLAIM_LOCKS) {
 		size_t rest = open.locks.count - i;
 
@@ -443,9 +444,10 @@ static int give_up_data(struct fs_session *session)
 	if (!session->give_up)
 		return 0;
 	reclaims_step(session); /* what is answered from before counts no more */
-	locks_lost(session->fs);
+	err = locks_lost(session->fs);
 	reclaims_step(session);
-	err = data_fs_give_up(session->fs->data, &bytes);
+	if (err == 0)
+		err = data_fs_give_up(session->fs->data, &bytes);
 	if (err < 0)
 		return err;
 	session->give_up = false;

@@ -1,5 +1,7 @@
 /* Locks of who is killed while he waits for one, and of a session that is lost. */
+#include "client/file.h"
 #include "client/fs_state.h"
+#include "client/locks.h"
 #include "client/session.h"
 #include "common/lock_list.h"
 #include "tests/unit/client_fake.h"
@@ -335,6 +337,37 @@ static void lost_granted_body(struct fake *fake)
 	fake_unmount(&mount);
 }
 
+static size_t locks_held(const struct inode *inode)
+{
+	struct held_locks held = { 0 };
+
+	assert(locks_collect(inode, &held) == 0);
+	free(held.items);
+	return held.count;
+}
+
+/* Nor is one kept, for the next session to tell of, that is on its way back from a file that is closed. */
+static void lost_closed_body(struct fake *fake)
+{
+	struct fs_ctx ctx = { .trusted = true };
+	struct inode *inode;
+	struct attr attr;
+
+	begin_lost(fake, 1 << 30, true);
+	inode = inode_ref(file->inode);
+	assert(locks_held(inode) == 1);
+	hold = true;
+	fs_release(file);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	lose_session(fake);
+	assert(locks_held(inode) == 0);
+	let_all_go(fake);
+	assert(fs_getattr(mount.fs, &ctx, 2, true, &attr) == 0 && locks_held(inode) == 0);
+	inode_put(inode);
+	fake_unmount(&mount);
+}
+
 static void append_fiber(void *arg)
 {
 	struct fs_ctx ctx = { .trusted = true, .append = true };
@@ -420,6 +453,7 @@ START_TEST(who_has_lost_his_lock_writes_nothing_more)
 	fake_run(lost_truncate_body);
 	fake_run(lost_punch_body);
 	fake_run(lost_granted_body);
+	fake_run(lost_closed_body);
 	fake_run(lost_body);
 	fake_run(lost_waiting_body);
 	fake_run(lost_append_body);
