@@ -1,13 +1,14 @@
 /* The flusher: what is due is sent, reported and now and then committed; and the end, when all of it is. */
 #include "client/ctx_wait.h"
 #include "client/data/internal.h"
+#include "client/targets.h"
 #include "common/logger.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #define FLUSHER_TICK_MS   250
-#define FLUSHES_MAX       64 /* inodes at a time */
+#define FLUSHES_MAX       64 /* inodes at a time; and as many that wait for OSTs which do not answer */
 #define STOP_LOOK_MS      10
 #define STOP_PATIENCE_MS  2000 /* after that the next failure is the last */
 #define STOP_FAILURES_MAX 10
@@ -32,17 +33,55 @@ static void flush_run(struct worker *worker, void *arg)
 	inode_put(inode);
 }
 
-/* Send and report what is due; each inode on a fiber of its own, so that an OST that is away holds up no other's. */
-static void flusher_start(struct data_fs *data_fs, struct inode *inode)
+static bool goes_to_troubled(const struct extent_set *set, const struct inode *inode)
+{
+	const struct layout *layout = inode->attr.layout;
+
+	for (size_t i = 0; layout->ost_count > 0 && i < set->count; i++) {
+		struct layout_piece piece = layout_piece_at(layout, set->items[i]->offset, set->items[i]->length);
+		const struct target_state *state = targets_state(inode->fs->targets, ROLE_OST, piece.ost);
+
+		if (state != NULL && atomic_load(&state->troubled))
+			return true;
+	}
+	return false;
+}
+
+/* Does anything of it wait for an OST that does not answer? inode->lock is held. */
+static bool is_held_up(const struct inode *inode)
+{
+	if (targets_troubled(inode->fs->targets) == 0)
+		return false;
+	return goes_to_troubled(&inode->data->flight, inode) || goes_to_troubled(&inode->data->dirty, inode);
+}
+
+/* How many of the flushes under way are held up. */
+static unsigned int flusher_held_up(struct inode **inodes, size_t count)
+{
+	unsigned int held_up = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		pthread_mutex_lock(&inodes[i]->lock);
+		held_up += inodes[i]->data->flushing && is_held_up(inodes[i]);
+		pthread_mutex_unlock(&inodes[i]->lock);
+	}
+	return held_up;
+}
+
+/*
+ * Send and report what is due; each inode on a fiber of its own, so that an OST that is away holds up no other's. Nor do many
+ * of them: they have places of their own. held_up: of the flushes under way.
+ */
+static void flusher_start(struct data_fs *data_fs, struct inode *inode, unsigned int *held_up)
 {
 	struct inode_data *data = inode->data;
 	uint64_t due = clock_ns() - DATA_DIRTY_MS * NSEC_PER_MSEC;
-	bool wanted;
+	bool wanted, waits;
 
-	if (data_fs->flushes == FLUSHES_MAX)
-		return;
 	pthread_mutex_lock(&inode->lock);
 	wanted = (data->dirty.count > 0 || data->report) && data->oldest_dirty_ns <= due && !data->flushing;
+	waits = wanted && is_held_up(inode);
+	wanted = wanted && (waits ? *held_up : data_fs->flushes - *held_up) < FLUSHES_MAX;
 	if (wanted && worker_spawn(data_fs->worker, flush_run, inode_ref(inode)) < 0) {
 		inode_put(inode); /* not the last: the caller has one */
 		wanted = false;
@@ -50,6 +89,7 @@ static void flusher_start(struct data_fs *data_fs, struct inode *inode)
 	if (wanted) {
 		data->flushing = true;
 		data_fs->flushes++;
+		*held_up += waits;
 	}
 	pthread_mutex_unlock(&inode->lock);
 }
@@ -88,10 +128,11 @@ static void flusher_round(struct data_fs *data_fs)
 	struct inode **inodes = data_fs_inodes(data_fs, &count);
 	uint64_t much =
 		data_fs->write_max / 2 < DATA_UNCOMMITTED_BYTES ? data_fs->write_max / 2 : DATA_UNCOMMITTED_BYTES;
+	unsigned int held_up = flusher_held_up(inodes, count);
 	uint64_t oldest, bytes;
 
 	for (size_t i = 0; i < count; i++)
-		flusher_start(data_fs, inodes[i]);
+		flusher_start(data_fs, inodes[i], &held_up);
 	oldest = flusher_oldest_answer(inodes, count, &bytes);
 	if (atomic_load(&data_fs->hurry) || bytes > much ||
 	    oldest <= clock_ns() - DATA_UNCOMMITTED_MS * NSEC_PER_MSEC) {

@@ -327,9 +327,58 @@ static void flusher_body(struct fake *fake)
 	assert(is_at(osts.stable, 0, "y"));
 }
 
+#define MANY 70
+
+/* One more file, of the same gen for the OSTs, its first stripe on that one. */
+static struct file *another(struct fake *fake, unsigned int number, uint32_t ost)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct fake_inode *inode;
+	struct file *opened;
+	char name[16];
+	bool keep;
+
+	snprintf(name, sizeof(name), "f%u", number);
+	inode = fake_make(fake, name, S_IFREG | 0644);
+	inode->gen = fake->inodes[1].gen;
+	inode->fixed = true;
+	inode->turned = ost == 1;
+	assert(fs_open_file(mount.fs, &ctx, inode->ino, O_RDWR, &opened, &keep) == 0);
+	return opened;
+}
+
+/* Whatever waits for an OST that is away: what goes to another is flushed. */
+static void away_body(struct fake *fake)
+{
+	struct file *held_up[MANY], *other;
+
+	begin(fake);
+	service_free(fake->osts[0]);
+	for (unsigned int i = 0; i < MANY; i++) {
+		held_up[i] = another(fake, i, 0);
+		put(held_up[i], 0, "x", 1);
+	}
+	other = another(fake, MANY, 1);
+	while (mount.fs->data->flushes < 64)
+		fiber_sleep_ms(5);
+	put(other, 0, "y", 1);
+	while (osts.bytes[0] != 'y')
+		fiber_sleep_ms(5);
+	fake->osts[0] = fake_service(fake, ROLE_OST, fake->ost_uuids[0], fake_ost_handle, &fake->ost_owners[0],
+				     &fake->ost_ports[0]);
+	while (!nothing_held())
+		fiber_sleep_ms(5);
+	assert(osts.bytes[0] == 'x');
+	for (unsigned int i = 0; i < MANY; i++)
+		fs_release(held_up[i]);
+	fs_release(other);
+	end();
+}
+
 START_TEST(nothing_is_held_for_long)
 {
 	fake_run(flusher_body);
+	fake_run(away_body);
 }
 END_TEST
 
