@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #define APPEND_LOOK_NS NSEC_PER_SEC /* others may change the size by other means: seen after that */
@@ -33,6 +34,7 @@ struct inode_locks {
 	bool laundered;             /* mapped pages were brought out since it was opened for writing */
 
 	enum append_state append;
+	uint64_t append_turn;                   /* of the operation that asks for it */
 	bool recalled;                          /* while it is asked for */
 	unsigned int appenders, append_waiting; /* now between begin and end; waiting for it */
 	unsigned int append_due;                /* of those who wait, who have their turn before it goes */
@@ -51,6 +53,8 @@ struct lock_op {
 	uint32_t drop; /* of LOCK_FREE */
 	bool wait;
 	bool ended; /* the caller wants to wait no longer */
+	bool begun; /* it has had its turn */
+	bool left;  /* and the caller is gone before that: what is taken would be nobody's */
 	bool over;
 	int err;
 	uint64_t turn;
@@ -132,18 +136,24 @@ static void turn_again(struct lock_op *op)
 	turn_wait(op);
 }
 
+/* How long a caller waits for others' operations: what is given back goes on until it is answered, also on a soft mount. */
+static uint64_t patience_end(const struct fs *fs)
+{
+	return fs->config.soft ? clock_ns() + fs->config.soft_timeout_ms * NSEC_PER_MSEC : CTX_WAIT_FOREVER;
+}
+
 /* All that are in line now, as long as the caller waits. */
 static int turns_wait(struct inode *inode, struct fs_ctx *ctx)
 {
-	uint64_t until;
+	uint64_t until, end_ns = patience_end(inode->fs);
 	int err = 0;
 
 	pthread_mutex_lock(&inode->lock);
 	until = inode->locks != NULL ? inode->locks->turn_next : 0;
 	while (err == 0 && until > 0 && inode->locks->turn_now < until)
-		err = ctx_wait_in(fs_worker(inode->fs), ctx, &inode->locks->changed, &inode->lock, CTX_WAIT_FOREVER);
+		err = ctx_wait_in(fs_worker(inode->fs), ctx, &inode->locks->changed, &inode->lock, end_ns);
 	pthread_mutex_unlock(&inode->lock);
-	return err;
+	return err == -ETIMEDOUT ? -EIO : err;
 }
 
 /* --- barriers ---------------------------------------------------------------------------------------------------- */
@@ -283,7 +293,8 @@ struct answer {
 
 /*
  * LOCK, in the operation's turn. An answer from before a RECLAIM is worth nothing: what it tells of was perhaps not in it.
- * Without an answer the lock may be ours: so it counts until it is given back.
+ * Without an answer the lock may be ours: so it counts until it is given back. And that is not given up (soft): nobody else
+ * would do it.
  */
 static int ask(struct lock_op *op, struct answer *ret)
 {
@@ -317,11 +328,11 @@ static int ask(struct lock_op *op, struct answer *ret)
 		op->told = false;
 		ret->reclaims = fs_session_reclaims(session);
 		ret->asked_ns = clock_ns();
-		err = worker_mds_call(op->worker, &op->ctx, &call);
+		err = worker_mds_call_within(op->worker, &op->ctx, &call, taken ? 0 : UINT_MAX);
 		reply = err == 0 ? (const Strake__LockReply *)call.reply : NULL;
 		pthread_mutex_lock(&inode->lock);
 		same = fs_session_reclaims(session) == ret->reclaims;
-		if (same && (reply != NULL ? reply->outcome == LOCK_GRANTED : taken && !call.answered))
+		if (reply != NULL ? same && reply->outcome == LOCK_GRANTED : taken && !call.answered)
 			note(op);
 		pthread_mutex_unlock(&inode->lock);
 	} while (err == 0 && !same);
@@ -430,7 +441,13 @@ static void op_run(struct worker *worker, void *arg)
 
 	(void)worker;
 	turn_wait(op);
-	op->err = op->lock.type == LOCK_FREE ? give(op) : take(op);
+	op->begun = true;
+	if (op->lock.type == LOCK_FREE)
+		op->err = give(op);
+	else if (!op->left)
+		op->err = take(op);
+	else
+		turn_end(op);
 	if (op->waiter != 0) {
 		*op->link = op->next;
 		if (op->next != NULL)
@@ -491,15 +508,25 @@ static void op_end_wait(struct lock_op *op)
 	fiber_wake_all(&op->telling);
 }
 
+/* What gives back sees itself through, with nobody waiting; on a soft mount there is no waiting for it, nor behind it. */
+static bool op_waits_soft(const struct lock_op *op)
+{
+	return op->lock.type == LOCK_FREE || !op->begun;
+}
+
 static int op_wait(struct lock_op *op, struct fs_ctx *ctx)
 {
+	uint64_t end_ns = patience_end(op->inode->fs);
 	int err = 0;
 
 	while (!op->over && err == 0) {
 		if (op->wait && !op->ended && atomic_load(&ctx->signalled))
 			op_end_wait(op);
-		err = ctx_wait_in(op->worker, ctx, &op->done, NULL, CTX_WAIT_FOREVER);
+		err = ctx_wait_in(op->worker, ctx, &op->done, NULL, op_waits_soft(op) ? end_ns : CTX_WAIT_FOREVER);
+		if (err == -ETIMEDOUT)
+			err = op_waits_soft(op) ? -EIO : 0;
 	}
+	op->left = !op->over;
 	if (op->over)
 		err = op->err;
 	else if (op->wait)
@@ -727,6 +754,13 @@ static int append_look(struct inode *inode, struct fs_ctx *ctx)
 	return look ? inode_fetch_attr(inode, ctx, true, &attr) : 0;
 }
 
+/* Is there an operation of before to be seen through first? */
+static bool append_is_behind(const struct inode_locks *locks)
+{
+	return locks->append == APPEND_ENDING ||
+	       (locks->append == APPEND_ASKED && locks->turn_now < locks->append_turn);
+}
+
 int locks_append_begin(struct inode *inode, struct fs_ctx *ctx, unsigned int *ret_mark)
 {
 	struct worker *worker = fs_worker(inode->fs);
@@ -761,12 +795,15 @@ int locks_append_begin(struct inode *inode, struct fs_ctx *ctx, unsigned int *re
 			err = op_start(inode, &append_lock, LOCK_DROP_RANGE, true, &op);
 			if (err < 0)
 				break;
-			op_put(op); /* it goes on without us */
 			locks->append = APPEND_ASKED;
+			locks->append_turn = op->turn;
+			op_put(op); /* it goes on without us */
 		}
 		failures = locks->append_failures;
 		locks->append_waiting++;
-		err = ctx_wait_in(worker, ctx, &locks->changed, &inode->lock, CTX_WAIT_FOREVER);
+		err = ctx_wait_in(worker, ctx, &locks->changed, &inode->lock,
+				  append_is_behind(locks) ? patience_end(inode->fs) : CTX_WAIT_FOREVER);
+		err = err == -ETIMEDOUT ? -EIO : err;
 		locks->append_waiting--;
 		waited = true;
 	}

@@ -6,7 +6,8 @@
  *     fs_lock() -> operation: a fiber of its own -> its turn at the inode -> LOCK -> [QUEUED: turn over, wait, again] -> barrier
  *
  *   - An operation sees itself through, whatever becomes of its caller: a lock that nobody knows of would be held for ever.
- *     A caller who dies leaves it; one who only has a signal ends its waiting, and learns how it came out.
+ *     A caller who dies leaves it; one who only has a signal ends its waiting, and learns how it came out. On a soft mount
+ *     what takes is given up in time, and what gives back is left to itself.
  *   - Turns: of an inode's operations one at a time is between its question and the note of the answer, in the order in
  *     which they came. So what comes after a close comes after what the close gives back; and what is sent again to the
  *     MDT is never older than something that was done since. Nothing but an operation waits for a turn, and nothing but an

@@ -127,6 +127,67 @@ START_TEST(who_is_killed_while_he_waits_leaves_no_lock)
 }
 END_TEST
 
+static bool unreachable; /* LOCKs have no answer */
+static unsigned int freed, taken;
+
+static bool serve_or_not(struct fake *fake, struct request *request)
+{
+	const Strake__LockRequest *asked = (const Strake__LockRequest *)request->body;
+
+	if (request->header.opcode != OP_LOCK)
+		return false;
+	if (unreachable)
+		service_conn_close(request->conn);
+	else if (asked->lock->type == LOCK_FREE)
+		freed++;
+	else
+		taken++;
+	answer_lock(fake, request);
+	return true;
+}
+
+static void mount_soft(struct fake *fake, bool (*hook)(struct fake *fake, struct request *request))
+{
+	struct fs_ctx ctx = { .trusted = true };
+	struct fs_config config;
+	bool keep;
+
+	fake_make(fake, "f", S_IFREG | 0644);
+	fake->inodes[1].fixed = true;
+	fake->hook = hook;
+	fake_config(fake, &config);
+	config.soft = true;
+	config.soft_timeout_ms = 300;
+	fake_mount(fake, &config, &mount);
+	assert(fs_open_file(mount.fs, &ctx, 2, O_RDWR, &file, &keep) == 0);
+}
+
+/* A soft mount does not wait for what it gives back, nor behind it; but that is seen through, as nobody else would do it. */
+static void soft_body(struct fake *fake)
+{
+	struct fs_lock want = { .type = F_WRLCK, .owner = OWNER, .end = UINT64_MAX };
+	struct fs_ctx ctx = { .trusted = true }, append = { .trusted = true, .append = true };
+
+	mount_soft(fake, serve_or_not);
+	assert(fs_lock(file, &ctx, &want, false) == 0 && taken == 1);
+
+	unreachable = true;
+	want.type = F_UNLCK;
+	assert(fs_lock(file, &ctx, &want, false) == -EIO);
+	want.type = F_WRLCK;
+	assert(fs_lock(file, &ctx, &want, false) == -EIO && fs_lock(file, &ctx, &want, true) == -EIO);
+	assert(fs_lock_test(file, &ctx, &want) == -EIO);
+	assert(fs_write(file, &append, 0, "x", 1, NULL) == -EIO);
+	fs_release(file);
+
+	/* It is free, and nothing is taken any more that nobody waits for, but the right to append, which goes back. */
+	unreachable = false;
+	while (freed < 3) /* the range, what the handle has, and that right */
+		fiber_sleep_ms(1);
+	assert(taken == 2);
+	fake_unmount(&mount);
+}
+
 static unsigned int given_back; /* rights to append */
 
 static bool forgets_us(struct fake *fake, struct request *request)
@@ -368,6 +429,32 @@ static void lost_closed_body(struct fake *fake)
 	fake_unmount(&mount);
 }
 
+/* What was given up without an answer may be held, also if the MDT was started again meanwhile: it is given back at the end. */
+static void soft_doubt_body(struct fake *fake)
+{
+	struct inode *inode;
+
+	mount_soft(fake, forgets_us);
+	inode = inode_ref(file->inode);
+	hold = true;
+	over = 0;
+	assert(fiber_start(fake->loop, take_fiber, NULL) == 0);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	hold = false;
+	fake->reclaim = true;
+	fs_session_renew_soon(mount.fs->session);
+	while (over == 0)
+		fiber_sleep_ms(1);
+	let_all_go(fake); /* too late */
+	assert(write_result == -EIO && fake->asked[OP_RECLAIM] > 0 && locks_held(inode) == 1);
+	fs_release(file);
+	while (locks_held(inode) > 0)
+		fiber_sleep_ms(1);
+	inode_put(inode);
+	fake_unmount(&mount);
+}
+
 static void append_fiber(void *arg)
 {
 	struct fs_ctx ctx = { .trusted = true, .append = true };
@@ -442,6 +529,13 @@ static void append_for_nobody_body(struct fake *fake)
 	fake_unmount(&mount);
 }
 
+START_TEST(a_soft_mount_sees_through_what_it_gives_back)
+{
+	fake_run(soft_body);
+	fake_run(soft_doubt_body);
+}
+END_TEST
+
 START_TEST(nobody_keeps_no_right_to_append)
 {
 	fake_run(append_for_nobody_body);
@@ -460,5 +554,5 @@ START_TEST(who_has_lost_his_lock_writes_nothing_more)
 }
 END_TEST
 
-UNIT_MAIN("client_locks", who_is_killed_while_he_waits_leaves_no_lock, nobody_keeps_no_right_to_append,
-	  who_has_lost_his_lock_writes_nothing_more)
+UNIT_MAIN("client_locks", who_is_killed_while_he_waits_leaves_no_lock, a_soft_mount_sees_through_what_it_gives_back,
+	  nobody_keeps_no_right_to_append, who_has_lost_his_lock_writes_nothing_more)
