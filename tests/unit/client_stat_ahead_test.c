@@ -2,6 +2,7 @@
 #include "client/fs_state.h"
 #include "client/shown.h"
 #include "client/stat_store.h"
+#include "common/lock_list.h"
 #include "tests/unit/client_fake.h"
 
 #include <fcntl.h>
@@ -223,6 +224,85 @@ START_TEST(what_is_known_to_be_newer_counts)
 }
 END_TEST
 
+/* It may be done, whatever the answer is: then the answer tells nothing of it. */
+static bool refuse_changes(struct fake *fake, struct request *request)
+{
+	(void)fake;
+	switch (request->header.opcode) {
+	case OP_UNLINK:
+	case OP_RENAME:
+	case OP_LINK:
+	case OP_MKNOD:
+		service_reply_error(request, -EIO);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void changed_body(struct fake *fake)
+{
+	struct fake_mount mount;
+	struct fs_ctx ctx = caller();
+	struct attr attr;
+
+	mount_fetched(fake, &mount);
+	fake->hook = refuse_changes;
+	assert(fs_unlink(mount.fs, &ctx, 1, "f20", 3) == -EIO && asks(fake, mount.fs, 20));
+	assert(fs_rename(mount.fs, &ctx, 1, "f21", 3, 1, "f22", 3, 0) == -EIO);
+	assert(asks(fake, mount.fs, 21) && asks(fake, mount.fs, 22));
+	assert(fs_link(mount.fs, &ctx, 23, 1, "f24", 3, &attr) == -EIO && asks(fake, mount.fs, 24));
+	assert(fs_mknod(mount.fs, &ctx, 1, "f25", 3, S_IFREG | 0644, 0, &attr) == -EIO && asks(fake, mount.fs, 25));
+	assert(!asks(fake, mount.fs, 26));
+	fake_unmount(&mount);
+}
+
+START_TEST(names_that_may_have_changed_are_asked_for)
+{
+	fake_run(changed_body);
+}
+END_TEST
+
+static bool grant(struct fake *fake, struct request *request)
+{
+	const Strake__LockRequest *asked = (const Strake__LockRequest *)request->body;
+	Strake__LockReply reply = STRAKE__LOCK_REPLY__INIT;
+	struct fake_attr attr;
+
+	if (request->header.opcode != OP_LOCK)
+		return false;
+	reply.outcome = LOCK_GRANTED;
+	if (asked->lock->type != LOCK_FREE)
+		reply.attr = fake_attr_fill(&fake->inodes[asked->ino - 1], &attr);
+	fake_reply(request, &reply.base);
+	return true;
+}
+
+/* Who had the lock before may have done things to names. */
+static void locked_body(struct fake *fake)
+{
+	const struct fs_lock want = { .type = F_WRLCK, .owner = 1, .end = UINT64_MAX };
+	struct fake_mount mount;
+	struct fs_ctx ctx = caller();
+	struct file *file;
+	bool is_kept;
+
+	mount_fetched(fake, &mount);
+	fake->hook = grant;
+	assert(fs_open_file(mount.fs, &ctx, 20, O_RDWR, &file, &is_kept) == 0);
+	assert(!asks(fake, mount.fs, 21));
+	assert(fs_lock(file, &ctx, &want, false) == 0);
+	assert(asks(fake, mount.fs, 22));
+	fs_release(file);
+	fake_unmount(&mount);
+}
+
+START_TEST(a_lock_voids_all)
+{
+	fake_run(locked_body);
+}
+END_TEST
+
 /* Counts those that come with attributes. */
 static bool count(void *arg, const struct dir_entry *entry)
 {
@@ -402,6 +482,6 @@ START_TEST(a_mount_does_not_wait_for_it)
 END_TEST
 
 UNIT_MAIN("client_stat_ahead", lookups_are_answered_from_one_reading, some_are_always_told_by_the_mdt,
-	  what_is_known_to_be_newer_counts, a_listing_voids_what_was_fetched_before, an_estale_voids_all,
-	  another_session_voids_all, a_lost_log_voids_all, what_is_done_while_it_is_read_counts,
-	  a_mount_does_not_wait_for_it)
+	  what_is_known_to_be_newer_counts, names_that_may_have_changed_are_asked_for, a_lock_voids_all,
+	  a_listing_voids_what_was_fetched_before, an_estale_voids_all, another_session_voids_all, a_lost_log_voids_all,
+	  what_is_done_while_it_is_read_counts, a_mount_does_not_wait_for_it)
