@@ -123,11 +123,12 @@ static void newer_than_cut_body(struct fake *fake)
 	lose(0);
 	assert(get(direct, 50000, got, 1) == 1); /* dirty again */
 	put_letters(2000, 'b', 100);
+	put_letters(100003, 'c', 100);
 	cut_elsewhere(3, 1000, END);
 	osts_cut(3, 1000, END);
 	learn();
 	assert(flush() == 0 && all_are(0, 1000, 'a') && all_are(1000, 2000, 0) && all_are(2000, 2100, 'b'));
-	assert(all_are(2100, 8000, 0));
+	assert(all_are(2100, 8000, 0) && all_are(100000, 100003, 0) && all_are(100003, 100103, 'c'));
 	end();
 }
 
