@@ -161,7 +161,7 @@ ALL_LIBS := $(foreach d,mgs mds oss client/fuse client/cli client,$(if $(call sr
             $(subst client/fuse,libstrake-fuse.a,$(subst client/cli,libstrake-cli.a,$(if $(filter client,$(d)),libstrake.a,\
             $(if $(filter client/%,$(d)),$(d),libstrake-$(d).a))))))) $(LIB_RDMA) $(BASE)
 
-FUZZ_LIBS := $(LIB_MGS) $(LIB_MDS) $(LIB_OSS) $(LIB_CLIENT) $(BASE)
+FUZZ_LIBS := $(LIB_MGS) $(LIB_MDS) $(LIB_OSS) $(LIB_CLI) $(LIB_CLIENT) $(LIB_RDMA) $(BASE)
 
 # A test that names its module (tests/unit/mdt_log_test.c) links every library and takes what it uses.
 $(B)/tests/%: tests/unit/%.c $(ALL_LIBS) | $(GEN_H)

@@ -1,17 +1,19 @@
 /*
- * Small files: configuration, a data directory's identity, a key. The first byte chooses, and says whether an identity
- * gets its right sum before.
+ * Small files: configuration, a data directory's identity, a key, a cluster's configuration. The first byte chooses, and
+ * says whether an identity gets its right sum before.
  */
+#include "client/cli/cluster_config.h"
 #include "common/bulk_sums.h"
 #include "common/daemon_config.h"
 #include "common/identity.h"
 #include "common/key.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/work_dir.h"
 
 #include <errno.h>
 #include <stdbool.h>
 
-enum kind { KIND_CONFIG, KIND_IDENTITY, KIND_KEY, KINDS };
+enum kind { KIND_CONFIG, KIND_IDENTITY, KIND_KEY, KIND_CLUSTER, KINDS };
 #define RIGHT_SUM 0x80
 #define SUM_SIZE  (sizeof("crc32c = 01234567\n") - 1)
 
@@ -75,6 +77,27 @@ static void key_one(const uint8_t *text, size_t size)
 		assert(size == 2 * KEY_SIZE || (size == 2 * KEY_SIZE + 1 && text[size - 1] == '\n'));
 }
 
+/* What is understood is within its bounds, and what is not comes with a sentence. */
+static void cluster_one(const uint8_t *text, size_t size)
+{
+	static struct cluster_config config;
+	char path[4200], error[256] = "";
+	FILE *file;
+	int err;
+
+	snprintf(path, sizeof(path), "%s/cluster.conf", work_dir());
+	file = fopen(path, "we");
+	assert(file != NULL && (size == 0 || fwrite(text, 1, size, file) == size) && fclose(file) == 0);
+	err = cluster_config_read(work_dir(), &config, error, sizeof(error));
+	assert(err == 0 || err == -EINVAL);
+	assert((err == 0) == (error[0] == 0));
+	if (err < 0)
+		return;
+	assert(config.ost_count > 0 && config.ost_count <= CLUSTER_OSTS_MAX);
+	assert(strnlen(config.name, sizeof(config.name)) < sizeof(config.name));
+	assert(strnlen(config.listen, sizeof(config.listen)) < sizeof(config.listen));
+}
+
 static void fuzz_one(const uint8_t *data, size_t size)
 {
 	uint8_t selector, *text;
@@ -91,6 +114,9 @@ static void fuzz_one(const uint8_t *data, size_t size)
 	case KIND_IDENTITY:
 		identity_one(text, size, selector & RIGHT_SUM);
 		break;
+	case KIND_CLUSTER:
+		cluster_one(text, size);
+		break;
 	default:
 		key_one(text, size);
 	}
@@ -104,7 +130,10 @@ static void fuzz_seeds(void)
 				       "fs = 01234567-89ab-4cde-8f01-23456789abcd\n"
 				       "target = 11234567-89ab-4cde-8f01-23456789abcd\n"
 				       "role = ost\nindex = 3\ncrc32c = 00000000\n",
-			  key[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
+			  key[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n",
+			  cluster[] = "[cluster]\nname = strake\nlisten = 127.0.0.1\nosts = 2\n"
+				      "transport = rdma\ndurability = strict\n"
+				      "[ports]\nmgs = 1\nmds0 = 2\nost0 = 3\nost1 = 4\n";
 	uint8_t selector = KIND_CONFIG;
 
 	fuzz_seed(&selector, 1, config, strlen(config));
@@ -112,4 +141,6 @@ static void fuzz_seeds(void)
 	fuzz_seed(&selector, 1, identity, strlen(identity));
 	selector = KIND_KEY;
 	fuzz_seed(&selector, 1, key, strlen(key));
+	selector = KIND_CLUSTER;
+	fuzz_seed(&selector, 1, cluster, strlen(cluster));
 }

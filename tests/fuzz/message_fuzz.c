@@ -1,11 +1,12 @@
 /*
  * The request and the reply of every operation in ops.def, as a body is read from a frame: within the bound of
- * arena_unpack(). Two bytes choose the operation and which of both. What was read can be written. (Not always read
- * again: protobuf-c takes a field number 0 in two bytes and refuses it in one.)
+ * arena_unpack(); and the bodies of the MDT's own records. Two bytes choose the operation and which of both. What was read
+ * can be written. (Not always read again: protobuf-c takes a field number 0 in two bytes and refuses it in one.)
  */
 #include "common/arena.h"
 #include "common/frame.h"
 #include "common/ops.h"
+#include "proto/mdt_record.pb-c.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdalign.h>
@@ -18,10 +19,21 @@ static const uint16_t numbers[] = {
 };
 #define OPS (sizeof(numbers) / sizeof(*numbers))
 
+static const ProtobufCMessageDescriptor *const records[] = {
+	&strake__format_record__descriptor, &strake__reserve_record__descriptor, &strake__evict_record__descriptor,
+	&strake__unsure_record__descriptor, &strake__writers_record__descriptor, &strake__release_record__descriptor,
+	&strake__ack_record__descriptor,
+};
+#define RECORDS (sizeof(records) / sizeof(*records))
+
 static const ProtobufCMessageDescriptor *message_type(const uint8_t selector[2])
 {
-	const struct op *op = op_find(numbers[selector[0] % OPS]);
+	size_t type = selector[0] % (OPS + RECORDS);
+	const struct op *op;
 
+	if (type >= OPS)
+		return records[type - OPS];
+	op = op_find(numbers[type]);
 	assert(op != NULL);
 	return selector[1] & 1 ? op->reply : op->request;
 }
@@ -118,9 +130,9 @@ static void fuzz_seeds(void)
 {
 	uint8_t body[2048];
 
-	for (uint8_t op = 0; op < OPS; op++) {
-		for (uint8_t reply = 0; reply < 2; reply++) {
-			const uint8_t selector[2] = { op, reply };
+	for (uint8_t type = 0; type < OPS + RECORDS; type++) {
+		for (uint8_t reply = 0; reply < (type < OPS ? 2 : 1); reply++) {
+			const uint8_t selector[2] = { type, reply };
 
 			fuzz_seed(selector, 2, body, message_make(body, sizeof(body), message_type(selector)));
 		}
