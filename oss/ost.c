@@ -3,6 +3,7 @@
 #include "common/address.h"
 #include "common/fiber.h"
 #include "common/ledger_path.h"
+#include "common/logger.h"
 #include "oss/ost_file.h"
 #include "oss/ost_object.h"
 
@@ -10,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@
 #include <unistd.h>
 
 #define SLOTS_PER_SESSION_MAX 1024
+#define IO_ERROR_SAID_MS      60000
 
 static uint64_t boot_clock_ns(void)
 {
@@ -58,6 +61,18 @@ void ost_ledger_make_room(struct ost *ost, size_t sum_count)
 	}
 }
 
+/* The first, and then now and then: a disk that fails does so many times. */
+static void say_io_error(struct ost *ost, int err)
+{
+	uint64_t now_ns = clock_ns();
+
+	if (ost->io_errors > 1 && now_ns - ost->io_error_said_ns < IO_ERROR_SAID_MS * NSEC_PER_MSEC)
+		return;
+	ost->io_error_said_ns = now_ns;
+	log_error("OST %u: %s: %s; I/O errors so far: %" PRIu64 "; it is degraded until it is restarted",
+		  ost->identity.index, ost->config.dir, strerror(-err), ost->io_errors);
+}
+
 int ost_io_error(struct ost *ost, int err)
 {
 	switch (err) {
@@ -70,6 +85,7 @@ int ost_io_error(struct ost *ost, int err)
 		return err;
 	default:
 		ost->io_errors++;
+		say_io_error(ost, err);
 		return -EIO;
 	}
 }

@@ -138,7 +138,8 @@ struct ost {
 	/* capacity.c */
 	struct mgs_capacity capacity;
 	uint64_t io_errors;
-	bool direct_refused; /* this filesystem does not take O_DIRECT */
+	uint64_t io_error_said_ns; /* when the log was told of one last */
+	bool direct_refused;       /* this filesystem does not take O_DIRECT */
 	bool stopping, ticking;
 	struct fiber_queue tick;
 };

@@ -244,12 +244,8 @@ static int object_open(struct ost_object *object, bool known, const struct index
 
 	/* A file the index does not know is what an unlink left behind that never became durable. */
 	err = open_file(object, known ? 0 : O_CREAT | O_TRUNC);
-	if (err == -ENOENT && known)
-		return ost_io_error(ost, -EIO);
-	if (err == -EIO)
-		return ost_io_error(ost, err);
 	if (err < 0)
-		return err;
+		return ost_io_error(ost, err); /* -ENOENT: the index knows it, or its folder is gone */
 	if (fstat(object->fd, &st) < 0)
 		return ost_io_error(ost, -errno);
 	object->size = (uint64_t)st.st_size;
@@ -327,7 +323,7 @@ int object_make(struct ost_object *object, const void *data, size_t size, uint64
 	} else if (fd == -EMFILE || fd == -ENFILE) {
 		err = object_open(object, false, NULL); /* which closes more of the idle ones first */
 	} else {
-		err = fd == -EIO ? ost_io_error(ost, fd) : fd;
+		err = ost_io_error(ost, fd);
 	}
 	opening_ends(object, err);
 

@@ -53,8 +53,7 @@ static inline bool object_is_dirty(const struct ost_object *object)
 /*
  * The object, open. create: make it where there is none.
  * -ENOENT  there is none (a hole)
- * -EIO     the index knows it and its file is gone
- * or errors of open(2)
+ * or as ost_io_error(); -EIO also where the index knows it and its file is gone
  */
 int object_get(struct ost_file *file, uint64_t seq, bool create, struct ost_object **ret_object);
 /*

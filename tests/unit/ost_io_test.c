@@ -170,10 +170,34 @@ static void disk_errors(void)
 	assert(write_text((struct where){ .ino = 77, .gen = 1 }, 0, "x") == 0);
 }
 
+/* A disk that has become read-only, or whose filesystem is damaged: it gets no new files, and the error is one of I/O. */
+static void disk_refuses(void)
+{
+	static const int refusals[] = { -EROFS, -EUCLEAN, -EACCES };
+	struct mgs_capacity capacity;
+	char got[8];
+
+	ost_capacity(ost, &capacity);
+	assert(capacity.state == STRAKE__TARGET_STATE__TARGET_UP);
+	set_fault(DISK_OPEN, -EROFS, 1);
+	assert(read_at(a, 0, got, sizeof(got)) == -EIO);
+	ost_capacity(ost, &capacity);
+	assert(capacity.state == STRAKE__TARGET_STATE__TARGET_DEGRADED);
+	assert(text_is(a, 0, "good"));
+	for (uint64_t i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
+		set_fault(DISK_OPEN, refusals[i], 1);
+		assert(write_text((struct where){ .ino = 80 + i, .gen = 1 }, 0, "x") == -EIO);
+		assert(ost->io_errors == 2 + i);
+	}
+	set_fault(DISK_OPEN, -EDQUOT, 1);
+	assert(write_text((struct where){ .ino = 90, .gen = 1 }, 0, "x") == -EDQUOT && ost->io_errors == 4);
+}
+
 START_TEST(disk_errors_are_the_objects)
 {
 	fixture_format();
 	fixture_run(disk_errors);
+	fixture_run(disk_refuses);
 	fixture_run(direct_refused);
 	temp_dir_remove(fixture_dir);
 }
