@@ -161,8 +161,9 @@ static struct rdma_conn *find_idle(const struct transport_rdma *rdma, uint64_t i
 	uint64_t now_ns = loop_now_ns(rdma->loop);
 
 	for (struct rdma_conn *conn = rdma->all; conn != NULL; conn = conn->next) {
-		if (conn->bulk != NULL && conn->bulk_left > 0 && !conn->paused && !conn->choked &&
-		    now_ns - conn->received_ns >= idle_ns)
+		const bool streams = conn->bulk != NULL && conn->bulk_left > 0 && !conn->paused && !conn->choked;
+
+		if ((streams || conn_is_pulling(conn)) && now_ns - conn->received_ns >= idle_ns)
 			return conn;
 	}
 	return NULL;
@@ -204,8 +205,10 @@ static void conn_resume(struct transport_conn *base)
 {
 	struct rdma_conn *conn = rdma_conn_of(base);
 
-	if (conn->state != CONN_DEAD && conn->paused)
-		rdma_resume_later(conn);
+	if (conn->state == CONN_DEAD || !conn->paused)
+		return;
+	conn->goes_on = true;
+	rdma_resume_later(conn);
 }
 
 static int conn_forget(struct transport_conn *base, const void *arg, const void *bulk_in)
