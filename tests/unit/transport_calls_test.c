@@ -3,6 +3,9 @@
 #include "tests/unit/transport_fixture.h"
 
 #include <errno.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
 #define CALLS         60
 #define CALL_BULK_MAX 200000
@@ -269,6 +272,65 @@ START_TEST(lasting_memory_is_registered_once)
 }
 END_TEST
 
+/* As if this process were a user's. */
+static void may_lock(size_t size)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	struct rlimit limit;
+
+	assert(getrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+	limit.rlim_cur = size;
+	assert(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+	assert(syscall(SYS_capget, &header, data) == 0);
+	data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
+	assert(syscall(SYS_capset, &header, data) == 0);
+}
+
+/* Who may lock only so much memory has half of it left for what is not registered once. */
+static void body_locked_memory(struct world *world)
+{
+	const size_t size = 2 * (size_t)CALL_BULK_MAX;
+	uint8_t *kept = malloc(size), *near = malloc(size);
+	size_t lasting = 0;
+
+	may_lock(3 * size);
+	calls = (struct calls){ .kept = kept, .near = near };
+	traffic_begin(world);
+	lasting_add(kept, size);
+	lasting_add(near, size);
+	lasting_add(world->far.bulk, TRAFFIC_BULK_MAX);
+	for (unsigned int i = 0; i < 5; i++) {
+		call_ask(world, 100000, 100000);
+		WAIT_FOR(calls.waiting_count > 0);
+		call_answer(&world->far);
+		WAIT_FOR(calls.answered == calls.asked && calls.replies_out == 0);
+	}
+	for (unsigned int i = 0; i < REGIONS; i++) {
+		const struct ibv_mr *region = fabric.regions[i];
+
+		if (region != NULL && (region->addr == kept || region->addr == near || region->addr == world->far.bulk))
+			lasting += region->length;
+	}
+	assert(lasting >= TRAFFIC_BULK_MAX && lasting <= 3 * size / 2);
+	calls_check(true);
+	transport_close(world->near.conn);
+	world->near.conn = NULL;
+	WAIT_FOR(world->far.conn == NULL);
+	lasting_remove(kept);
+	lasting_remove(near);
+	lasting_remove(world->far.bulk);
+	free(kept);
+	free(near);
+	traffic_end(world);
+}
+
+START_TEST(lasting_memory_leaves_half_of_what_may_be_locked)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_locked_memory);
+}
+END_TEST
+
 /* Both ends know by a first call what the other can. */
 static void begin_after_one(struct world *world)
 {
@@ -519,6 +581,7 @@ END_TEST
 
 TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERYWHERE },
 	       { small_calls_cost_no_needless_looks, IN_MEMORY }, { lasting_memory_is_registered_once, EVERYWHERE },
+	       { lasting_memory_leaves_half_of_what_may_be_locked, IN_MEMORY },
 	       { several_requests_have_their_bulk_read_at_a_time, IN_MEMORY },
 	       { who_takes_no_more_requests_is_told_of_those_he_took, EVERYWHERE },
 	       { calls_in_plenty_get_their_bulk, EVERYWHERE }, { who_voids_what_was_not_shown_is_cut_off, IN_MEMORY },
