@@ -365,6 +365,7 @@ static void after_receiving(struct rdma_conn *conn)
 void rdma_receive(struct rdma_conn *conn)
 {
 	rdma_conn_hold(conn);
+	take_messages(conn);
 	/* No more can come than there are credits, and these are returned by what is sent later. */
 	while (conn->state != CONN_DEAD && receive_some(conn) > 0)
 		;

@@ -9,6 +9,7 @@
 
 #define CALLS         60
 #define CALL_BULK_MAX 200000
+#define LATE_FRAME_MS 400
 #define CALL_OVER     0xdd /* what an answer's place is filled with once it is its owner's again */
 
 /* A request, and the place of its answer's bulk. The end that answers has none but what the request's body says. */
@@ -446,6 +447,32 @@ START_TEST(several_requests_have_their_bulk_read_at_a_time)
 }
 END_TEST
 
+/* A thread that does not come round for longer than a frame may take does not take it for the other end's silence. */
+static void body_late_thread(struct world *world)
+{
+	unsigned int before;
+
+	begin_after_one(world);
+	before = fabric.reads;
+	fabric.delay_us = 20000;
+	call_ask(world, 50000, 10);
+	WAIT_FOR(fabric.reads == before + 2);
+	usleep((LATE_FRAME_MS + 200) * 1000);
+	WAIT_FOR(calls.waiting_count == 1 || world->far.conn == NULL);
+	assert(world->far.conn != NULL);
+	call_answer(&world->far);
+	WAIT_FOR(calls.answered == calls.asked);
+	calls_check(true);
+	traffic_end(world);
+}
+
+START_TEST(who_was_late_himself_cuts_nobody_off)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events, .limits.frame_ms = LATE_FRAME_MS },
+		 body_late_thread);
+}
+END_TEST
+
 /* The owner has no memory for a request just now, while the bulk of those before it is being read: these are told of. */
 static void body_reads_while_busy(struct world *world)
 {
@@ -583,6 +610,7 @@ TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERY
 	       { small_calls_cost_no_needless_looks, IN_MEMORY }, { lasting_memory_is_registered_once, EVERYWHERE },
 	       { lasting_memory_leaves_half_of_what_may_be_locked, IN_MEMORY },
 	       { several_requests_have_their_bulk_read_at_a_time, IN_MEMORY },
+	       { who_was_late_himself_cuts_nobody_off, IN_MEMORY },
 	       { who_takes_no_more_requests_is_told_of_those_he_took, EVERYWHERE },
 	       { calls_in_plenty_get_their_bulk, EVERYWHERE }, { who_voids_what_was_not_shown_is_cut_off, IN_MEMORY },
 	       { memory_that_is_not_there_ends_it_and_is_told, IN_MEMORY },
