@@ -6,6 +6,7 @@
 #include "client/cli/cluster.h"
 #include "client/cli/unmount.h"
 #include "client/key_find.h"
+#include "client/mount_registry.h"
 #include "common/ledger_path.h"
 #include "common/loop.h"
 
@@ -16,10 +17,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STOP_MS     30000 /* for one kind of process to end when asked to */
-#define KILL_MS     5000  /* for one that was killed */
-#define BUSY_MS     3000  /* a mount in use is detached all the same after that */
+#define STOP_MS     30000 /* for one kind of process to end when asked to; for a mount that writes out, to get on with it */
+#define KILL_MS     5000 /* for one that was killed */
+#define BUSY_MS     3000 /* a mount in use is detached all the same after that */
 #define BUSY_TRY_MS 100
+#define LOOK_MS     100 /* between two looks at how far a mount is with writing out */
 
 /* --- processes -------------------------------------------------------------------------------------------------- */
 
@@ -124,6 +126,40 @@ static int detach_mount(const struct cluster_mount *mount)
 	return err && err != -ENOENT ? cli_fail("%s", error) : 0;
 }
 
+/* What a daemon that writes out holds at the least so far; UINT64_MAX: it has not said yet. */
+struct held {
+	uint64_t bytes, files;
+};
+
+/* Has it written out some more since the last look? */
+static bool gets_on(const struct process *daemon, struct held *held)
+{
+	struct mount_entry entry;
+	bool less;
+
+	if (mount_registry_find_by_daemon(daemon, &entry) < 0)
+		return false;
+	less = entry.leaving && (entry.bytes < held->bytes || entry.files < held->files);
+	if (less)
+		*held = (struct held){ entry.bytes, entry.files };
+	mount_entry_release(&entry);
+	return less;
+}
+
+/* As see_the_end(); but who gets on with writing out what nobody else has is waited for, however long that takes. */
+static int see_the_mount_end(const struct cluster_mount *mount, uint64_t deadline_ns)
+{
+	struct held held = { UINT64_MAX, UINT64_MAX };
+
+	while (process_wait(&mount->daemon, LOOK_MS) < 0) {
+		if (gets_on(&mount->daemon, &held))
+			deadline_ns = clock_ns() + STOP_MS * NSEC_PER_MSEC;
+		if (milliseconds_left(deadline_ns) == 0)
+			return see_the_end(&mount->daemon, mount->path, deadline_ns);
+	}
+	return 0;
+}
+
 static int stop_mounts(const struct cluster *cluster)
 {
 	uint64_t deadline_ns;
@@ -138,7 +174,7 @@ static int stop_mounts(const struct cluster *cluster)
 	deadline_ns = clock_ns() + STOP_MS * NSEC_PER_MSEC;
 	for (size_t i = 0; i < count; i++)
 		if (mounts[i].daemon.pid != 0)
-			status |= see_the_end(&mounts[i].daemon, mounts[i].path, deadline_ns);
+			status |= see_the_mount_end(&mounts[i], deadline_ns);
 	free(mounts);
 	return status;
 }

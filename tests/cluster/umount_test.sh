@@ -245,3 +245,24 @@ nsenter -t "$holder" -m sh -c "echo last >'$M/theirs'" || fail "writing in anoth
 within 25 strake cluster stop "$T/c" >"$T/said" 2>&1 || fail "cluster stop with mounts in two namespaces said: $(cat "$T/said")"
 ! alive "$daemon" && ! alive "$theirs" || fail "cluster stop left a daemon"
 kill "$holder"
+
+# One that writes out is waited for as long as it gets on, however slow its servers are. (One that has only entered itself.)
+cluster "$T/c"
+python3 - "$MOUNTS" "$MGS" "$T/written" <<'PY' &
+import os, sys, time
+folder, mgs, written = sys.argv[1:]
+entry, start = f"{folder}/{os.getpid()}", open("/proc/self/stat").read().rsplit(")", 1)[1].split()[19]
+for held in range(33, 0, -1): # the pace is what is tested: longer than the 30 s that one may take that does not get on
+    with open(entry + ".new", "w") as f:
+        f.write(f"pid = {os.getpid()}\nstarttime = {start}\nmountpoint = /nowhere\nsource = {mgs}:/\nmgs = {mgs}\n"
+                f"device = 0:0 0\nleaving = {held} 1 0\n")
+    os.rename(entry + ".new", entry)
+    time.sleep(1)
+open(written, "x").close()
+os.unlink(entry)
+PY
+writer=$!
+PIDS="$PIDS $writer"
+await "a mount that writes out" is_leaving "$writer"
+within 60 strake cluster stop "$T/c" >"$T/said" 2>&1 || fail "cluster stop beside one that writes out said: $(cat "$T/said")"
+[ -e "$T/written" ] || fail "cluster stop did not wait for one that wrote out"
