@@ -15,9 +15,11 @@
  *     one asks.
  *   - Answers are sent in LOOP_STAGE_SEND, all that a connection has in one call.
  *   - It listens by TCP, by RDMA or by both, as fabrics.h has it.
- *   - Nothing here waits: a peer that does not read its answers, or goes silent
- *     in mid-frame for SERVICE_FRAME_DEADLINE_MS (SERVICE_HOARD_MS while others
- *     wait for the memory that it holds), is cut off and reported.
+ *   - Nothing here waits: a peer that does not read its answers for
+ *     SERVICE_STALL_MS, or goes silent in mid-frame for
+ *     SERVICE_FRAME_DEADLINE_MS, is cut off and reported; after SERVICE_HOARD_MS
+ *     (three times that who does not read) while others wait for the memory
+ *     that it holds.
  */
 #ifndef STRAKE_COMMON_SERVICE_H
 #define STRAKE_COMMON_SERVICE_H

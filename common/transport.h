@@ -145,8 +145,8 @@ static inline void transport_stats(const struct transport *transport, struct tra
 }
 
 /*
- * Connections in the middle of whose bulk nothing has come for so long end: others wait for the memory that it goes to.
- * Not within an event.
+ * Connections in the middle of whose bulk nothing has come for so long, or (by TCP) that have taken nothing of the bulk for
+ * them for three times as long, end: others wait for that memory. Not within an event.
  */
 static inline void transport_reclaim(struct transport *transport, unsigned int idle_ms)
 {

@@ -289,6 +289,15 @@ int transport_queue_forget(struct transport_queue *queue, const void *arg)
 	return 0;
 }
 
+bool transport_queue_has_bulk(const struct transport_queue *queue)
+{
+	const struct transport_item *item = queue->first;
+
+	while (item != NULL && (item->done == NULL || item->iov_first == item->iov_count))
+		item = item->next;
+	return item != NULL;
+}
+
 void transport_queue_clear(struct transport_queue *queue)
 {
 	while (queue->first != NULL)

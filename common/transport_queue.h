@@ -66,6 +66,9 @@ void transport_queue_sent(struct transport_queue *queue, size_t size);
 /* The bulk of the message that was added with arg is no longer touched when this returns. -ENOMEM. */
 int transport_queue_forget(struct transport_queue *queue, const void *arg);
 
+/* Does it have memory of others: bulk that has not gone? */
+bool transport_queue_has_bulk(const struct transport_queue *queue);
+
 /* Nothing of it will be sent any more. */
 void transport_queue_clear(struct transport_queue *queue);
 

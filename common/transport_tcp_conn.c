@@ -13,6 +13,7 @@
 
 #define FINISH_MS       2000
 #define STALL_FULL_PART 6 /* see struct transport_limits */
+#define DEAF_TIMES      3 /* as long as who is silent: it may be the link, which loses one packet four times */
 
 /* --- its end ------------------------------------------------------------------------------------------------------ */
 
@@ -124,16 +125,27 @@ static void conn_timer(struct loop_timer *timer)
 	tcp_conn_drop(conn);
 }
 
+/* It has memory for what it does not send. */
+static bool is_silent(const struct tcp_conn *conn, uint64_t idle_ns)
+{
+	return conn->bulk != NULL && conn->bulk_left > 0 && !conn->paused && !conn->choked &&
+	       loop_now_ns(conn->tcp->loop) - conn->received_ns >= idle_ns;
+}
+
+/* It has memory with what it does not take. */
+static bool is_deaf(const struct tcp_conn *conn, uint64_t idle_ns)
+{
+	return conn->blocked && loop_now_ns(conn->tcp->loop) - conn->progress_ns >= DEAF_TIMES * idle_ns &&
+	       transport_queue_has_bulk(&conn->queue);
+}
+
 static struct tcp_conn *find_idle(const struct transport_tcp *tcp, uint64_t idle_ns)
 {
-	uint64_t now_ns = loop_now_ns(tcp->loop);
+	struct tcp_conn *conn = tcp->all;
 
-	for (struct tcp_conn *conn = tcp->all; conn != NULL; conn = conn->next) {
-		if (conn->bulk != NULL && conn->bulk_left > 0 && !conn->paused && !conn->choked &&
-		    now_ns - conn->received_ns >= idle_ns)
-			return conn;
-	}
-	return NULL;
+	while (conn != NULL && !is_silent(conn, idle_ns) && !is_deaf(conn, idle_ns))
+		conn = conn->next;
+	return conn;
 }
 
 /* What comes up may end any connection: it is begun anew after each. */
@@ -145,10 +157,17 @@ void tcp_reclaim(struct transport *base, unsigned int idle_ms)
 
 	while ((conn = find_idle(tcp, idle_ns)) != NULL) {
 		tcp_conn_hold(conn);
-		tcp_receive(conn); /* perhaps it was this thread that did not come round */
-		if (!conn->dead && conn == find_idle(tcp, idle_ns))
+		/* Perhaps it was this thread that did not come round. */
+		if (is_silent(conn, idle_ns))
+			tcp_receive(conn);
+		if (!conn->dead && is_deaf(conn, idle_ns))
+			tcp_flush(conn);
+		if (!conn->dead && is_silent(conn, idle_ns))
 			tcp_conn_fail(conn, -ETIMEDOUT,
 				      "silent in the middle of a message, and others wait for its memory");
+		else if (!conn->dead && is_deaf(conn, idle_ns))
+			tcp_conn_fail(conn, -ETIMEDOUT,
+				      "does not read what is sent to it, and others wait for its memory");
 		tcp_conn_watch(conn);
 		tcp_conn_drop(conn);
 	}

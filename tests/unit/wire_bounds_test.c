@@ -165,6 +165,55 @@ START_TEST(a_peer_that_does_not_read_is_cut_off)
 }
 END_TEST
 
+/* All that the other end takes, as long as it takes any; how much of a frame has gone at last is nobody's business. */
+static void raw_fill(struct world *world, int fd, const uint8_t *data, size_t size)
+{
+	unsigned int still = 0, handled = 0;
+	size_t sent = 0;
+
+	while (still < 200) {
+		ssize_t n = send(fd, data + sent, size - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		still = n > 0 || world->server.handled != handled ? 0 : still + 1;
+		handled = world->server.handled;
+		sent = n > 0 ? (sent + (size_t)n) % size : sent;
+		if (n <= 0)
+			fiber_sleep_ms(1);
+	}
+}
+
+/* It asks for what takes all memory that there is for bulk, and reads none of it: others get that long before it is cut off. */
+static void body_reads_nothing(struct world *world)
+{
+	struct peer *peer = peer_to(world->loop, world->server.address);
+	uint8_t *data = malloc(2 * 1024 * 1024), *out = pattern(200000, 9), *in = malloc(200000);
+	size_t size = raw_request(data, 1, 1024 * 1024);
+	uint64_t began_ns;
+	ssize_t n;
+	int fd;
+
+	world->server.bulk_bounded = true;
+	world->server.bulks_left = 2;
+	fd = raw_open(&world->server);
+	raw_fill(world, fd, data, size);
+	assert(world->server.bulks_out == 2);
+	began_ns = clock_ns();
+	assert(echo(peer, 7, out, in, 200000, 0) == 0);
+	assert(clock_ns() - began_ns < SERVICE_STALL_MS * NSEC_PER_MSEC / 6);
+	WAIT_FOR((n = recv(fd, data, size, MSG_DONTWAIT)) == 0 || (n < 0 && errno != EAGAIN));
+	close(fd);
+	peer_free(peer);
+	free(data);
+	free(out);
+	free(in);
+}
+
+START_TEST(who_reads_nothing_holds_up_nobody)
+{
+	on_one_loop((struct service_config){ 0 }, body_reads_nothing);
+}
+END_TEST
+
 /* It sends more than it was granted: what is above waits on its side of the wire. */
 static void body_greedy(struct world *world)
 {
@@ -322,5 +371,5 @@ END_TEST
 
 UNIT_MAIN("wire_bounds", requests_wait_for_bulk_memory, who_waits_longest_for_bulk_memory_is_first,
 	  bulk_is_refused_where_none_belongs, who_hoards_bulk_memory_is_cut_off, a_peer_that_does_not_read_is_cut_off,
-	  nobody_takes_more_than_he_was_granted, a_peer_that_reads_late_is_read_late,
+	  who_reads_nothing_holds_up_nobody, nobody_takes_more_than_he_was_granted, a_peer_that_reads_late_is_read_late,
 	  who_does_not_listen_is_told_no_more, two_thousand_idle_connections_are_cheap, connections_are_bounded)
