@@ -102,6 +102,9 @@ int rdma_transport_accept(struct transport_incoming *base, const struct transpor
 	err = rdma_conn_set_up(conn);
 	if (err == 0) {
 		param = rdma_connection_param(conn, greeting);
+		/* What was asked for, as far as the device can: the other end's can perhaps less than ours. */
+		param.responder_resources = RDMA_MAX_RESP_RES;
+		param.initiator_depth = RDMA_MAX_INIT_DEPTH;
 		err = rdma_accept(id, &param) < 0 ? -errno : 0;
 	}
 	if (err < 0) {

@@ -969,17 +969,22 @@ int rdma_resolve_route(struct rdma_cm_id *base, int timeout_ms)
 	return 0;
 }
 
-/* The connection manager refuses more than the device can. */
-static bool fake_can_read(const struct rdma_conn_param *param)
+/* The connection manager refuses more than the device can; the end that asks may have a smaller one than the other. */
+static bool fake_asks_well(const struct rdma_conn_param *param)
 {
 	return param->responder_resources <= FAKE_READS && param->initiator_depth <= FAKE_READS;
+}
+
+static bool fake_answers_well(const struct rdma_conn_param *param)
+{
+	return param->responder_resources == RDMA_MAX_RESP_RES && param->initiator_depth == RDMA_MAX_INIT_DEPTH;
 }
 
 int rdma_connect(struct rdma_cm_id *base, struct rdma_conn_param *param)
 {
 	struct fake_id *id = (struct fake_id *)base;
 
-	assert(base->qp != NULL && param->rnr_retry_count == 0 && fake_can_read(param));
+	assert(base->qp != NULL && param->rnr_retry_count == 0 && fake_asks_well(param));
 	while (fabric.iwarp && fabric.silent) { /* as siw does, until TCP gives up, or a signal comes */
 		if (usleep(1000) < 0)
 			return -1;
@@ -1039,7 +1044,7 @@ int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *param)
 	struct fake_id *id = (struct fake_id *)base;
 	struct fake_later *later;
 
-	assert(id->qp != NULL && param->rnr_retry_count == 0 && fake_can_read(param));
+	assert(id->qp != NULL && param->rnr_retry_count == 0 && fake_answers_well(param));
 	if (id->peer == NULL)
 		return 0; /* it will hear of nothing more */
 	id->qp->peer = id->peer->qp;
