@@ -768,6 +768,7 @@ int locks_append_begin(struct inode *inode, struct fs_ctx *ctx, unsigned int *re
 	struct lock_op *op;
 	bool waited = false, mine = false;
 	unsigned int failures = 0;
+	uint64_t end_ns = patience_end(inode->fs);
 	int err = 0;
 
 	*ret_mark = 0;
@@ -802,7 +803,7 @@ int locks_append_begin(struct inode *inode, struct fs_ctx *ctx, unsigned int *re
 		failures = locks->append_failures;
 		locks->append_waiting++;
 		err = ctx_wait_in(worker, ctx, &locks->changed, &inode->lock,
-				  append_is_behind(locks) ? patience_end(inode->fs) : CTX_WAIT_FOREVER);
+				  append_is_behind(locks) ? end_ns : CTX_WAIT_FOREVER);
 		err = err == -ETIMEDOUT ? -EIO : err;
 		locks->append_waiting--;
 		waited = true;

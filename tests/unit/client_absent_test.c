@@ -90,7 +90,7 @@ static void given_up_body(struct fake *fake)
 
 	fake_make(fake, "f", S_IFREG | 0644);
 	for (unsigned int i = 0; i < 5; i++) {
-		mount_knows(fake, 100);
+		mount_knows(fake, 1000);
 		fake->hook = silent;
 		assert(changes[i](&ctx) == -EIO);
 		assert(knows() == (i == 4));

@@ -157,7 +157,7 @@ static void mount_soft(struct fake *fake, bool (*hook)(struct fake *fake, struct
 	fake->hook = hook;
 	fake_config(fake, &config);
 	config.soft = true;
-	config.soft_timeout_ms = 300;
+	config.soft_timeout_ms = 1000;
 	fake_mount(fake, &config, &mount);
 	assert(fs_open_file(mount.fs, &ctx, 2, O_RDWR, &file, &keep) == 0);
 }
