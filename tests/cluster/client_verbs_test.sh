@@ -50,6 +50,15 @@ grep -q "exists" "$T/err" || fail "wrong words: $(cat "$T/err")"
 client put "$src" /other 2>/dev/null && fail "put of a directory without -r"
 expect "device" "7,c8 7,c8" "$(stat -c %t,%T "$T/m/tree/dev" "$T/back/dev" | paste -sd' ')"
 
+# A time that there is no room for, where the local disk has room for it.
+mkdir "$T/late"
+touch -d '2400-01-01' "$T/late/file"
+if [ "$(stat -c %Y "$T/late/file")" -gt 9223372036 ]; then
+	client put -r "$T/late" /late >"$T/out" || fail "put of what is too late"
+	expect "the last time" 9223372036.000000000 "$(stat -c %.9Y "$T/m/late/file")"
+	client rm -r /late >"$T/out" || fail "rm -r"
+fi
+
 # What is there is replaced with -f only.
 client put "$src/deep/small" /tree/big 2>"$T/err" && fail "put over a file"
 grep -q "exists" "$T/err" && cmp -s "$src/big" "$T/m/tree/big" || fail "put over a file: $(cat "$T/err")"
