@@ -27,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABSENT_DIRS          32
+#define ABSENT_DIRS          1024
 #define ABSENT_SLOTS_MAX     (1u << 22) /* of 8 bytes; at least two for each name */
 #define ABSENT_MISSES        32         /* LOOKUPs that found nothing, before a directory is read */
 #define ABSENT_READ_PER_MISS 32
