@@ -77,6 +77,7 @@ sys.stdin.readline()' "$1"
 mkfifo "$T/go"
 for victim in mgs mds oss mounts; do
 	pid=$(field "$T/c" $victim 0 pid)
+	rm -f "$T/held" # of the last one: it is emptied only when the fifo is open
 	hold "$pid" <"$T/go" >"$T/held" &
 	holder=$!
 	PIDS="$PIDS $holder"
