@@ -130,6 +130,17 @@ static void wait_long(struct fake_ost *ost, struct client *client, uint64_t file
 	ck_assert_int_eq(lock_take(client, file, 0, seq), LOCK_CONFLICT);
 }
 
+/* Two sessions that the OST knows, and a file. */
+static void two_begin(struct fake_ost *ost, struct client *other, uint64_t *ret_file)
+{
+	client_open_session(&ost->client);
+	client_connect(other, &ost->setting);
+	client_open_session(other);
+	ck_assert_int_eq(client_make(&ost->client, OP_CREATE, 1, "file", 0, 1, ret_file), 0);
+	while (ost->session_count != 2)
+		fiber_sleep_ms(1);
+}
+
 /* What a lost session has on its way to an OST must not come after what the next holder of its lock writes. */
 static void fence_story(void *arg)
 {
@@ -187,12 +198,7 @@ static void left_story(void *arg)
 	uint64_t file, lost;
 	uint32_t seq = 1;
 
-	client_open_session(client);
-	client_connect(&other, &ost->setting);
-	client_open_session(&other);
-	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "file", 0, 1, &file), 0);
-	while (ost->session_count != 2)
-		fiber_sleep_ms(1);
+	two_begin(ost, &other, &file);
 	ck_assert_int_eq(lock_take(&other, file, 0, 1), LOCK_GRANTED);
 	lost = other.session;
 	give_map(ost, false);
@@ -248,12 +254,7 @@ static void lock_reclaim_story(void *arg)
 	uint64_t file, instance, old;
 	uint32_t seq = 1;
 
-	client_open_session(client);
-	client_connect(&other, &ost->setting);
-	client_open_session(&other);
-	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "file", 0, 1, &file), 0);
-	while (ost->session_count != 2)
-		fiber_sleep_ms(1);
+	two_begin(ost, &other, &file);
 	ck_assert_int_eq(lock_take(client, file, 0, seq++), LOCK_GRANTED);
 	ck_assert_int_eq(lock_take(client, file, 20, seq++), LOCK_GRANTED);
 	renew(client, &old);

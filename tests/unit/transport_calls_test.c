@@ -343,6 +343,15 @@ static void begin_after_one(struct world *world)
 	WAIT_FOR(calls.answered == 1);
 }
 
+static void answer_the_rest(struct world *world)
+{
+	while (calls.waiting_count > 0)
+		call_answer(&world->far);
+	WAIT_FOR(calls.answered == calls.asked && calls.replies_out == 0);
+	calls_check(true);
+	traffic_end(world);
+}
+
 /* The asker's memory is not what the request says: whose connection that ends is told why. A source, or a place. */
 static void body_memory_is_not_there(struct world *world)
 {
@@ -434,11 +443,7 @@ static void body_several_reads(struct world *world)
 		call_ask(world, calls.asked % 5 == 4 ? 10 : 50000, 10);
 	WAIT_FOR(calls.waiting_count == 19);
 	assert(fabric.reads_at_once > 4 * 2); /* each has two pieces */
-	while (calls.waiting_count > 0)
-		call_answer(&world->far);
-	WAIT_FOR(calls.answered == calls.asked && calls.replies_out == 0);
-	calls_check(true);
-	traffic_end(world);
+	answer_the_rest(world);
 }
 
 START_TEST(several_requests_have_their_bulk_read_at_a_time)
@@ -485,11 +490,7 @@ static void body_reads_while_busy(struct world *world)
 	calls.most = 0;
 	transport_resume(world->far.conn);
 	WAIT_FOR(calls.waiting_count == 9);
-	while (calls.waiting_count > 0)
-		call_answer(&world->far);
-	WAIT_FOR(calls.answered == calls.asked && calls.replies_out == 0);
-	calls_check(true);
-	traffic_end(world);
+	answer_the_rest(world);
 }
 
 START_TEST(who_takes_no_more_requests_is_told_of_those_he_took)
