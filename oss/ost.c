@@ -191,8 +191,11 @@ static int open_index(struct ost *ost, char *error, size_t error_size)
 	err = index_open(ost->config.dir, &ost->identity.target, false, &ost->index, &clean, error, error_size);
 	if (err == -ENOENT)
 		err = make_index(ost, &clean, error, error_size);
-	if (err < 0 || clean)
+	if (err < 0)
 		return err;
+	open_ledger(ost);
+	if (clean)
+		return 0;
 	ost->recovered = true;
 	err = index_recover(ost->index, ost->objects_dir, ost->syncfs_works, end_ledger, ost, &ost->recovery);
 	if (err < 0)
@@ -246,7 +249,6 @@ static int open_all(struct ost *ost, char *error, size_t error_size)
 		return err;
 	}
 
-	open_ledger(ost);
 	err = open_index(ost, error, error_size);
 	if (err == 0)
 		choose_instance(ost);
