@@ -74,8 +74,7 @@ static void resume_timer(struct loop_timer *timer)
 
 		resumed = conn->resumed_next;
 		conn->resumed = false;
-		if (conn->goes_on)
-			conn->paused = conn->choked = conn->goes_on = false;
+		conn->paused = conn->choked = false;
 		rdma_receive_kept(conn);
 		rdma_conn_drop(conn);
 	}
