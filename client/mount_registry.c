@@ -19,7 +19,6 @@ void mount_entry_release(struct mount_entry *entry)
 {
 	free(entry->mountpoint);
 	free(entry->source);
-	free(entry->mgs);
 	*entry = (struct mount_entry){ 0 };
 }
 
@@ -36,6 +35,15 @@ static uint64_t device_id(unsigned int major, unsigned int minor)
 bool mount_entry_is_held(const struct mount_entry *entry)
 {
 	return entry->device_id != 0 && device_id(entry->major, entry->minor) == entry->device_id;
+}
+
+bool mount_entry_is_of(const struct mount_entry *entry, const struct address_list *mgs)
+{
+	struct address_list theirs;
+	char subdir[PATH_MAX];
+
+	return address_source_parse(entry->source, &theirs, subdir, sizeof(subdir)) == 0 &&
+	       address_lists_meet(&theirs, mgs);
 }
 
 /* --- text ------------------------------------------------------------------------------------------------------- */
@@ -84,8 +92,6 @@ static int entry_format(const struct mount_entry *entry, char **ret_text)
 	put_escaped(file, entry->mountpoint);
 	fputs("\nsource = ", file);
 	put_escaped(file, entry->source);
-	fputs("\nmgs = ", file);
-	put_escaped(file, entry->mgs);
 	fprintf(file, "\ndevice = %u:%u %llu\n", entry->major, entry->minor, (unsigned long long)entry->device_id);
 	if (entry->leaving)
 		fprintf(file, "leaving = %llu %u %u\n", (unsigned long long)entry->bytes, entry->files, entry->silent);
@@ -101,7 +107,6 @@ static int entry_take(struct mount_entry *entry, const char *key, const char *va
 {
 	char **field = strcmp(key, "mountpoint") == 0 ? &entry->mountpoint
 		       : strcmp(key, "source") == 0   ? &entry->source
-		       : strcmp(key, "mgs") == 0      ? &entry->mgs
 						      : NULL;
 	uint64_t number;
 	int err;
@@ -160,7 +165,7 @@ static int entry_read(const char *path, struct mount_entry *ret_entry)
 	}
 	free(line);
 	fclose(file);
-	if (err == 0 && (entry.daemon.pid == 0 || !entry.mountpoint || !entry.source || !entry.mgs))
+	if (err == 0 && (entry.daemon.pid == 0 || !entry.mountpoint || !entry.source))
 		err = -EINVAL;
 	if (err)
 		mount_entry_release(&entry);
@@ -196,8 +201,7 @@ static int entry_path(pid_t pid, char out[PATH_MAX])
 	return length < 0 || length >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
-int mount_registry_add(const char *mountpoint, const char *source, const char *mgs, unsigned int major,
-		       unsigned int minor)
+int mount_registry_add(const char *mountpoint, const char *source, unsigned int major, unsigned int minor)
 {
 	struct mount_entry entry = { .major = major, .minor = minor, .device_id = device_id(major, minor) };
 	char path[PATH_MAX], *text;
@@ -209,8 +213,7 @@ int mount_registry_add(const char *mountpoint, const char *source, const char *m
 		return err;
 	entry.mountpoint = strdup(mountpoint);
 	entry.source = strdup(source);
-	entry.mgs = strdup(mgs);
-	err = entry.mountpoint && entry.source && entry.mgs ? entry_format(&entry, &text) : -ENOMEM;
+	err = entry.mountpoint && entry.source ? entry_format(&entry, &text) : -ENOMEM;
 	if (err == 0) {
 		err = run_dir_write(path, text);
 		free(text);

@@ -7,7 +7,6 @@
  *                     starttime = N          clock ticks since boot, see process.h
  *                     mountpoint = PATH      absolute; blanks, control characters and \ as \ooo, as in /proc/mounts
  *                     source = ADDR[,ADDR...]:/SUBDIR
- *                     mgs = ADDR[,ADDR...]
  *                     device = MAJOR:MINOR ID           the number that the kernel gave it, and what tells it from
  *                                                       others that get the same number later; 0: not known
  *                     leaving = BYTES FILES SILENT      once the kernel has let go: what is still to be written, and
@@ -19,12 +18,13 @@
 #define STRAKE_CLIENT_MOUNT_REGISTRY_H
 
 #include "client/process.h"
+#include "common/address.h"
 
 #include <stddef.h>
 
 struct mount_entry {
 	struct process daemon;
-	char *mountpoint, *source, *mgs;
+	char *mountpoint, *source;
 	unsigned int major, minor; /* the device number */
 	uint64_t device_id;        /* inode number of its directory in sysfs, which is never used again; 0: not known */
 	bool leaving;              /* unmounted, by whomever; the daemon writes out what it holds: */
@@ -39,6 +39,9 @@ void mount_entry_release(struct mount_entry *entry);
  */
 bool mount_entry_is_held(const struct mount_entry *entry);
 
+/* Is its source that of a filesystem that has one of these addresses? */
+bool mount_entry_is_of(const struct mount_entry *entry, const struct address_list *mgs);
+
 /*
  * Where the entries lie. Each PID namespace has a folder of its own: elsewhere a pid is another process's, or nobody's, and
  * the entry would be taken for that of a dead one. Errors of run_dir().
@@ -46,8 +49,7 @@ bool mount_entry_is_held(const struct mount_entry *entry);
 int mount_registry_dir(char *ret_path, size_t size);
 
 /* Enter, or take out, the mount of this process: call them in the daemon itself. Errors of run_dir() and files. */
-int mount_registry_add(const char *mountpoint, const char *source, const char *mgs, unsigned int major,
-		       unsigned int minor);
+int mount_registry_add(const char *mountpoint, const char *source, unsigned int major, unsigned int minor);
 /* This process's mount is gone, and so much is still to be written. Errors as above. */
 int mount_registry_leaving(uint64_t bytes, unsigned int files, unsigned int silent);
 void mount_registry_remove(void);

@@ -277,10 +277,8 @@ static int search_registry(struct mount_search *search)
 		return err;
 	for (size_t i = 0; i < count && search->err == 0; i++) {
 		struct cluster_mount *mount;
-		struct address_list mgs;
 
-		if (address_list_parse(entries[i].mgs, ADDRESS_PORT_DEFAULT, &mgs) < 0 ||
-		    !address_lists_meet(&mgs, &search->cluster->mgs))
+		if (!mount_entry_is_of(&entries[i], &search->cluster->mgs))
 			continue;
 		mount = add_mount(search, entries[i].mountpoint, entries[i].source);
 		if (!mount)

@@ -12,14 +12,6 @@
 #define NOTICE_MS 1000  /* a daemon whom the kernel has let go mostly says so in less */
 #define STILL_MS  12000 /* nothing moved for longer than an attempt takes, or a server to be started again */
 
-/* Do both lists name one MGS? */
-static bool same_filesystem(const struct mount_entry *entry, const struct address_list *mgs)
-{
-	struct address_list theirs;
-
-	return address_list_parse(entry->mgs, ADDRESS_PORT_DEFAULT, &theirs) == 0 && address_lists_meet(&theirs, mgs);
-}
-
 /* Is it in the tree, as its daemon sees that? */
 static bool is_mounted(const struct mount_entry *entry)
 {
@@ -74,7 +66,7 @@ void earlier_mounts_wait(const struct address_list *mgs)
 	for (size_t i = 0; i < count; i++) {
 		const struct mount_entry *entry = &entries[i];
 
-		if (!same_filesystem(entry, mgs) || (!entry->leaving && is_mounted(entry)))
+		if (!mount_entry_is_of(entry, mgs) || (!entry->leaving && is_mounted(entry)))
 			continue;
 		if (!wait_for(entry))
 			log_warning("what was written through %s is not all on the servers yet: its daemon (pid %d) "

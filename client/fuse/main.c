@@ -234,14 +234,11 @@ static void expire_names(void *owner)
 
 static void registry_enter(struct mount_daemon *d)
 {
-	const char *source = d->options.source;
-	char mgs[sizeof(d->options.source)];
 	unsigned int major, minor;
 	int err;
 
-	snprintf(mgs, sizeof(mgs), "%.*s", (int)(strstr(source, ":/") - source), source);
 	fuse_mount_device(d->mount, &major, &minor);
-	err = mount_registry_add(d->options.mountpoint, source, mgs, major, minor);
+	err = mount_registry_add(d->options.mountpoint, d->options.source, major, minor);
 	if (err < 0)
 		log_warning(
 			"cannot enter the mount in the registry, so `strake umount` will not wait for this process: %s",

@@ -254,7 +254,7 @@ folder, mgs, written = sys.argv[1:]
 entry, start = f"{folder}/{os.getpid()}", open("/proc/self/stat").read().rsplit(")", 1)[1].split()[19]
 for held in range(33, 0, -1): # the pace is what is tested: longer than the 30 s that one may take that does not get on
     with open(entry + ".new", "w") as f:
-        f.write(f"pid = {os.getpid()}\nstarttime = {start}\nmountpoint = /nowhere\nsource = {mgs}:/\nmgs = {mgs}\n"
+        f.write(f"pid = {os.getpid()}\nstarttime = {start}\nmountpoint = /nowhere\nsource = {mgs}:/\n"
                 f"device = 0:0 0\nleaving = {held} 1 0\n")
     os.rename(entry + ".new", entry)
     time.sleep(1)

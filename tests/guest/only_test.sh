@@ -39,6 +39,7 @@ cluster "$T/c" --osts 2 --listen 192.0.2.2 --transport rdma
 MGS=$(field "$T/c" mgs 0 address)
 mount_more "$T/m" -o workers=4
 mount_more "$T/m2" -o workers=1,transport=rdma
+for n in 0 1; do alive "$(field "$T/c" mounts $n pid)" || fail "status does not know the daemon of a mount"; done
 work() { # SEED
 	hammer -p 4 -n "$((${SCALE:-100} / 2))" -s "$1" "$T/m" || fail "hammer"
 	head -c 10000000 /dev/urandom >"$T/m/f" && cp "$T/m/f" "$T/copy" && cmp "$T/copy" "$T/m2/f" || fail "another mount reads other bytes"

@@ -36,7 +36,7 @@ static void remove_dir(void)
 }
 
 /* A process that enters a mount, says so, and stays until it is killed. */
-static pid_t start_daemon(const char *mountpoint, const char *source, const char *mgs)
+static pid_t start_daemon(const char *mountpoint, const char *source)
 {
 	int fds[2];
 	char said;
@@ -46,7 +46,7 @@ static pid_t start_daemon(const char *mountpoint, const char *source, const char
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
-		if (mount_registry_add(mountpoint, source, mgs, 0, 42) == 0 && write(fds[1], "", 1) == 1)
+		if (mount_registry_add(mountpoint, source, 0, 42) == 0 && write(fds[1], "", 1) == 1)
 			pause();
 		_exit(1);
 	}
@@ -82,13 +82,12 @@ START_TEST(adds_finds_removes)
 	struct mount_entry entry;
 
 	make_dir();
-	ck_assert_int_eq(mount_registry_add(odd, "[::1]:9400,h:1:/sub dir", "[::1]:9400,h:1", 0, 42), 0);
+	ck_assert_int_eq(mount_registry_add(odd, "[::1]:9400,h:1:/sub dir", 0, 42), 0);
 	ck_assert_int_eq(mount_registry_find_by_path(odd, &entry), 0);
 	ck_assert_int_eq(entry.daemon.pid, getpid());
 	ck_assert(process_is_alive(&entry.daemon));
 	ck_assert_str_eq(entry.mountpoint, odd);
 	ck_assert_str_eq(entry.source, "[::1]:9400,h:1:/sub dir");
-	ck_assert_str_eq(entry.mgs, "[::1]:9400,h:1");
 	ck_assert_uint_eq(entry.major, 0);
 	ck_assert_uint_eq(entry.minor, 42);
 	mount_entry_release(&entry);
@@ -105,6 +104,26 @@ START_TEST(adds_finds_removes)
 }
 END_TEST
 
+START_TEST(of_which_filesystem)
+{
+	static struct {
+		char source[32];
+		bool is;
+	} rows[] = {
+		{ "h:/", true },    { "a,h:9400:/x", true },    { "rdma://h:/", true }, { "rdma://a:1,h:/x:/", true },
+		{ "h:1:/", false }, { "rdma://a:/h:/", false },
+	};
+	struct address_list mgs;
+
+	ck_assert_int_eq(address_list_parse("h", ADDRESS_PORT_DEFAULT, &mgs), 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct mount_entry entry = { .source = rows[i].source };
+
+		ck_assert_msg(mount_entry_is_of(&entry, &mgs) == rows[i].is, "%s", rows[i].source);
+	}
+}
+END_TEST
+
 START_TEST(what_the_kernel_has_is_held)
 {
 	unsigned int major = UINT_MAX, minor = UINT_MAX;
@@ -118,7 +137,7 @@ START_TEST(what_the_kernel_has_is_held)
 	if (known)
 		closedir(known);
 	make_dir();
-	ck_assert_int_eq(mount_registry_add("/mnt", "h:/", "h", major, minor), 0);
+	ck_assert_int_eq(mount_registry_add("/mnt", "h:/", major, minor), 0);
 	ck_assert_int_eq(mount_registry_find_by_path("/mnt", &entry), 0);
 	ck_assert_int_eq(mount_entry_is_held(&entry), found == 2); /* a machine may have none */
 	entry.device_id++;
@@ -136,8 +155,8 @@ START_TEST(dead_entries_vanish)
 	pid_t one, two;
 
 	make_dir();
-	one = start_daemon("/mnt/1", "h:/", "h");
-	two = start_daemon("/mnt/2", "h:/", "h");
+	one = start_daemon("/mnt/1", "h:/");
+	two = start_daemon("/mnt/2", "h:/");
 	ck_assert_int_eq(mount_registry_list(&entries, &count), 0);
 	ck_assert_uint_eq(count, 2);
 	mount_registry_list_free(entries, count);
@@ -163,7 +182,7 @@ START_TEST(a_zombie_is_dead)
 	pid_t pid;
 
 	make_dir();
-	pid = start_daemon("/mnt/1", "h:/", "h");
+	pid = start_daemon("/mnt/1", "h:/");
 	ck_assert_int_eq(process_identify(pid, &process), 0);
 	ck_assert(process_is_alive(&process));
 	ck_assert_int_eq(process_wait(&process, 0), -ETIMEDOUT);
@@ -233,6 +252,6 @@ START_TEST(a_folder_others_may_write_is_refused)
 }
 END_TEST
 
-UNIT_MAIN("mount_registry", empty_at_first, adds_finds_removes, what_the_kernel_has_is_held, dead_entries_vanish,
-	  a_zombie_is_dead, a_recycled_pid_is_another, what_is_no_entry_is_left_alone,
+UNIT_MAIN("mount_registry", empty_at_first, adds_finds_removes, of_which_filesystem, what_the_kernel_has_is_held,
+	  dead_entries_vanish, a_zombie_is_dead, a_recycled_pid_is_another, what_is_no_entry_is_left_alone,
 	  a_folder_others_may_write_is_refused)
