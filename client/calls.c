@@ -11,7 +11,6 @@
 #include "client/slot_share.h"
 #include "client/stat_store.h"
 #include "common/status.h"
-#include "proto/oss.pb-c.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -212,33 +211,6 @@ static int ask_once(struct asking *asking, const struct op *op)
 	return err;
 }
 
-static void note_instance(struct asking *asking)
-{
-	const ProtobufCMessage *reply = asking->call->reply;
-	uint64_t instance;
-
-	if (reply == NULL)
-		return;
-	switch (asking->call->opcode) {
-	case OP_READ:
-		instance = ((const Strake__ReadReply *)reply)->instance;
-		break;
-	case OP_WRITE:
-		instance = ((const Strake__WriteReply *)reply)->instance;
-		break;
-	case OP_COMMIT:
-		instance = ((const Strake__CommitReply *)reply)->instance;
-		break;
-	case OP_GLIMPSE:
-		instance = ((const Strake__GlimpseReply *)reply)->instance;
-		break;
-	default:
-		return;
-	}
-	if (atomic_load_explicit(&asking->state->instance, memory_order_relaxed) != instance)
-		atomic_store(&asking->state->instance, instance);
-}
-
 /* The server has answered, but not with a result: 0 when the request is to be repeated. */
 static int prepare_again(struct asking *asking, int err)
 {
@@ -283,7 +255,6 @@ static int ask(struct asking *asking)
 			return err;
 		if (err != -EAGAIN && err != -ENOSESSION) {
 			targets_well(asking->worker->fs->targets, asking->state);
-			note_instance(asking);
 			if (err == -ESTALE && asking->role == ROLE_MDT)
 				stat_store_void(asking->worker->fs->stat_store); /* he may have come by a name of it */
 			return err;
@@ -333,11 +304,4 @@ int worker_ost_call_while(struct worker *worker, struct fs_ctx *ctx, uint32_t os
 
 	atomic_fetch_add_explicit(&worker->fs->counters.ost_calls, 1, memory_order_relaxed);
 	return ask(&asking);
-}
-
-uint64_t worker_ost_instance(struct worker *worker, uint32_t ost)
-{
-	struct target_state *state = peers_state(worker->peers, ROLE_OST, ost);
-
-	return state == NULL ? 0 : atomic_load(&state->instance);
 }

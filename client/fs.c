@@ -53,11 +53,6 @@ const struct uuid *fs_uuid(const struct fs *fs)
 	return &fs->uuid;
 }
 
-struct data_fs *fs_data(struct fs *fs)
-{
-	return fs->data;
-}
-
 void fs_stats(struct fs *fs, struct fs_stats *ret_stats)
 {
 	struct fs_stats stats = {

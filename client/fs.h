@@ -95,7 +95,6 @@ const struct uuid *fs_uuid(const struct fs *fs);
 /* On the loop that will run it (any thread); index 0 .. config.workers-1. */
 int worker_new(struct fs *fs, struct loop *loop, unsigned int index, struct worker **ret_worker);
 struct worker *worker_free(struct worker *worker); /* in a fiber of its loop: no call is under way */
-struct worker *worker_current(void);               /* of this thread; NULL outside */
 
 /* Who asks, and how the wait can be cut short. Lives on the caller's stack. */
 struct fs_ctx {

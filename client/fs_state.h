@@ -84,6 +84,4 @@ struct fs {
 	struct statvfs space; /* as the MDT told last; f_bsize 0: not yet */
 };
 
-struct data_fs *fs_data(struct fs *fs);
-
 #endif

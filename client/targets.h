@@ -1,6 +1,6 @@
 /*
- * What a mount knows of the servers: who serves which index (from the cluster map), how they are doing, and which
- * instance of them answered last. Shared by all workers of a filesystem; thread-safe.
+ * What a mount knows of the servers: who serves which index (from the cluster map), and how they are doing. Shared by
+ * all workers of a filesystem; thread-safe.
  */
 #ifndef STRAKE_CLIENT_TARGETS_H
 #define STRAKE_CLIENT_TARGETS_H
@@ -63,7 +63,6 @@ struct target_state {
 	struct target_state *next;
 	enum role role;
 	uint32_t index;
-	_Atomic uint64_t instance; /* as the target last told; 0: not yet */
 	_Atomic bool troubled;
 	_Atomic bool silent;    /* it gave no sign of life when asked for one (probe.h) */
 	struct trouble trouble; /* guarded by the targets' lock */

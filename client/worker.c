@@ -14,11 +14,6 @@
 
 static _Thread_local struct worker *current;
 
-struct worker *worker_current(void)
-{
-	return current;
-}
-
 struct worker *fs_worker(struct fs *fs)
 {
 	struct loop *loop = loop_current();

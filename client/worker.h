@@ -47,8 +47,7 @@ struct worker {
 	struct loop_post map_post; /* the control loop says: a new map */
 };
 
-/* This thread's worker of that fs; the fs has one on every thread that may call. Use it rather than worker_current()
- * where the fs is known: a thread may have workers of several. */
+/* This thread's worker of that fs, which has one on every thread that may call; a thread may have workers of several. */
 struct worker *fs_worker(struct fs *fs);
 
 /* call->opcode, request, bulk are set; the rest is done here. The reply is call->reply until call_release(), which the
@@ -65,9 +64,6 @@ int worker_ost_call_while(struct worker *worker, struct fs_ctx *ctx, uint32_t os
 
 /* The same, but gives up (-EIO) when there was no answer for patience_ms, also on a hard mount. */
 int worker_mds_call_within(struct worker *worker, struct fs_ctx *ctx, struct call *call, unsigned int patience_ms);
-
-/* The instance that the OST last told of itself to any worker (0: none yet), kept by replies that carry one. */
-uint64_t worker_ost_instance(struct worker *worker, uint32_t ost);
 
 /* A fiber of the worker's own that nobody waits for but worker_free(). -ENOMEM. */
 int worker_spawn(struct worker *worker, void (*fn)(struct worker *worker, void *arg), void *arg);

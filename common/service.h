@@ -50,9 +50,8 @@ struct request {
 	const struct op *op;
 	ProtobufCMessage *body; /* as op->request; freed with the request */
 	const uint8_t *raw;     /* the body's bytes as received; header.body_len of them; freed with the request */
-	struct bulk *bulk;   /* header.bulk_len bytes, or NULL; released with the request, unless taken (set to NULL) */
-	uint64_t arrived_ns; /* CLOCK_MONOTONIC */
-	void *handler_data;  /* the handler's own */
+	struct bulk *bulk;  /* header.bulk_len bytes, or NULL; released with the request, unless taken (set to NULL) */
+	void *handler_data; /* the handler's own */
 };
 
 struct service_config {

@@ -221,7 +221,6 @@ static void box_fill(struct service_box *box, struct service_conn *conn, const s
 	box->request.header = *header;
 	box->request.op = op;
 	box->request.bulk = bulk;
-	box->request.arrived_ns = loop_now_ns(conn->service->loop);
 }
 
 static int conn_frame(void *owner, const struct frame_header *header, const uint8_t *body, void **ret_bulk)

@@ -220,14 +220,6 @@ void *slot_finish(struct slot_table *table, uint64_t session_number, uint32_t sl
 	return waiter;
 }
 
-void slots_drop_session(struct slot_table *table, uint64_t session, void (*drop)(void *waiter, void *arg), void *arg)
-{
-	struct session **link = session_find(table, session);
-
-	if (*link != NULL)
-		session_drop(table, link, drop, arg);
-}
-
 void slots_keep_sessions(struct slot_table *table, bool (*keep)(uint64_t session, void *arg),
 			 void (*drop)(void *waiter, void *arg), void *arg)
 {

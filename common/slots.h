@@ -39,7 +39,7 @@ struct slot_table *slot_table_free(struct slot_table *table); /* NULL is fine; r
 
 /*
  * What to do with request (session, slot, seq). waiter is whatever the caller will answer: it is kept (SLOT_NEW,
- * SLOT_RUNNING) until slot_finish() or slots_drop_session() hands it back. ret_reply (SLOT_RESENT) is borrowed until
+ * SLOT_RUNNING) until slot_finish() or slots_keep_sessions() hands it back. ret_reply (SLOT_RESENT) is borrowed until
  * the slot's next request; ret_replaced (SLOT_RUNNING) is the waiter whose place was taken.
  *
  * -EINVAL  slot is not below slots_max
@@ -57,10 +57,7 @@ int slot_begin(struct slot_table *table, uint64_t session, uint32_t slot, uint32
 void *slot_finish(struct slot_table *table, uint64_t session, uint32_t slot, uint32_t seq, int err, const void *body,
 		  size_t len);
 
-/* Forget a session. drop is called with the waiter of each request that has not finished. */
-void slots_drop_session(struct slot_table *table, uint64_t session, void (*drop)(void *waiter, void *arg), void *arg);
-
-/* Forget those that keep() does not want. */
+/* Forget sessions that keep() does not want. drop is called with the waiter of each of their requests that has not finished. */
 void slots_keep_sessions(struct slot_table *table, bool (*keep)(uint64_t session, void *arg),
 			 void (*drop)(void *waiter, void *arg), void *arg);
 

@@ -54,11 +54,6 @@ static const struct apply_row *apply_find(uint16_t op)
 	return NULL;
 }
 
-bool apply_has(uint16_t op)
-{
-	return apply_find(op) != NULL;
-}
-
 /* The reply as it will be sent, now and should the request come again. */
 static void pack_reply(const struct answer *answer, struct outcome *outcome)
 {

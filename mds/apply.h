@@ -46,9 +46,6 @@ struct change {
 void apply(struct state *state, uint64_t index, const struct record *record, const ProtobufCMessage *message,
 	   struct outcome *ret_outcome);
 
-/* Does this operation make records? */
-bool apply_has(uint16_t op);
-
 /* --- for the operations' functions --------------------------------------------------------------------------------- */
 
 static inline bool change_is_fact(const struct change *change, enum record_fact fact)

@@ -46,11 +46,6 @@ int fuse_answer_error(struct fuse_request *request, int err)
 	return write(request->fd, &header, sizeof(header)) < 0 ? -errno : 0;
 }
 
-void fuse_answer_none(struct fuse_request *request)
-{
-	request->answered = true;
-}
-
 static void fill_time(int64_t ns, uint64_t *seconds, uint32_t *nanoseconds)
 {
 	int64_t s = ns / 1000000000, rest = ns % 1000000000;

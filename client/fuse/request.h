@@ -31,7 +31,6 @@ static inline struct fs *request_fs(const struct fuse_request *request)
 /* The inode number behind a node id: they are the same but for the root's. */
 uint64_t request_ino(const struct fuse_request *request, uint64_t nodeid);
 
-void fuse_answer_none(struct fuse_request *request); /* FORGET and INTERRUPT have no reply */
 /* err: 0 or -errno. */
 int fuse_answer_error(struct fuse_request *request, int err);
 /* -errno where the kernel no longer wants it (-ENOENT: interrupted meanwhile). */
