@@ -4,6 +4,7 @@
 #include "common/units.h"
 #include "common/version.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
@@ -311,6 +312,30 @@ static const struct {
 	{ "dirsync", WORD_PASS, pass },
 };
 
+/* What a value that can be wrong is to be, for whoever gave another. */
+static const struct {
+	const char *word, *is;
+} values_wanted[] = {
+	{ "timeo", "seconds, 1 to 86400" },
+	{ "connect", "seconds, 1 to 86400" },
+	{ "memory", "a size, 32M at least (suffixes K, M, G)" },
+	{ "workers", "a number of threads, 1 to 8" },
+	{ "transport", "one of auto, rdma, tcp" },
+	{ "fstype", "one of fuse, fuse.strake" },
+};
+_Static_assert(FUSE_WORKERS_MAX == 8, "in what is said of workers, here and in the usage");
+
+static void refuse_value(const char *word, const char *value, int err, char *error, size_t error_size)
+{
+	size_t i = 0;
+
+	while (i < sizeof(values_wanted) / sizeof(*values_wanted) && strcmp(values_wanted[i].word, word) != 0)
+		i++;
+	assert(i < sizeof(values_wanted) / sizeof(*values_wanted));
+	snprintf(error, error_size, "option '%s': '%s' is %s: it is %s", word, value,
+		 err == -ERANGE ? "out of range" : "no good value", values_wanted[i].is);
+}
+
 /* A word and its value (NULL: none), known or not. */
 static int take_word(char *word, char *value, struct mount_options *options, char *error, size_t error_size)
 {
@@ -331,8 +356,7 @@ static int take_word(char *word, char *value, struct mount_options *options, cha
 	if (err == -E2BIG)
 		snprintf(error, error_size, "there are too many options");
 	else if (err < 0)
-		snprintf(error, error_size, "option '%s': '%s' is %s", word, value == NULL ? "" : value,
-			 err == -ERANGE ? "out of range" : "no good value");
+		refuse_value(word, value, err, error, error_size);
 	return err < 0 ? -EINVAL : 0;
 }
 
