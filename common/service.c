@@ -164,6 +164,17 @@ int service_listen(struct service *service, const char *address, uint16_t *ret_p
 	return err;
 }
 
+void service_listen_explain(const char *address, int err, char *error, size_t error_size)
+{
+	const char *advice = "";
+
+	if (err == -EADDRINUSE)
+		advice = "; to see by which program: ss -ltnp; to take another port: --listen";
+	if (err == -EADDRNOTAVAIL)
+		advice = "; it is no address of this machine's, see --listen";
+	snprintf(error, error_size, "cannot listen on %s: %s%s", address, strerror(-err), advice);
+}
+
 /* Of the addresses behind a wildcard, those that have a device. */
 static int reachable_by_rdma(const struct service *service, const char *preferred, struct address_list *ret_list)
 {

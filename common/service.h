@@ -90,6 +90,8 @@ struct service *service_free(struct service *service);
  * and those of fabrics_get().
  */
 int service_listen(struct service *service, const char *address, uint16_t *ret_port);
+/* What went wrong with it, err, and what to do, in words for who started the server. */
+void service_listen_explain(const char *address, int err, char *error, size_t error_size);
 
 /*
  * Under which addresses others reach it, of either kind: for the first of each that it listens on, as address_reachable()

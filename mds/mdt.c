@@ -594,7 +594,7 @@ static int listen_all(struct mdt *mdt, char *error, size_t error_size)
 	for (size_t i = 0; err == 0 && i < config->listen->count; i++) {
 		err = service_listen(mdt->service, config->listen->text[i], &port);
 		if (err < 0)
-			snprintf(error, error_size, "cannot listen on %s: %s", config->listen->text[i], strerror(-err));
+			service_listen_explain(config->listen->text[i], err, error, error_size);
 		if (err == 0 && i == 0)
 			err = address_with_port(config->listen->text[0], port, mdt->address);
 	}

@@ -347,7 +347,7 @@ static int mgs_listen(struct mgs *mgs, const struct mgs_config *config, char ret
 		int err = service_listen(mgs->service, address, &port);
 
 		if (err) {
-			snprintf(error, error_size, "cannot listen on %s: %s", address, strerror(-err));
+			service_listen_explain(address, err, error, error_size);
 			return err;
 		}
 		if (i == 0)

@@ -316,7 +316,14 @@ static int reachable(void *owner, const char *preferred, struct address_list *re
 	return service_reachable(((struct ost *)owner)->service, preferred, ret_list);
 }
 
-static int start_service(struct ost *ost)
+static int fail(char *error, size_t error_size, const char *what, int err)
+{
+	snprintf(error, error_size, "%s: %s", what, strerror(-err));
+
+	return err;
+}
+
+static int start_service(struct ost *ost, char *error, size_t error_size)
 {
 	struct service_config service = {
 		.fs = ost->identity.fs,
@@ -329,7 +336,13 @@ static int start_service(struct ost *ost)
 	};
 	int err = service_new(ost->loop, &service, &ost->service);
 
-	return err < 0 ? err : service_listen(ost->service, ost->config.listen, &ost->port);
+	if (err < 0)
+		return fail(error, error_size, "starting", err);
+	err = service_listen(ost->service, ost->config.listen, &ost->port);
+	if (err < 0)
+		service_listen_explain(ost->config.listen, err, error, error_size);
+
+	return err;
 }
 
 static int start_mgs(struct ost *ost)
@@ -351,13 +364,6 @@ static int start_mgs(struct ost *ost)
 		return 0;
 
 	return mgs_client_new(ost->loop, &mgs, &ost->mgs);
-}
-
-static int fail(char *error, size_t error_size, const char *what, int err)
-{
-	snprintf(error, error_size, "%s: %s", what, strerror(-err));
-
-	return err;
 }
 
 int ost_start(struct ost *ost, struct loop *loop, char *error, size_t error_size)
@@ -388,9 +394,9 @@ int ost_start(struct ost *ost, struct loop *loop, char *error, size_t error_size
 	if (err < 0)
 		return fail(error, error_size, "starting", err);
 	ost_capacity_refresh(ost);
-	err = start_service(ost);
+	err = start_service(ost, error, error_size);
 	if (err < 0)
-		return fail(error, error_size, ost->config.listen, err);
+		return err;
 	err = start_mgs(ost);
 	if (err < 0)
 		return fail(error, error_size, "MGS client", err);

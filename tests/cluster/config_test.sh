@@ -59,8 +59,13 @@ for bin in strake-mgs strake-mds strake-oss strake mount.strake; do
 	"$bin" --version >/dev/null || fail "$bin --version"
 done
 
+# A port that another program has.
+strake -m "$MGS" --key "$T/c/mgs/cluster.key" format oss -d "$T/ost" >/dev/null || fail "format oss"
+says 1 "cannot listen on $MGS: Address already in use; .*ss -ltnp; .*--listen" strake-oss -d "$T/ost" -m "$MGS" -l "$MGS"
+
 # A server that is told no port takes its own. The address is nobody's here, so that the refusal tells which it was.
 strake cluster stop "$T/c" >/dev/null || fail "stop"
-says 1 "192\.0\.2\.1:9400" strake-mgs -d "$T/c/mgs" -l 192.0.2.1
-says 1 "192\.0\.2\.1:9401" strake-mds -d "$T/c/mds0" -m "$MGS" -l 192.0.2.1
-says 1 "192\.0\.2\.1:9402" strake-oss -d "$T/c/ost0" -m "$MGS" -l 192.0.2.1
+nobodys() { says 1 "cannot listen on 192\.0\.2\.1:$1: .*no address of this machine" "${@:2}" -l 192.0.2.1; }
+nobodys 9400 strake-mgs -d "$T/c/mgs"
+nobodys 9401 strake-mds -d "$T/c/mds0" -m "$MGS"
+nobodys 9402 strake-oss -d "$T/c/ost0" -m "$MGS"
