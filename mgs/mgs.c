@@ -99,9 +99,10 @@ static void mgs_store(struct mgs *mgs, bool logs)
 	if (err)
 		logger_die("the cluster map cannot be stored: %s", strerror(-err));
 	for (size_t i = 0; i < count; i++)
-		log_info("epoch %llu: %s-%u is %s, at %s (%s, pid %u)", (unsigned long long)epoch,
-			 role_text(targets[i]->role), targets[i]->index, state_text(targets[i]->state),
-			 targets[i]->address[0], targets[i]->hostname ? targets[i]->hostname : "?", targets[i]->pid);
+		logger_say(targets[i]->state == STRAKE__TARGET_STATE__TARGET_UP ? LOGGER_INFO : LOGGER_WARNING,
+			   "epoch %llu: %s-%u is %s, at %s (%s, pid %u)", (unsigned long long)epoch,
+			   role_text(targets[i]->role), targets[i]->index, state_text(targets[i]->state),
+			   targets[i]->address[0], targets[i]->hostname ? targets[i]->hostname : "?", targets[i]->pid);
 	registry_stored(mgs->registry, logs);
 }
 

@@ -99,6 +99,7 @@ kill -STOP "$pid"
 has_connection() { ss -Htnp state established dst "$MGS" | grep -q "pid=$1,"; }
 down() { strake -m "$MGS" status --json | python3 -c 'import json, sys; sys.exit(json.load(sys.stdin)["oss"][0]["state"] != "down")'; }
 await "OST 0 to be counted as down" down
+grep -q ' warning: epoch [0-9]*: OST-0 is down, at' "$T/c/log/mgs.log" || fail "the MGS's log does not warn of it: $(cat "$T/c/log/mgs.log")"
 strake cluster start "$T/c" >"$T/start.out" 2>&1 &
 starter=$!
 await "start to ask the MGS" has_connection "$starter"
