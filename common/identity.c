@@ -218,8 +218,12 @@ static int identity_file_open(const char *dir, enum role role, int *ret_fd, char
 
 	if (dir_fd < 0) {
 		err = -errno;
-		snprintf(error, error_size, "%s: %s; to make a data directory: strake format %s -d %s", dir,
-			 strerror(-err), role_format(role), dir);
+		if (err == -ENOENT)
+			snprintf(error, error_size,
+				 "%s is not there: is its disk mounted? To make a new one: strake format %s -d %s", dir,
+				 role_format(role), dir);
+		else
+			snprintf(error, error_size, "%s: %s", dir, strerror(-err));
 		return err;
 	}
 	fd = openat(dir_fd, FILE_NAME, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -193,7 +193,12 @@ START_TEST(nothing_there)
 	ck_assert_int_eq(entries(), 0);
 	temp_dir_remove(dir);
 	ck_assert_int_eq(identity_open(dir, ROLE_MGS, &identity, &lock, error, sizeof(error)), -ENOENT);
-	ck_assert_ptr_nonnull(strstr(error, "strake format mgs -d"));
+	snprintf(expected, sizeof(expected),
+		 "%s is not there: is its disk mounted? To make a new one: strake format mgs -d %s", dir, dir);
+	ck_assert_str_eq(error, expected);
+	/* Who cannot look is not told to make one. */
+	ck_assert_int_eq(identity_open("/dev/null/x", ROLE_MGS, &identity, &lock, error, sizeof(error)), -ENOTDIR);
+	ck_assert_str_eq(error, "/dev/null/x: Not a directory");
 	ck_assert_int_eq(lock, 42);
 }
 END_TEST
