@@ -32,6 +32,15 @@ void entry_list_end(struct entry_list *list)
 	call_release(&list->call);
 }
 
+/* Does it lead on, or would the same be told for ever? */
+static bool is_behind(const struct entry_list *list, const ProtobufCBinaryData *after)
+{
+	size_t size = after->len < list->after_size ? after->len : list->after_size;
+	int order = memcmp(after->data, list->after, size);
+
+	return order > 0 || (order == 0 && after->len > list->after_size);
+}
+
 static bool entries_are_sound(const struct entry_list *list, const Strake__FsckEntriesReply *reply)
 {
 	if (reply->n_ino != reply->n_parent || reply->n_type != reply->n_parent ||
@@ -41,8 +50,8 @@ static bool entries_are_sound(const struct entry_list *list, const Strake__FsckE
 		if (reply->misplaced[i] >= reply->n_parent || (i > 0 && reply->misplaced[i] <= reply->misplaced[i - 1]))
 			return false;
 	}
-	return !reply->has_after ||
-	       (reply->n_parent > 0 && reply->after.len > 0 && reply->after.len <= sizeof(list->after));
+	return !reply->has_after || (reply->n_parent > 0 && reply->after.len > 0 &&
+				     reply->after.len <= sizeof(list->after) && is_behind(list, &reply->after));
 }
 
 static int fetch_entries(struct entry_list *list)

@@ -7,6 +7,8 @@
 
 #include "proto/fsck.pb-c.h"
 
+#include <inttypes.h>
+
 #define STRIPE 65536u
 #define MAX    32
 #define PIECE  2 /* rows in one answer */
@@ -180,7 +182,29 @@ static void happen(uint16_t opcode, uint64_t number)
 		world.happens(opcode, number);
 }
 
-/* The position is the entry's index in what was there; good enough while entries only move where a test wants them. */
+/* An entry's position in the list: of all, bytewise as they stand. */
+struct position {
+	char parent[16], name[16];
+};
+
+static struct position position_of(const struct entry *entry)
+{
+	struct position position;
+	char digits[sizeof(position.parent) + 1];
+
+	snprintf(digits, sizeof(digits), "%016" PRIx64, entry->parent);
+	memcpy(position.parent, digits, sizeof(position.parent));
+	memcpy(position.name, entry->name, sizeof(position.name));
+	return position;
+}
+
+static bool is_not_behind(const struct position *last, const struct entry *entry)
+{
+	struct position position = position_of(entry);
+
+	return memcmp(&position, last, sizeof(position)) <= 0;
+}
+
 static void answer_entries(struct request *request)
 {
 	const Strake__FsckEntriesRequest *asked = (const Strake__FsckEntriesRequest *)request->body;
@@ -188,14 +212,14 @@ static void answer_entries(struct request *request)
 	uint64_t parent[MAX], ino[MAX];
 	uint32_t type[MAX], misplaced[MAX];
 	ProtobufCBinaryData name[MAX];
-	struct entry last = { .parent = 0 };
+	struct position last = { .name = "" };
 	size_t at = 0;
 
 	happen(OP_FSCK_ENTRIES, 0);
 	if (asked->has_after) {
 		assert(asked->after.len == sizeof(last));
 		memcpy(&last, asked->after.data, sizeof(last));
-		while (at < world.entry_count && !entry_is_before(&last, &world.entries[at]))
+		while (at < world.entry_count && is_not_behind(&last, &world.entries[at]))
 			at++;
 	}
 	reply.parent = parent;
@@ -206,11 +230,12 @@ static void answer_entries(struct request *request)
 	for (; at < world.entry_count && reply.n_parent < PIECE; at++) {
 		size_t i = reply.n_parent++;
 
-		last = world.entries[at];
-		parent[i] = last.parent;
-		ino[i] = last.ino;
-		type[i] = last.type;
-		name[i] = (ProtobufCBinaryData){ .data = (uint8_t *)world.entries[at].name, .len = strlen(last.name) };
+		last = position_of(&world.entries[at]);
+		parent[i] = world.entries[at].parent;
+		ino[i] = world.entries[at].ino;
+		type[i] = world.entries[at].type;
+		name[i] = (ProtobufCBinaryData){ .data = (uint8_t *)world.entries[at].name,
+						 .len = strlen(world.entries[at].name) };
 	}
 	reply.n_ino = reply.n_type = reply.n_parent;
 	reply.n_name = asked->names ? reply.n_parent : 0;
@@ -771,14 +796,21 @@ static void long_position(Strake__FsckEntriesReply *reply)
 	reply->has_after = 1;
 	reply->after = (ProtobufCBinaryData){ .data = position, .len = sizeof(position) };
 }
+static void same_position(Strake__FsckEntriesReply *reply)
+{
+	static uint8_t first[sizeof(struct position)];
+
+	reply->has_after = 1;
+	reply->after = (ProtobufCBinaryData){ .data = first, .len = sizeof(first) };
+}
 static void empty_position(Strake__FsckEntriesReply *reply)
 {
 	reply->has_after = 1;
 	reply->after.len = 0;
 }
 static void (*const bad_entries[])(Strake__FsckEntriesReply *reply) = {
-	uneven_entries, no_types,          unasked_names, falling_parents, strange_type,
-	highest_ino,    misplaced_outside, no_progress,   long_position,   empty_position,
+	uneven_entries,    no_types,    unasked_names, falling_parents, strange_type,  highest_ino,
+	misplaced_outside, no_progress, long_position, empty_position,  same_position,
 };
 
 static void twice_the_same(Strake__FsckInodesReply *reply)
