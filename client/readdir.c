@@ -8,6 +8,7 @@
 #include "proto/mds.pb-c.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +60,30 @@ struct dir_cache *dir_cache_free(struct dir_cache *cache)
 	pthread_mutex_destroy(&cache->lock);
 	free(cache);
 	return NULL;
+}
+
+static bool name_is_sound(const ProtobufCBinaryData *name)
+{
+	const char *data = (const char *)name->data;
+
+	if (name->len == 0 || name->len > NAME_MAX || memchr(data, '/', name->len) || memchr(data, 0, name->len))
+		return false;
+	return data[0] != '.' || (name->len > 1 && (data[1] != '.' || name->len > 2));
+}
+
+bool readdir_is_sound(const Strake__ReaddirReply *reply, uint64_t after)
+{
+	uint64_t last = after;
+
+	for (size_t i = 0; i < reply->n_entry; i++) {
+		const Strake__Dirent *dirent = reply->entry[i];
+
+		/* Two names may have one hash. */
+		if (dirent->cookie <= after || dirent->cookie < last || !name_is_sound(&dirent->name))
+			return false;
+		last = dirent->cookie;
+	}
+	return reply->n_entry > 0 || reply->end;
 }
 
 static uint64_t page_last(const struct page *page)
@@ -158,8 +183,8 @@ static int page_ask(struct inode *dir, struct fs_ctx *ctx, uint64_t cookie, bool
 	err = worker_mds_call(fs_worker(dir->fs), ctx, &page->call);
 	page->call.request = NULL; /* was on this stack */
 	page->reply = (const Strake__ReaddirReply *)page->call.reply;
-	if (err == 0 && page->reply->n_entry == 0 && !page->reply->end)
-		err = -EPROTO; /* we would ask the same for ever */
+	if (err == 0 && !readdir_is_sound(page->reply, cookie))
+		err = -EPROTO;
 	if (err < 0) {
 		page_free(page);
 		return err;

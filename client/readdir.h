@@ -7,6 +7,13 @@
 #define STRAKE_CLIENT_READDIR_H
 
 #include "client/inode.h"
+#include "proto/mds.pb-c.h"
+
+/*
+ * Is it an answer about what comes after that cookie? No name leads elsewhere than into the directory (who reads it may make
+ * files of these names), and cookies lead on. Pure.
+ */
+bool readdir_is_sound(const Strake__ReaddirReply *reply, uint64_t after);
 
 struct dir_cache; /* opaque: readdir.c */
 

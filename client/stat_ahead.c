@@ -5,6 +5,7 @@
 #include "client/data/data.h"
 #include "client/fs_state.h"
 #include "client/locks.h"
+#include "client/readdir.h"
 #include "client/rpc.h"
 #include "client/session.h"
 #include "client/shown.h"
@@ -153,11 +154,13 @@ static int page_ask(struct fetch *fetch, struct worker *worker)
 	request.max_bytes = PAGE_BYTES;
 	request.has_attrs = request.attrs = true;
 	err = worker_mds_call_within(worker, &fetch->ctx, &call, fs->config.attr_timeout_ms);
+	reply = (const Strake__ReaddirReply *)call.reply;
+	if (err == 0 && !readdir_is_sound(reply, fetch->cookie))
+		err = -EPROTO;
 	if (err == 0) {
-		reply = (const Strake__ReaddirReply *)call.reply;
 		if (fetch->until_ns == 0)
 			fetch->until_ns = asked_ns + timeout_ns(fs);
-		fetch->end = reply->end || reply->n_entry == 0;
+		fetch->end = reply->end;
 		if (reply->n_entry > 0) {
 			fetch->cookie = reply->entry[reply->n_entry - 1]->cookie;
 			err = page_take(fetch, reply, mark, asked_ns);

@@ -677,6 +677,73 @@ START_TEST(a_directory_is_read_in_pieces_and_asked_for_in_pages)
 }
 END_TEST
 
+/* What the MDT says of a directory that can be of none. */
+static const struct strange {
+	const char *name;
+	uint64_t cookie;
+	size_t count;
+	bool end;
+} strange[] = {
+	{ "", 10, 1, true },    { ".", 10, 1, true },        { "..", 10, 1, true }, { "../up", 10, 1, true },
+	{ "/up", 10, 1, true }, { "a/b", 10, 1, true },      { NULL, 10, 1, true }, { "known", 0, 1, false },
+	{ "a", 10, 2, true },   { "nothing", 10, 0, false },
+};
+static const struct strange *strange_now;
+
+static bool answer_strangely(struct fake *fake, struct request *request)
+{
+	Strake__ReaddirReply reply = STRAKE__READDIR_REPLY__INIT;
+	Strake__Dirent dirents[2], *list[2];
+	uint8_t text[NAME_MAX + 1];
+
+	(void)fake;
+	if (request->header.opcode != OP_READDIR)
+		return false;
+	memset(text, 'x', sizeof(text));
+	for (size_t i = 0; i < 2; i++) {
+		list[i] = &dirents[i];
+		strake__dirent__init(list[i]);
+		list[i]->name = (ProtobufCBinaryData){ sizeof(text), text };
+		if (strange_now->name != NULL)
+			list[i]->name = (ProtobufCBinaryData){ strlen(strange_now->name),
+							       (uint8_t *)(uintptr_t)strange_now->name };
+		list[i]->ino = 2;
+		list[i]->type = S_IFREG;
+		list[i]->cookie = strange_now->cookie - i; /* they ascend */
+	}
+	reply.entry = list;
+	reply.n_entry = strange_now->count;
+	reply.end = strange_now->end;
+	reply.parent = 1;
+	fake_reply(request, &reply.base);
+	return true;
+}
+
+static void strange_body(struct fake *fake)
+{
+	struct fs_config config;
+	struct fake_mount mount;
+	struct fs_ctx ctx = root_ctx();
+
+	fake_config(fake, &config);
+	fake_mount(fake, &config, &mount);
+	fake->hook = answer_strangely;
+	for (size_t i = 0; i < sizeof(strange) / sizeof(*strange); i++) {
+		struct listing listing = { .most = 7 };
+
+		strange_now = &strange[i];
+		assert(fs_readdir(mount.fs, &ctx, 1, 0, false, take_entry, &listing) == -EPROTO && listing.count == 0);
+	}
+	fake->hook = NULL;
+	fake_unmount(&mount);
+}
+
+START_TEST(what_can_be_in_no_directory_is_refused)
+{
+	fake_run(strange_body);
+}
+END_TEST
+
 struct search {
 	const char *name;
 	uint64_t last;
@@ -746,4 +813,4 @@ UNIT_MAIN("client_open", fsync_asks_the_mdt_only_for_what_is_not_stable,
 	  what_was_closed_before_a_reclaim_is_told, a_lost_tail_of_the_log_shows_at_once,
 	  a_reply_that_comes_late_is_no_loss, create_opens_without_asking_twice, unsure_sizes_come_from_the_osts,
 	  pages_are_kept_over_opens, a_directory_is_read_in_pieces_and_asked_for_in_pages,
-	  what_others_change_in_a_directory_is_listed)
+	  what_others_change_in_a_directory_is_listed, what_can_be_in_no_directory_is_refused)
