@@ -195,6 +195,8 @@ $(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIBS) | $(GEN_H)
 		$(FUZZ_LIBS) $(LIBS_COMMON)
 # Damage to its own state ends an MDT; here it is told, and the next input comes.
 $(B)/fuzz/state_fuzz: FUZZ_LDFLAGS := -Wl,--wrap=logger_die
+# What servers answer is the input.
+$(B)/fuzz/told_fuzz: FUZZ_LDFLAGS := -Wl,--wrap=servers_call
 # Two new states an input: the room that each takes beforehand would be nearly all of the time.
 $(B)/fuzz/replay_fuzz: FUZZ_LDFLAGS := -Wl,--wrap=fallocate64
 fuzz-build: $(FUZZ)

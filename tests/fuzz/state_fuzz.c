@@ -4,6 +4,7 @@
  * comes back here), or what was read is within its bounds.
  */
 #include "common/logger.h"
+#include "mds/acl.h"
 #include "mds/cut.h"
 #include "mds/destroy.h"
 #include "mds/dirent.h"
@@ -18,6 +19,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <unistd.h>
 
 #define ROWS_MAX    64
 #define VIEW_ROUNDS 500 /* what was deleted stays in its table of changes for so long */
@@ -141,6 +143,26 @@ static void dirent_one(const struct row *row)
 	}
 }
 
+/* An ACL, as a client brings it, too: what was read is what is written, and it and the mode bits are one thing. */
+static void xattr_one(const struct row *row)
+{
+	static const Strake__Cred nobody = STRAKE__CRED__INIT;
+	static uint8_t out[ACL_SIZE_MAX];
+	static struct acl acl, again;
+	struct bytes encoded;
+
+	if (acl_decode(row->value, &acl) < 0)
+		return;
+	assert(acl.count <= ACL_ENTRIES_MAX);
+	encoded = acl_encode(&acl, out);
+	assert(encoded.size == row->value.size && acl_decode(encoded, &again) == 0 && again.count == acl.count);
+	(void)acl_check(&acl, &nobody, 1, 1, R_OK | W_OK | X_OK);
+	for (uint32_t mode = 0; mode <= 0777 && acl.count > 0; mode += 0111) {
+		acl_chmod(&acl, mode);
+		assert(acl_mode(&acl, S_IFREG) == (S_IFREG | mode));
+	}
+}
+
 static void session_one(const struct row *row)
 {
 	struct session_row session;
@@ -209,9 +231,9 @@ static void void_one(const struct row *row)
 static void read_one(struct row *row)
 {
 	static void (*const readers[TABLE_COUNT])(const struct row *row) = {
-		[TABLE_INODE] = inode_one, [TABLE_DIRENT] = dirent_one, [TABLE_SESSION] = session_one,
-		[TABLE_SLOT] = slot_one,   [TABLE_ORPHAN] = orphan_one, [TABLE_DESTROY] = destroy_one,
-		[TABLE_CUT] = cut_one,     [TABLE_VOID] = void_one,
+		[TABLE_INODE] = inode_one,     [TABLE_DIRENT] = dirent_one, [TABLE_XATTR] = xattr_one,
+		[TABLE_SESSION] = session_one, [TABLE_SLOT] = slot_one,     [TABLE_ORPHAN] = orphan_one,
+		[TABLE_DESTROY] = destroy_one, [TABLE_CUT] = cut_one,       [TABLE_VOID] = void_one,
 	};
 
 	/* The same key may have come twice, and a reader may have taken it away. */
@@ -333,6 +355,14 @@ static void fuzz_seeds(void)
 	dirent_put(&state, INODE_ROOT, (struct bytes){ "file", 4 }, 10, S_IFREG);
 	dirent_put(&state, INODE_ROOT, (struct bytes){ "link", 4 }, 12, S_IFLNK);
 	view_put(view, TABLE_XATTR, (struct bytes){ "\0\0\0\0\0\0\0\nuser.x", 14 }, (struct bytes){ "value", 5 });
+	view_put(view, TABLE_XATTR, (struct bytes){ "\0\0\0\0\0\0\0\nuser.y", 14 },
+		 (struct bytes){ "\2\0\0\0"
+				 "\1\0\6\0\377\377\377\377"
+				 "\2\0\6\0\1\0\0\0"
+				 "\4\0\4\0\377\377\377\377"
+				 "\20\0\6\0\377\377\377\377"
+				 "\40\0\4\0\377\377\377\377",
+				 44 });
 	put_session();
 	slot_store(view, 3, 0, &slot);
 	put_numbers(TABLE_ORPHAN, (uint64_t[]){ 10 }, 1, (uint64_t[]){ 3, 4 }, 2);

@@ -1,11 +1,14 @@
 /*
- * What people write: addresses, sizes, numbers, UUIDs; and names of any bytes on their way into JSON. The first byte
- * chooses.
+ * What people write: addresses, sizes, numbers, UUIDs, words; names of any bytes on their way into JSON; and names that lie in an
+ * OST's folders. The first byte chooses.
  */
 #include "common/address.h"
+#include "common/fabrics.h"
 #include "common/json.h"
+#include "common/logger.h"
 #include "common/units.h"
 #include "common/uuid.h"
+#include "oss/object_path.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
@@ -109,9 +112,36 @@ static void json_one(const char *text)
 	free(out);
 }
 
-static void (*const parsers[])(const char *text) = {
-	address_one, list_one, source_one, number_one, uuid_one, json_one
-};
+static void word_one(const char *text)
+{
+	enum fabrics_choice choice;
+	enum logger_level level;
+
+	if (fabrics_parse(text, &choice) == 0)
+		assert(choice == FABRICS_AUTO || choice == FABRICS_RDMA || choice == FABRICS_TCP);
+	if (logger_level_parse(text, &level) == 0)
+		assert(level >= LOGGER_ERROR && level <= LOGGER_DEBUG);
+}
+
+/* An object's file, in one folder at most, and then under the name that it would get. */
+static void object_one(const char *text)
+{
+	char path[OBJECT_PATH_SIZE];
+	uint64_t ino, gen, seq;
+	unsigned int found = 0;
+
+	for (unsigned int folder = 0; folder < OBJECT_FOLDERS; folder++) {
+		if (!object_name_parse(folder, text, &ino, &gen, &seq))
+			continue;
+		object_path(ino, gen, seq, path);
+		assert(object_folder(ino, gen) == folder && strcmp(path + strlen("XX/"), text) == 0);
+		found++;
+	}
+	assert(found <= 1);
+}
+
+static void (*const parsers[])(const char *text) = { address_one, list_one, source_one, number_one,
+						     uuid_one,    json_one, word_one,   object_one };
 #define PARSERS (sizeof(parsers) / sizeof(*parsers))
 
 static void fuzz_one(const uint8_t *data, size_t size)
@@ -141,6 +171,9 @@ static void fuzz_seeds(void)
 		"1000",
 		"18446744073709551615",
 		"01234567-89ab-4cde-8f01-23456789abcd",
+		"auto",
+		"debug",
+		"0000000000000005.0000000000000006.00000003",
 		"\xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80 \xff \t\n\"\\",
 	};
 
