@@ -3,7 +3,7 @@
 # and needs neither privileges nor hardware. The guest's root is this machine's, over which it writes in memory; only the
 # tree that this script lies in is shared for writing. It has no network but its own.
 #
-#   guest.sh [-m MiB] [-t SECONDS] [-r rxe|siw|none] [-n NODES] COMMAND [ARGUMENT...]
+#   guest.sh [-m MiB] [-t SECONDS] [-r rxe|siw|none] [-n NODES] [-c CPUS] COMMAND [ARGUMENT...]
 #
 # NODES network devices rdma0, rdma1, ... at 192.0.2.1, .2, ... are joined by a bridge, each with an RDMA device of the
 # kind (rxe: RoCE v2 over UDP; siw: iWARP over TCP). GUEST_ENV: names of variables that the command gets, too.
@@ -13,6 +13,11 @@
 #
 # In it threads of one process never run at the same time (processes do), a system call costs 13 us, and the tree's
 # filesystem has neither xattrs nor O_DIRECT: tests work in its /tmp, which is memory.
+#
+# CPUS is as many as the machine has, 4 at most. Where pages of files are mapped it must be 1: when a page is written out, cut off or
+# dropped, user-mode Linux tells no other CPU (its flush_tlb_page() notes it, until that process enters the kernel again). So who
+# runs there goes on storing to a page that counts as clean, or is not the file's any more, and the bytes are lost, on any
+# filesystem (tools/mapped_holes.c).
 set -u
 here=$(cd "$(dirname "$0")" && pwd -P)
 tree=$(cd "$here/../.." && pwd -P)
@@ -22,21 +27,21 @@ fail() {
 	exit 125
 }
 
-memory=2048 limit=900 kind=rxe nodes=2
-while getopts m:t:r:n: option; do
+memory=2048 limit=900 kind=rxe nodes=2 cpus=$(nproc)
+[ "$cpus" -le 4 ] || cpus=4
+while getopts m:t:r:n:c: option; do
 	case $option in
 	m) memory=$OPTARG ;;
 	t) limit=$OPTARG ;;
 	r) kind=$OPTARG ;;
 	n) nodes=$OPTARG ;;
+	c) cpus=$OPTARG ;;
 	*) exit 125 ;;
 	esac
 done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || fail "which command?"
 kernel=$("$here/kernel.sh") || exit 125
-cpus=$(nproc)
-[ "$cpus" -le 4 ] || cpus=4
 
 control=$(mktemp -d "${TMPDIR:-/tmp}/guest.XXXXXX") || fail "no temporary folder"
 machine="" readers="" timer=""
