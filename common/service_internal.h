@@ -37,10 +37,10 @@ struct service_conn {
 	struct service_conn *line_next; /* in its line's bucket */
 	char name[ADDRESS_SIZE + 16];
 	void *data;
-	unsigned int running;         /* requests under way, also the one that arrives */
-	struct service_box *arriving; /* its bulk comes */
-	bool throttled;               /* it has used up its credits */
-	bool starving;                /* waits for bulk memory: in the service's list */
+	unsigned int running;                         /* requests under way, also the one that arrives */
+	struct service_box *arriving, **arriving_end; /* what was told of, and is not complete, in its order */
+	bool throttled;                               /* it has used up its credits */
+	bool starving;                                /* waits for bulk memory: in the service's list */
 	struct service_conn *starving_next;
 };
 

@@ -16,7 +16,7 @@
 
 struct service_box {
 	struct request request;   /* first */
-	struct service_box *next; /* among the spare ones */
+	struct service_box *next; /* among the spare ones, or those that arrive */
 	int refusal;              /* answer it with this instead of handing it on */
 	uint8_t *raw_large;       /* where a long body lies */
 	struct arena arena;       /* where the unpacked one lies */
@@ -258,7 +258,10 @@ static int conn_frame(void *owner, const struct frame_header *header, const uint
 		bulk->release(bulk);
 		box->request.bulk = NULL;
 	}
-	conn->arriving = box;
+	if (conn->arriving == NULL)
+		conn->arriving_end = &conn->arriving;
+	*conn->arriving_end = box;
+	conn->arriving_end = &box->next;
 	conn->running++;
 	service->stats.requests++;
 	if (box->request.bulk != NULL)
@@ -272,7 +275,7 @@ static int conn_message(void *owner, const struct frame_header *header)
 	struct service *service = conn->service;
 	struct service_box *box = conn->arriving;
 
-	conn->arriving = NULL;
+	conn->arriving = box->next;
 	if (box->refusal != 0) {
 		service->stats.refused++;
 		service_warn(service, "%s: refused %s (0x%x): %s", conn->name, op_name(header->opcode), header->opcode,
@@ -297,9 +300,11 @@ const struct transport_events service_frames = {
 void service_request_abandon(struct service_conn *conn)
 {
 	starving_remove(conn);
-	if (conn->arriving != NULL) {
-		box_free(conn->service, conn->arriving);
-		conn->arriving = NULL;
+	while (conn->arriving != NULL) {
+		struct service_box *box = conn->arriving;
+
+		conn->arriving = box->next;
+		box_free(conn->service, box);
 		conn->running--;
 	}
 }

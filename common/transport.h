@@ -62,7 +62,10 @@ struct transport_events {
 	 */
 	int (*frame)(void *owner, const struct frame_header *header, const uint8_t *body, void **ret_bulk);
 
-	/* The frame is complete: its bulk lies where `frame` said. Same errors, but -EAGAIN. */
+	/*
+	 * The frame is complete: its bulk lies where `frame` said. Same errors, but -EAGAIN. In the order of the frames; of
+	 * requests whose bulk the fabric moves by itself several may be told of before the message of the first.
+	 */
 	int (*message)(void *owner, const struct frame_header *header);
 
 	/* The connection has ended: -errno, and what happened in words. */

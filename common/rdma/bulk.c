@@ -364,34 +364,35 @@ int bulk_push_post(struct rdma_conn *conn, struct bulk_push *push, const struct 
 
 /* --- pulls -------------------------------------------------------------------------------------------------------- */
 
-int bulk_pull(struct rdma_conn *conn, const struct preface *preface, void *to, size_t size)
+int bulk_pull(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct preface *preface, void *to,
+	      size_t size)
 {
 	/*
 	 * iWARP places what was read as if the other end wrote it. So while it is read the place has a key that a
 	 * misbehaving client of the same service could guess; elsewhere it has none.
 	 */
 	const bool iwarp = conn->id->verbs->device->transport_type == IBV_TRANSPORT_IWARP;
-	struct ibv_send_wr wr[PULL_READS], *bad;
-	struct ibv_sge sge[PULL_READS];
+	struct ibv_send_wr wr[PREFACE_PIECES], *bad;
+	struct ibv_sge sge[PREFACE_PIECES];
 	uint64_t at = 0;
 
 	for (unsigned int i = 0; i < preface->piece_count; i++)
 		at += preface->pieces[i].size;
 	if (at != size || preface->piece_count == 0)
 		return -EPROTO;
-	assert(conn->moving.pull_region.mr == NULL);
-	conn->moving.pull_region =
+	assert(conn->moving.reads_out + preface->piece_count <= READS);
+	arrival->region =
 		rdma_region_new(conn, to, size, IBV_ACCESS_LOCAL_WRITE | (iwarp ? IBV_ACCESS_REMOTE_WRITE : 0u));
-	if (conn->moving.pull_region.mr == NULL)
+	if (arrival->region.mr == NULL)
 		return -ENOMEM;
 
 	at = (uintptr_t)to;
 	for (unsigned int i = 0; i < preface->piece_count; i++) {
 		const struct remote_piece *piece = &preface->pieces[i];
 
-		sge[i] = (struct ibv_sge){ at, piece->size, conn->moving.pull_region.mr->lkey };
+		sge[i] = (struct ibv_sge){ at, piece->size, arrival->region.mr->lkey };
 		wr[i] = (struct ibv_send_wr){
-			.wr_id = WR_PULL,
+			.wr_id = WR_PULL + (uint64_t)(arrival - conn->moving.arrivals),
 			.next = i + 1 < preface->piece_count ? &wr[i + 1] : NULL,
 			.sg_list = &sge[i],
 			.num_sge = 1,
@@ -400,16 +401,19 @@ int bulk_pull(struct rdma_conn *conn, const struct preface *preface, void *to, s
 		};
 		at += piece->size;
 	}
-	conn->moving.pull_reads = preface->piece_count;
+	arrival->to = to;
+	arrival->reads = preface->piece_count;
+	conn->moving.reads_out += preface->piece_count;
 	return posted(ibv_post_send(conn->id->qp, wr, &bad));
 }
 
-static void read_over(struct rdma_conn *conn)
+static void read_over(struct rdma_conn *conn, struct bulk_arrival *arrival)
 {
-	if (--conn->moving.pull_reads > 0)
+	conn->moving.reads_out--;
+	conn->received_ns = loop_now_ns(conn->rdma->loop);
+	if (--arrival->reads > 0)
 		return;
-	rdma_region_free(&conn->moving.pull_region);
-	conn->moving.pulled = true;
+	rdma_region_free(&arrival->region);
 	rdma_resume_later(conn);
 }
 
@@ -422,15 +426,15 @@ void bulk_work_over(struct rdma_conn *conn, const struct ibv_wc *wc)
 		return;
 	if (wc->wr_id >= WR_BIND)
 		window_work_over(conn, wc->wr_id);
-	else if (wc->wr_id == WR_PULL)
-		read_over(conn);
+	else if (wc->wr_id >= WR_PULL)
+		read_over(conn, &conn->moving.arrivals[wc->wr_id - WR_PULL]);
 	else
 		push_over(conn, &conn->moving.pushes[wc->wr_id - WR_PUSH]);
 }
 
 bool bulk_is_moved(const struct rdma_conn *conn)
 {
-	return conn->moving.pushes_out > 0 || conn->moving.pull_region.mr != NULL;
+	return conn->moving.pushes_out > 0 || conn->moving.reads_out > 0;
 }
 
 bool bulk_is_out(const struct rdma_conn *conn)
@@ -448,14 +452,22 @@ bool bulk_touches(const struct rdma_conn *conn, const void *arg, const void *bul
 		if (arg != NULL && conn->moving.pushes[i].used && conn->moving.pushes[i].arg == arg)
 			return true;
 	}
-	return conn->moving.pull_region.mr != NULL && bulk_in != NULL && conn->bulk_base == bulk_in;
+	for (unsigned int i = 0; i < ARRIVALS; i++) {
+		if (bulk_in != NULL && conn->moving.arrivals[i].reads > 0 && conn->moving.arrivals[i].to == bulk_in)
+			return true;
+	}
+	return false;
 }
 
 void bulk_end(struct rdma_conn *conn)
 {
 	uint32_t key;
 
-	rdma_region_free(&conn->moving.pull_region);
+	for (unsigned int i = 0; i < ARRIVALS; i++) {
+		rdma_region_free(&conn->moving.arrivals[i].region);
+		conn->moving.arrivals[i].reads = 0;
+	}
+	conn->moving.arrival_count = conn->moving.reads_out = 0;
 	while (conn->moving.places != NULL)
 		bulk_place_free(conn, bulk_place_take(conn, conn->moving.places->xid));
 	bulk_void_due(conn, UINT64_MAX, &key);

@@ -10,7 +10,8 @@
  *   - What is not shown, the answerer's, may be of memory that is registered once (regions.c).
  *   - An offer (the asker's) lives from transport_send() to the answer's frame. transport_forget() of one is not possible
  *     without ending the connection.
- *   - A pull (the answerer's RDMA READ): one at a time; what comes behind the frame waits until it is done.
+ *   - A pull (the answerer's RDMA READs): as many at a time as there is room for. What comes behind its frame is taken meanwhile,
+ *     but no message is told before those whose frames came before it.
  *   - A push (his RDMA WRITE): posted before the answer's SEND, hence placed before it is seen.
  */
 #ifndef STRAKE_COMMON_RDMA_BULK_H
@@ -23,8 +24,9 @@
 
 #define BULK_INLINE 16384 /* bytes: two segments cost less than to register and to ask */
 #define PUSHES      16    /* under way, of a connection */
-#define PULL_READS  PREFACE_PIECES
-#define PLACES_MAX  4096 /* requests not yet answered; more than any service takes */
+#define READS       16    /* under way, of a connection */
+#define ARRIVALS    16    /* frames of a connection that are told of, and their messages not */
+#define PLACES_MAX  4096  /* requests not yet answered; more than any service takes */
 
 /* Of a completion: the numbers below are segments. */
 #define WR_PUSH (UINT64_C(1) << 32)
@@ -66,6 +68,14 @@ struct bulk_place {
 	uint64_t end; /* of the answer's header and body, in the stream; once it is queued */
 };
 
+/* A frame that its owner was told of: its bulk is being read, or that of one before it; or it comes by the stream. */
+struct bulk_arrival {
+	struct frame_header header;
+	struct rdma_region region; /* that its bulk is being read into, at: */
+	void *to;
+	unsigned int reads; /* not over yet */
+};
+
 struct bulk_push {
 	bool used;
 	struct rdma_region regions[PREFACE_PIECES];
@@ -81,9 +91,9 @@ struct bulk_state {
 	struct bulk_push pushes[PUSHES];
 	unsigned int pushes_out;
 
-	struct rdma_region pull_region; /* none: no pull is under way */
-	unsigned int pull_reads;        /* not over yet */
-	bool pulled;                    /* it is done, and its frame not yet told of */
+	struct bulk_arrival arrivals[ARRIVALS]; /* in the order of their frames, from arrival_first on, around */
+	unsigned int arrival_first, arrival_count;
+	unsigned int reads_out; /* of all of them */
 
 	/* The answer that has come last: its offer is over, but the frame may have to be told again. */
 	bool placed;
@@ -126,8 +136,9 @@ void bulk_push_free(struct rdma_conn *conn, struct bulk_push *push);
 int bulk_push_post(struct rdma_conn *conn, struct bulk_push *push, const struct transport_message *message,
 		   const struct remote_piece *place);
 
-/* Read a request's bulk to where its owner wants it. -EPROTO: the pieces are not as long as the bulk. */
-int bulk_pull(struct rdma_conn *conn, const struct preface *preface, void *to, size_t size);
+/* Read a request's bulk to where its owner wants it. There is room for so many reads. -EPROTO: the pieces are not as long. */
+int bulk_pull(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct preface *preface, void *to,
+	      size_t size);
 
 /* Work is over that is not a SEND. `done` may call anything. */
 void bulk_work_over(struct rdma_conn *conn, const struct ibv_wc *wc);

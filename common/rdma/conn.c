@@ -141,15 +141,21 @@ void rdma_conn_arm(struct rdma_conn *conn)
 		loop_timer_set(conn->rdma->loop, &conn->timer, due);
 }
 
+/* Perhaps it was this thread that did not come round: what has arrived in time counts. */
+static void catch_up(struct rdma_conn *conn)
+{
+	rdma_reap(conn, false);
+	rdma_receive(conn);
+}
+
 static void conn_timer(struct loop_timer *timer)
 {
 	struct rdma_conn *conn = container_of(timer, struct rdma_conn, timer);
 	const char *text = NULL;
 
 	rdma_conn_hold(conn);
-	/* Perhaps it was this thread that did not come round: what has arrived in time counts. */
 	if (conn->state == CONN_OPEN && conn_due(conn, &text) <= loop_now_ns(conn->rdma->loop))
-		rdma_receive(conn);
+		catch_up(conn);
 	if (conn->state != CONN_DEAD && conn_due(conn, &text) <= loop_now_ns(conn->rdma->loop))
 		rdma_conn_fail(conn, -ETIMEDOUT, text);
 	rdma_conn_arm(conn);
@@ -161,8 +167,9 @@ static struct rdma_conn *find_idle(const struct transport_rdma *rdma, uint64_t i
 	uint64_t now_ns = loop_now_ns(rdma->loop);
 
 	for (struct rdma_conn *conn = rdma->all; conn != NULL; conn = conn->next) {
-		if (conn->bulk != NULL && conn->bulk_left > 0 && !conn->paused && !conn->choked &&
-		    now_ns - conn->received_ns >= idle_ns)
+		const bool streams = conn->bulk != NULL && conn->bulk_left > 0 && !conn->paused && !conn->choked;
+
+		if ((streams || conn_is_pulling(conn)) && now_ns - conn->received_ns >= idle_ns)
 			return conn;
 	}
 	return NULL;
@@ -177,7 +184,7 @@ void rdma_transport_reclaim(struct transport *base, unsigned int idle_ms)
 
 	while ((conn = find_idle(rdma, idle_ns)) != NULL) {
 		rdma_conn_hold(conn);
-		rdma_receive(conn); /* perhaps it was this thread that did not come round */
+		catch_up(conn);
 		if (conn->state != CONN_DEAD && conn == find_idle(rdma, idle_ns))
 			rdma_conn_fail(conn, -ETIMEDOUT,
 				       "silent in the middle of a message, and others wait for its memory");
@@ -204,8 +211,10 @@ static void conn_resume(struct transport_conn *base)
 {
 	struct rdma_conn *conn = rdma_conn_of(base);
 
-	if (conn->state != CONN_DEAD && conn->paused)
-		rdma_resume_later(conn);
+	if (conn->state == CONN_DEAD || !conn->paused)
+		return;
+	conn->goes_on = true;
+	rdma_resume_later(conn);
 }
 
 static int conn_forget(struct transport_conn *base, const void *arg, const void *bulk_in)

@@ -16,6 +16,14 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct rdma_domain *shared; /* those with windows */
 
+/* No less than one, which every device can; more than READS are never under way. */
+static uint8_t reads_of(const struct ibv_device_attr *attr)
+{
+	int reads = attr->max_qp_rd_atom < attr->max_qp_init_rd_atom ? attr->max_qp_rd_atom : attr->max_qp_init_rd_atom;
+
+	return (uint8_t)(reads < 1 ? 1 : reads > READS ? READS : reads);
+}
+
 static int domain_new(struct ibv_context *context, const struct ibv_device_attr *attr, struct rdma_domain **ret_domain)
 {
 	struct rdma_domain *domain = malloc(sizeof(*domain));
@@ -26,6 +34,7 @@ static int domain_new(struct ibv_context *context, const struct ibv_device_attr 
 		.context = context,
 		.pd = ibv_alloc_pd(context),
 		.refs = 1,
+		.reads = reads_of(attr),
 		.windows = (attr->device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0,
 		.voids = (attr->device_cap_flags & IBV_DEVICE_MEM_MGT_EXTENSIONS) != 0,
 		.voided_flags = IBV_WC_WITH_INV | (attr->vendor_id == RXE_VENDOR ? RXE_VOIDED_FLAG : 0),

@@ -13,10 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKLOG    1024
-#define ROUTE_MS   2000
-#define RETRIES    7 /* of what is not acknowledged; the most there are */
-#define READS_EACH 4 /* RDMA READs under way */
+#define BACKLOG  1024
+#define ROUTE_MS 2000
+#define RETRIES  7 /* of what is not acknowledged; the most there are */
 
 struct rdma_listener {
 	struct transport_rdma *rdma;
@@ -61,8 +60,8 @@ struct rdma_conn_param rdma_connection_param(const struct rdma_conn *conn, uint8
 	return (struct rdma_conn_param){
 		.private_data = greeting,
 		.private_data_len = GREETING_SIZE,
-		.responder_resources = READS_EACH,
-		.initiator_depth = READS_EACH,
+		.responder_resources = conn->device->domain->reads,
+		.initiator_depth = conn->device->domain->reads,
 		.retry_count = RETRIES,
 		.rnr_retry_count = 0,
 	};
@@ -103,6 +102,9 @@ int rdma_transport_accept(struct transport_incoming *base, const struct transpor
 	err = rdma_conn_set_up(conn);
 	if (err == 0) {
 		param = rdma_connection_param(conn, greeting);
+		/* What was asked for, as far as the device can: the other end's can perhaps less than ours. */
+		param.responder_resources = RDMA_MAX_RESP_RES;
+		param.initiator_depth = RDMA_MAX_INIT_DEPTH;
 		err = rdma_accept(id, &param) < 0 ? -errno : 0;
 	}
 	if (err < 0) {

@@ -74,7 +74,8 @@ static void resume_timer(struct loop_timer *timer)
 
 		resumed = conn->resumed_next;
 		conn->resumed = false;
-		conn->paused = conn->choked = false;
+		if (conn->goes_on)
+			conn->paused = conn->choked = conn->goes_on = false;
 		rdma_receive_kept(conn);
 		rdma_conn_drop(conn);
 	}

@@ -47,7 +47,7 @@
 
 #define RECEIVES    (CREDITS_OURS + CREDITS_CONTROL)
 #define SENDS       32 /* segments that are being sent; CREDITS_CONTROL of them not for data */
-#define SEND_WORK   (SENDS + PUSHES + PULL_READS)
+#define SEND_WORK   (SENDS + PUSHES + READS)
 #define CONN_MEMORY ((size_t)(RECEIVES + SENDS) * SEGMENT_SIZE)
 
 enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN, CONN_DEAD };
@@ -57,6 +57,7 @@ struct rdma_domain {
 	struct ibv_context *context; /* the connection manager's, for the process's life */
 	struct ibv_pd *pd;
 	unsigned int refs;         /* of transports */
+	uint8_t reads;             /* RDMA READs that a queue pair can have under way, at either end */
 	bool windows;              /* the device has them */
 	bool voids;                /* and it can void those of another end */
 	unsigned int voided_flags; /* of a receive: that has voided one here */
@@ -91,6 +92,7 @@ struct rdma_conn {
 	bool bye_sent, bye_came;
 	bool paused;          /* the owner said "not now" */
 	bool choked;          /* too much to send */
+	bool goes_on;         /* neither any more, from its next turn on */
 	bool receive_refused; /* the device did not take a receive */
 	bool blocked;         /* no credits, or no segments, for what is to be sent */
 	bool broken;          /* the device has refused something */
@@ -115,9 +117,8 @@ struct rdma_conn {
 	/* receiving */
 	uint8_t *stash; /* the begin of what is not complete, or may not be taken yet */
 	size_t stash_len, stash_size;
-	size_t need; /* length of the stash's first frame, header and body; 0: not known */
-	struct frame_header header;
-	uint8_t *bulk; /* where the rest of it goes; NULL: skip it */
+	size_t need;   /* length of the stash's first frame, header and body; 0: not known */
+	uint8_t *bulk; /* where the rest goes of what comes by the stream; NULL: skip it */
 	void *bulk_base;
 	size_t bulk_left;
 	uint64_t partial_since_ns, received_ns;
@@ -179,16 +180,17 @@ static inline int posted(int err)
 	return err > 0 ? -err : err;
 }
 
-/* A request's bulk is being read: what comes behind it waits. */
+/* Bulk is being read, or was, and is not told of yet: there are frames besides the one whose bulk comes by the stream. */
 static inline bool conn_is_pulling(const struct rdma_conn *conn)
 {
-	return conn->moving.pull_region.mr != NULL || conn->moving.pulled;
+	return conn->moving.arrival_count > (conn->bulk_left > 0 ? 1 : 0);
 }
 
-/* What comes next waits: for that, or for an answer whose windows are being voided. */
+/* What comes next waits: for a reading to be over, or for an answer whose windows are being voided. */
 static inline bool conn_waits(const struct rdma_conn *conn)
 {
-	return conn_is_pulling(conn) || conn->windows.voiding > 0;
+	return conn->moving.reads_out + PREFACE_PIECES > READS || conn->moving.arrival_count == ARRIVALS ||
+	       conn->windows.voiding > 0;
 }
 
 /* --- plugin.c ----------------------------------------------------------------------------------------------------- */

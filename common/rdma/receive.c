@@ -51,19 +51,41 @@ static void stash_append(struct rdma_conn *conn, const uint8_t *data, size_t siz
 
 /* --- taking what has come ----------------------------------------------------------------------------------------- */
 
-static void take_message(struct rdma_conn *conn)
-{
-	int err;
-
-	conn->partial_since_ns = 0;
-	err = conn->events->message(conn->owner, &conn->header);
-	if (err < 0)
-		rdma_conn_fail(conn, err, transport_frame_error(err));
-}
-
 static bool let_go(const struct rdma_conn *conn)
 {
 	return conn->state == CONN_DEAD || conn->finishing || conn->lingering;
+}
+
+static struct bulk_arrival *arrival_add(struct rdma_conn *conn, const struct frame_header *header)
+{
+	struct bulk_state *moving = &conn->moving;
+	unsigned int at = (moving->arrival_first + moving->arrival_count) % ARRIVALS;
+
+	assert(moving->arrival_count < ARRIVALS);
+	moving->arrival_count++;
+	moving->arrivals[at] = (struct bulk_arrival){ .header = *header };
+	return &moving->arrivals[at];
+}
+
+/* Those that are complete, up to the first that is not. What comes by the stream is of the last one. */
+static void take_messages(struct rdma_conn *conn)
+{
+	struct bulk_state *moving = &conn->moving;
+
+	while (moving->arrival_count > 0 && !let_go(conn)) {
+		const struct bulk_arrival *first = &moving->arrivals[moving->arrival_first];
+		const struct frame_header header = first->header;
+		int err;
+
+		if (first->reads > 0 || (moving->arrival_count == 1 && conn->bulk_left > 0))
+			return;
+		moving->arrival_first = (moving->arrival_first + 1) % ARRIVALS;
+		moving->arrival_count--;
+		conn->partial_since_ns = 0;
+		err = conn->events->message(conn->owner, &header);
+		if (err < 0)
+			rdma_conn_fail(conn, err, transport_frame_error(err));
+	}
 }
 
 /* The preface, header and body at data, if they are complete: *ret_need <= size. Else so much they need. */
@@ -91,22 +113,21 @@ static int parse(const uint8_t *data, size_t size, struct preface *ret_preface, 
 }
 
 /* The frame is its owner's, and its bulk does not come by the stream. */
-static int take_apart(struct rdma_conn *conn, const struct preface *preface, const void *placed_in)
+static int take_apart(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct preface *preface,
+		      const void *placed_in)
 {
 	void *to = conn->bulk;
 	size_t size = conn->bulk_left;
 	int err;
 
-	if (conn->header.kind == FRAME_REPLY && to != NULL && to != placed_in)
-		return -EPROTO;
-	if (conn->header.kind == FRAME_REPLY || to == NULL) {
-		conn->bulk = NULL;
-		conn->bulk_left = 0;
-		take_message(conn);
+	conn->bulk = NULL;
+	conn->bulk_left = 0;
+	if (arrival->header.kind == FRAME_REPLY)
+		return to != NULL && to != placed_in ? -EPROTO : 0;
+	if (to == NULL)
 		return 0;
-	}
 	conn->rdma->stats.bytes_in += size;
-	err = bulk_pull(conn, preface, to, size);
+	err = bulk_pull(conn, arrival, preface, to, size);
 	if (err == 0)
 		rdma_send_later(conn); /* which looks for its end */
 	return err;
@@ -115,6 +136,7 @@ static int take_apart(struct rdma_conn *conn, const struct preface *preface, con
 /* The frame at data, if its preface, header and body are complete. Returns the bytes used; 0: none yet. */
 static size_t take_frame(struct rdma_conn *conn, const uint8_t *data, size_t size)
 {
+	struct bulk_arrival *arrival;
 	struct frame_header header;
 	struct preface preface;
 	void *bulk = NULL, *placed_in = NULL;
@@ -145,20 +167,18 @@ static size_t take_frame(struct rdma_conn *conn, const uint8_t *data, size_t siz
 	}
 
 	conn->moving.placed = false;
-	conn->header = header;
-	conn->bulk = bulk;
-	conn->bulk_base = bulk;
-	conn->bulk_left = err == 0 ? header.bulk_len : 0;
+	arrival = arrival_add(conn, &header);
+	conn->bulk = conn->bulk_base = bulk;
+	conn->bulk_left = header.bulk_len;
 	if (err == 0 && (preface.place.size > 0 || preface.voidable))
 		err = bulk_place_add(conn, header.xid, &preface);
 	if (err == 0 && preface.apart)
-		err = take_apart(conn, &preface, placed_in);
-	else if (err == 0 && conn->bulk_left == 0)
-		take_message(conn);
+		err = take_apart(conn, arrival, &preface, placed_in);
 	if (err < 0) {
 		rdma_conn_fail(conn, err, transport_frame_error(err));
 		return 0;
 	}
+	take_messages(conn);
 	return need;
 }
 
@@ -173,7 +193,7 @@ static size_t take_bulk(struct rdma_conn *conn, const uint8_t *data, size_t size
 	}
 	conn->bulk_left -= step;
 	if (conn->bulk_left == 0)
-		take_message(conn);
+		take_messages(conn);
 	return step;
 }
 
@@ -222,8 +242,8 @@ static void take_stash(struct rdma_conn *conn)
 /* After anything was taken. Is a frame under way, whose rest must come in time? */
 static void check_partial(struct rdma_conn *conn)
 {
-	bool partial = conn->framed && (conn->stash_len > 0 || conn->bulk_left > 0) && !conn->paused && !conn->choked &&
-		       !let_go(conn);
+	bool streams = (conn->stash_len > 0 || conn->bulk_left > 0) && !conn->paused && !conn->choked;
+	bool partial = conn->framed && (streams || conn_is_pulling(conn)) && !let_go(conn);
 
 	if (conn->state == CONN_DEAD)
 		return;
@@ -336,7 +356,7 @@ static void after_receiving(struct rdma_conn *conn)
 	check_partial(conn);
 	if (conn->state != CONN_OPEN)
 		return;
-	if (conn->bye_came && !conn->paused && !conn->choked && !conn_waits(conn))
+	if (conn->bye_came && !conn->paused && !conn->choked && !conn_is_pulling(conn) && !conn_waits(conn))
 		rdma_conn_fail(conn, -ECONNRESET, "closed by the other end");
 	else if (conn->queue.first != NULL || conn->finishing || credits_due(&conn->credits))
 		rdma_send_later(conn);
@@ -345,6 +365,7 @@ static void after_receiving(struct rdma_conn *conn)
 void rdma_receive(struct rdma_conn *conn)
 {
 	rdma_conn_hold(conn);
+	take_messages(conn);
 	/* No more can come than there are credits, and these are returned by what is sent later. */
 	while (conn->state != CONN_DEAD && receive_some(conn) > 0)
 		;
@@ -363,13 +384,7 @@ void rdma_receive_kept(struct rdma_conn *conn)
 	if (conn->state != CONN_OPEN)
 		return;
 	rdma_conn_hold(conn);
-	if (conn->moving.pulled) {
-		conn->moving.pulled = false;
-		conn->bulk = NULL;
-		conn->bulk_left = 0;
-		if (!let_go(conn))
-			take_message(conn);
-	}
+	take_messages(conn);
 	take_stash(conn);
 	if (conn->state != CONN_DEAD && !conn->paused && !conn->choked && !conn_waits(conn))
 		credits_used(&conn->credits);

@@ -238,8 +238,10 @@ void rdma_flush(struct rdma_conn *conn)
 		rdma_conn_arm(conn);
 		if (conn->blocked && data_room(conn) > 0)
 			rdma_send_later(conn);
-		if (conn->choked && conn->queue.bytes <= conn->rdma->limits.queue_max / 2)
+		if (conn->choked && conn->queue.bytes <= conn->rdma->limits.queue_max / 2) {
+			conn->goes_on = true;
 			rdma_resume_later(conn);
+		}
 	}
 	rdma_conn_drop(conn);
 }

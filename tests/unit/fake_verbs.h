@@ -33,6 +33,7 @@
 
 #define REGIONS     1000
 #define WINDOWS_MAX 1000
+#define FAKE_READS  10
 #define WINDOW_KEYS (UINT32_C(1) << 31) /* from there on; eight bits are the window's user's */
 
 struct fake_cq {
@@ -76,7 +77,7 @@ struct fake_qp {
 	struct fake_id *id;
 	struct fake_qp *peer; /* NULL: not connected, or the other is gone */
 	struct fake_work *receives, *receives_last, *sends, *sends_last;
-	unsigned int max_receives, max_sends, receive_count, send_count;
+	unsigned int max_receives, max_sends, receive_count, send_count, read_count;
 	uint64_t last_due_ns; /* of what was posted last */
 	bool failed;          /* only flushes */
 };
@@ -136,6 +137,7 @@ static struct fake_fabric {
 	bool writes_are_late;                /* RDMA WRITEs come when they are let go */
 	bool refuses_receives;               /* it takes no more of them */
 	unsigned int reads, writes, refused; /* RDMA */
+	unsigned int reads_at_once;          /* the most that one queue pair had under way */
 	bool windows;                        /* the device has them */
 	bool binds_wrongly;                  /* under another key than it was told */
 	bool tells_wrongly;                  /* which key was voided */
@@ -557,6 +559,7 @@ static void fake_send_over(struct fake_qp *qp, enum ibv_wc_status status)
 	struct ibv_wc wc = { .wr_id = work->wr_id, .status = status, .opcode = IBV_WC_SEND };
 
 	qp->send_count--;
+	qp->read_count -= work->opcode == IBV_WR_RDMA_READ;
 	fake_free(work);
 	fake_complete(qp->base.send_cq, &wc);
 }
@@ -624,6 +627,9 @@ static int fake_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ib
 			work->remote_key = wr->wr.rdma.rkey;
 		}
 		qp->send_count++;
+		qp->read_count += wr->opcode == IBV_WR_RDMA_READ;
+		if (qp->read_count > fabric.reads_at_once)
+			fabric.reads_at_once = qp->read_count;
 		fake_append(&qp->sends, &qp->sends_last, work);
 		if (qp->failed) {
 			fake_send_over(qp, IBV_WC_WR_FLUSH_ERR);
@@ -963,11 +969,22 @@ int rdma_resolve_route(struct rdma_cm_id *base, int timeout_ms)
 	return 0;
 }
 
+/* The connection manager refuses more than the device can; the end that asks may have a smaller one than the other. */
+static bool fake_asks_well(const struct rdma_conn_param *param)
+{
+	return param->responder_resources <= FAKE_READS && param->initiator_depth <= FAKE_READS;
+}
+
+static bool fake_answers_well(const struct rdma_conn_param *param)
+{
+	return param->responder_resources == RDMA_MAX_RESP_RES && param->initiator_depth == RDMA_MAX_INIT_DEPTH;
+}
+
 int rdma_connect(struct rdma_cm_id *base, struct rdma_conn_param *param)
 {
 	struct fake_id *id = (struct fake_id *)base;
 
-	assert(base->qp != NULL && param->rnr_retry_count == 0);
+	assert(base->qp != NULL && param->rnr_retry_count == 0 && fake_asks_well(param));
 	while (fabric.iwarp && fabric.silent) { /* as siw does, until TCP gives up, or a signal comes */
 		if (usleep(1000) < 0)
 			return -1;
@@ -1027,7 +1044,7 @@ int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *param)
 	struct fake_id *id = (struct fake_id *)base;
 	struct fake_later *later;
 
-	assert(id->qp != NULL && param->rnr_retry_count == 0);
+	assert(id->qp != NULL && param->rnr_retry_count == 0 && fake_answers_well(param));
 	if (id->peer == NULL)
 		return 0; /* it will hear of nothing more */
 	id->qp->peer = id->peer->qp;
@@ -1153,7 +1170,7 @@ static void fake_timer(struct loop_timer *timer)
 int ibv_query_device(struct ibv_context *context, struct ibv_device_attr *attr)
 {
 	(void)context;
-	*attr = (struct ibv_device_attr){ 0 };
+	*attr = (struct ibv_device_attr){ .max_qp_rd_atom = FAKE_READS, .max_qp_init_rd_atom = FAKE_READS };
 	if (fabric.windows)
 		attr->device_cap_flags = IBV_DEVICE_MEM_WINDOW_TYPE_2B | IBV_DEVICE_MEM_MGT_EXTENSIONS;
 	return 0;

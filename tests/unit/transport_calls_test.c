@@ -9,6 +9,7 @@
 
 #define CALLS         60
 #define CALL_BULK_MAX 200000
+#define LATE_FRAME_MS 400
 #define CALL_OVER     0xdd /* what an answer's place is filled with once it is its owner's again */
 
 /* A request, and the place of its answer's bulk. The end that answers has none but what the request's body says. */
@@ -17,6 +18,10 @@ struct test_call {
 	uint32_t out_size, in_size; /* of the request's and the answer's bulk */
 	uint8_t *out, *in;
 	bool sending, answered;
+
+	/* at the end that answers */
+	uint8_t *come; /* the request's bulk */
+	uint32_t wants;
 };
 
 static struct calls {
@@ -25,10 +30,11 @@ static struct calls {
 	uint64_t waiting[CALLS]; /* xids that the other end has not answered yet */
 	uint32_t wanted[CALLS];  /* of the answer to each */
 	unsigned int waiting_count;
-	uint32_t arriving;        /* what the request wants whose bulk comes */
-	unsigned int replies_out; /* whose `done` has not been called */
-	uint8_t *kept;            /* answers leave from here; NULL: from memory of their own */
-	uint8_t *near;            /* likewise what is asked, and what is answered comes here: one at a time */
+	unsigned int told, come;    /* requests, by their frames and by their messages */
+	unsigned int replies_out;   /* whose `done` has not been called */
+	unsigned int most, not_now; /* requests that it takes (0: no bound), and how often it said so */
+	uint8_t *kept;              /* answers leave from here; NULL: from memory of their own */
+	uint8_t *near;              /* likewise what is asked, and what is answered comes here: one at a time */
 } calls;
 
 static void call_done(void *arg)
@@ -122,9 +128,15 @@ static int calls_frame(void *owner, const struct frame_header *header, const uin
 			loop_timer_set(loop_current(), &end->resume_timer, loop_now_ns(loop_current()));
 			return -EAGAIN;
 		}
+		if (calls.most != 0 && calls.told == calls.most) {
+			calls.not_now++;
+			return -EAGAIN;
+		}
+		assert(header->xid == ++calls.told);
 		assert(header->bulk_len == call->out_size && header->body_len == sizeof(uint32_t));
-		memcpy(&calls.arriving, body, sizeof(calls.arriving));
-		*ret_bulk = end->bulk;
+		memcpy(&call->wants, body, sizeof(call->wants));
+		call->come = calls.kept != NULL ? end->bulk : malloc(call->out_size + 1);
+		*ret_bulk = call->come;
 		return 0;
 	}
 	assert(!call->sending && !call->answered && header->bulk_len == call->in_size);
@@ -138,9 +150,10 @@ static int calls_message(void *owner, const struct frame_header *header)
 	struct test_call *call = &calls.all[header->xid - 1];
 
 	if (header->kind == FRAME_REQUEST) {
+		assert(header->xid == ++calls.come);
 		for (size_t i = 0; i < call->out_size; i++)
-			assert(end->bulk[i] == traffic_byte((unsigned int)header->xid, i));
-		calls.wanted[calls.waiting_count] = calls.arriving;
+			assert(call->come[i] == traffic_byte((unsigned int)header->xid, i));
+		calls.wanted[calls.waiting_count] = call->wants;
 		calls.waiting[calls.waiting_count++] = header->xid;
 		end->messages++;
 		return 0;
@@ -168,6 +181,8 @@ static void calls_check(bool all_given_back)
 		assert(!call->sending);
 		for (size_t i = 0; i < call->in_size && (call->answered || all_given_back); i++)
 			assert(call->in[i] == CALL_OVER);
+		if (calls.kept == NULL)
+			free(call->come);
 		if (calls.near == NULL) {
 			free(call->in);
 			free(call->out);
@@ -328,6 +343,15 @@ static void begin_after_one(struct world *world)
 	WAIT_FOR(calls.answered == 1);
 }
 
+static void answer_the_rest(struct world *world)
+{
+	while (calls.waiting_count > 0)
+		call_answer(&world->far);
+	WAIT_FOR(calls.answered == calls.asked && calls.replies_out == 0);
+	calls_check(true);
+	traffic_end(world);
+}
+
 /* The asker's memory is not what the request says: whose connection that ends is told why. A source, or a place. */
 static void body_memory_is_not_there(struct world *world)
 {
@@ -408,6 +432,70 @@ static void body_plenty(struct world *world)
 START_TEST(calls_in_plenty_get_their_bulk)
 {
 	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_plenty);
+}
+END_TEST
+
+/* Bulk that is asked along is read for several requests at a time, of one connection; and they are told of in their order. */
+static void body_several_reads(struct world *world)
+{
+	begin_after_one(world);
+	while (calls.asked < 20)
+		call_ask(world, calls.asked % 5 == 4 ? 10 : 50000, 10);
+	WAIT_FOR(calls.waiting_count == 19);
+	assert(fabric.reads_at_once > 4 * 2); /* each has two pieces */
+	answer_the_rest(world);
+}
+
+START_TEST(several_requests_have_their_bulk_read_at_a_time)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_several_reads);
+}
+END_TEST
+
+/* A thread that does not come round for longer than a frame may take does not take it for the other end's silence. */
+static void body_late_thread(struct world *world)
+{
+	unsigned int before;
+
+	begin_after_one(world);
+	before = fabric.reads;
+	fabric.delay_us = 20000;
+	call_ask(world, 50000, 10);
+	WAIT_FOR(fabric.reads == before + 2);
+	usleep((LATE_FRAME_MS + 200) * 1000);
+	WAIT_FOR(calls.waiting_count == 1 || world->far.conn == NULL);
+	assert(world->far.conn != NULL);
+	call_answer(&world->far);
+	WAIT_FOR(calls.answered == calls.asked);
+	calls_check(true);
+	traffic_end(world);
+}
+
+START_TEST(who_was_late_himself_cuts_nobody_off)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events, .limits.frame_ms = LATE_FRAME_MS },
+		 body_late_thread);
+}
+END_TEST
+
+/* The owner has no memory for a request just now, while the bulk of those before it is being read: these are told of. */
+static void body_reads_while_busy(struct world *world)
+{
+	begin_after_one(world);
+	calls.most = 4;
+	while (calls.asked < 10)
+		call_ask(world, 50000, 10);
+	WAIT_FOR(calls.waiting_count == 3);
+	assert(calls.not_now == 1); /* nobody asks again before */
+	calls.most = 0;
+	transport_resume(world->far.conn);
+	WAIT_FOR(calls.waiting_count == 9);
+	answer_the_rest(world);
+}
+
+START_TEST(who_takes_no_more_requests_is_told_of_those_he_took)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_reads_while_busy);
 }
 END_TEST
 
@@ -522,6 +610,9 @@ END_TEST
 TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERYWHERE },
 	       { small_calls_cost_no_needless_looks, IN_MEMORY }, { lasting_memory_is_registered_once, EVERYWHERE },
 	       { lasting_memory_leaves_half_of_what_may_be_locked, IN_MEMORY },
+	       { several_requests_have_their_bulk_read_at_a_time, IN_MEMORY },
+	       { who_was_late_himself_cuts_nobody_off, IN_MEMORY },
+	       { who_takes_no_more_requests_is_told_of_those_he_took, EVERYWHERE },
 	       { calls_in_plenty_get_their_bulk, EVERYWHERE }, { who_voids_what_was_not_shown_is_cut_off, IN_MEMORY },
 	       { memory_that_is_not_there_ends_it_and_is_told, IN_MEMORY },
 	       { calls_of_a_broken_connection_give_everything_back, EVERYWHERE },
