@@ -20,7 +20,7 @@ kernel=$(tests/guest/kernel.sh) || skip "there is no kernel for the guest"
 nfs=${kernel%/*}/nfs # the guest alone gets them, so that no NFS server begins here
 scripts/deps.sh --fetch "$nfs" nfs-kernel-server || skip "NFS's packages are missing"
 make -s -j"$(nproc)" tests-build || exit 1
-transport="transport_life_test transport_traffic_test transport_calls_test rdma_format_test"
+transport="transport_life_test transport_traffic_test transport_calls_test transport_push_test rdma_format_test"
 # shellcheck disable=SC2046,SC2086 # lists
 make -s -j"$(nproc)" SAN=address,undefined build/san-address-undefined/lib/strake-rdma.so \
 	$(printf 'build/san-address-undefined/tests/%s ' $transport) || exit 1

@@ -12,6 +12,7 @@
 #include "common/peer.h"
 #include "common/service.h"
 #include "common/transport_rdma.h"
+#include "proto/mds.pb-c.h"
 #include "proto/oss.pb-c.h"
 #include "tests/unit/fake_verbs.h"
 #include "tests/unit/unit.h"
@@ -21,6 +22,7 @@
 #define SEEDS      2 /* iWARP, InfiniBand */
 #define SLOTS      8
 #define BULK_SIZE  100000                /* moves from memory to memory */
+#define PUSHES     20000                 /* more than the credits of a connection carry */
 #define START_NS   (200 * NSEC_PER_MSEC) /* RDMA's, before TCP is tried */
 #define WITHIN_MS  2000                  /* for the other fabric to be taken */
 #define AT_MOST_MS (2 * WITHIN_MS)       /* on a busy machine; without what is tested here it takes 5 s and more */
@@ -51,7 +53,7 @@ struct world {
 	unsigned int held_count;
 	uint16_t credits;     /* 0: the service's default */
 	uint32_t done[SLOTS]; /* the newest number of each slot */
-	unsigned int executed, asked, lost;
+	unsigned int executed, asked, lost, pushed;
 
 	/* work */
 	unsigned int workers;
@@ -151,6 +153,14 @@ static void peer_lost(void *owner, int err)
 	world->lost++;
 }
 
+static void peer_push(void *owner, uint16_t opcode, const ProtobufCMessage *message)
+{
+	struct world *world = owner;
+
+	assert(opcode == OP_LOCK_PUSH && ((const Strake__LockPush *)message)->n_waiter == 1);
+	assert(((const Strake__LockPush *)message)->waiter[0] == ++world->pushed);
+}
+
 static void reach(struct world *world, const char *const *addresses, size_t count)
 {
 	const struct peer_config config = {
@@ -163,6 +173,7 @@ static void reach(struct world *world, const char *const *addresses, size_t coun
 		.address_count = count,
 		.tally = &world->tally,
 		.owner = world,
+		.push = peer_push,
 		.lost = peer_lost,
 	};
 
@@ -640,6 +651,41 @@ START_TEST(who_has_used_up_his_credits_is_not_left_alone)
 }
 END_TEST
 
+static void push_one(struct service_conn *conn, void *arg)
+{
+	Strake__LockPush message = STRAKE__LOCK_PUSH__INIT;
+
+	message.n_waiter = 1;
+	message.waiter = arg;
+	service_push(conn, OP_LOCK_PUSH, &message.base);
+}
+
+/* All that the server grants is under way, and more waits behind it: what it tells by itself comes all the same. */
+static void body_pushes(struct world *world)
+{
+	world->credits = 2;
+	serve(world, "127.0.0.1:0");
+	reach_all(world);
+	assert(ping(world) == 0);
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+	hold_calls(world, 3);
+	WAIT_FOR(world->held_count > 0);
+	for (uint64_t i = 1; i <= PUSHES; i++)
+		service_each_conn(world->service, push_one, &i);
+	WAIT_FOR(world->pushed == PUSHES);
+	assert(world->workers == 3 && uses(world, FABRIC_RDMA));
+	do {
+		answer_held(world);
+		fiber_sleep_ms(1);
+	} while (world->workers > 0);
+}
+
+START_TEST(pushes_come_where_no_more_may_be_asked)
+{
+	in_world((uint64_t)_i, body_pushes);
+}
+END_TEST
+
 /* An answer's WRITE comes when its call has long been answered by TCP: it reaches no memory. */
 static void body_late(struct world *world)
 {
@@ -682,6 +728,7 @@ int main(void)
 		a_broken_connection_is_made_anew,
 		a_slow_server_keeps_its_connection,
 		who_has_used_up_his_credits_is_not_left_alone,
+		pushes_come_where_no_more_may_be_asked,
 		a_late_write_reaches_no_memory_that_was_given_back,
 	};
 	Suite *suite = suite_create("fabrics");
