@@ -28,7 +28,7 @@ complains() { # WHAT PATTERN COMMAND...
 }
 # edit DIR KEY VALUE: in its identity, the sum made right.
 edit() {
-	PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$tools python3 - "$1/identity" "$2" "$3" <<'PY' || fail "edit"
+	PYTHONPATH=$tools python3 - "$1/identity" "$2" "$3" <<'PY' || fail "edit"
 import re, sys
 from wrong_peer import crc32c
 path, key, value = sys.argv[1:]

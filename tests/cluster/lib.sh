@@ -18,7 +18,7 @@ fi
 set -u
 BUILD=${BUILD:-$(cd "$(dirname "$0")/../.." && pwd)/build}
 PATH="$BUILD/bin:$BUILD/tests:$PATH"
-export PATH
+export PATH PYTHONDONTWRITEBYTECODE=1 # what it imports lies in the tree
 NAME=$(basename "$0" .sh)
 T=$(mktemp -d "${TMPDIR:-/tmp}/strake-$NAME.XXXXXX")
 CLUSTERS='' MOUNTS='' PIDS=''
