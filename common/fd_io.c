@@ -117,16 +117,59 @@ static int sync_folder_of(const char *path)
 	return fd_sync_folder(folder);
 }
 
+static int temporary_path(const char *path, char out[PATH_MAX])
+{
+	return snprintf(out, PATH_MAX, "%s.new.%d", path, (int)getpid()) >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
 int fd_make_file(const char *path, const void *data, size_t size, mode_t mode)
 {
 	char temporary[PATH_MAX];
-	int err;
+	int err = temporary_path(path, temporary);
 
-	if (snprintf(temporary, sizeof(temporary), "%s.new.%d", path, (int)getpid()) >= (int)sizeof(temporary))
-		return -ENAMETOOLONG;
+	if (err < 0)
+		return err;
 	err = temporary_write(temporary, data, size, mode);
 	if (err == 0 && link(temporary, path) < 0) /* never over another one */
 		err = -errno;
 	unlink(temporary);
 	return err == 0 ? sync_folder_of(path) : err;
+}
+
+int fd_replace_file(const char *path, const void *data, size_t size, mode_t mode)
+{
+	char temporary[PATH_MAX];
+	int err = temporary_path(path, temporary);
+
+	if (err < 0)
+		return err;
+	err = temporary_write(temporary, data, size, mode);
+	if (err == 0 && rename(temporary, path) < 0)
+		err = -errno;
+	if (err < 0)
+		unlink(temporary);
+	return err == 0 ? sync_folder_of(path) : err;
+}
+
+/* path is changed for a while only. */
+static int make_folder(char *path)
+{
+	if (mkdir(path, 0777) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	return sync_folder_of(path);
+}
+
+int fd_make_folders(const char *path)
+{
+	char part[PATH_MAX];
+	int err = 0;
+
+	if (snprintf(part, sizeof(part), "%s", path) >= (int)sizeof(part))
+		return -ENAMETOOLONG;
+	for (char *slash = strchr(part + 1, '/'); slash && err == 0; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		err = make_folder(part);
+		*slash = '/';
+	}
+	return err == 0 ? make_folder(part) : err;
 }

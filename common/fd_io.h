@@ -26,6 +26,12 @@ ssize_t fd_read_all(int fd, void *out, size_t size);
  */
 int fd_make_file(const char *path, const void *data, size_t size, mode_t mode);
 
+/* The same in place of what is there: a crash leaves the old file or the new one, whole. Errors of open(2) and rename(2). */
+int fd_replace_file(const char *path, const void *data, size_t size, mode_t mode);
+
+/* The folder and those above it that are missing, durably ("mkdir -p"). Errors of mkdir(2), and of reading those above. */
+int fd_make_folders(const char *path);
+
 /* Make the names in a folder durable: fsync(2) of what they name does not. 0 or -errno. */
 int fd_sync_folder(const char *path);
 

@@ -1,5 +1,5 @@
 #include "client/cli/cluster_config.h"
-#include "client/run_dir.h"
+#include "common/fd_io.h"
 #include "common/units.h"
 
 #include <errno.h>
@@ -145,7 +145,7 @@ int cluster_config_write(const char *dir, const struct cluster_config *config, c
 			err = -ENOMEM;
 	}
 	if (err == 0)
-		err = run_dir_write(path, text);
+		err = fd_replace_file(path, text, size, 0644);
 	free(text);
 	if (err)
 		snprintf(error, error_size, "%s/cluster.conf: %s", dir, strerror(-err));

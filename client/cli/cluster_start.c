@@ -9,6 +9,7 @@
 #include "client/cli/mountinfo.h"
 #include "client/cli/spawn.h"
 #include "client/key_find.h"
+#include "common/fd_io.h"
 #include "common/mgs_client.h"
 
 #include <assert.h>
@@ -31,22 +32,6 @@
 #define PORT_TRY_MS 20
 
 /* --- the folder and its configuration --------------------------------------------------------------------------- */
-
-/* mkdir -p */
-static int make_folders(const char *dir)
-{
-	char path[PATH_MAX];
-
-	if ((size_t)snprintf(path, sizeof(path), "%s", dir) >= sizeof(path))
-		return -ENAMETOOLONG;
-	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(path, 0777) < 0 && errno != EEXIST)
-			return -errno;
-		*slash = '/';
-	}
-	return mkdir(path, 0777) < 0 && errno != EEXIST ? -errno : 0;
-}
 
 /* A cluster begins in an empty folder. */
 static int check_empty(const char *dir)
@@ -594,7 +579,7 @@ int cluster_start(const char *dir, const struct cluster_start_options *options)
 	if (!cluster)
 		return cli_fail("%s", strerror(ENOMEM));
 	cluster->lock = -1;
-	err = make_folders(dir);
+	err = fd_make_folders(dir);
 	if (err)
 		status = cli_fail("%s: %s", dir, strerror(-err));
 	else if (cluster_lock(cluster, dir, error, sizeof(error)) < 0)
