@@ -316,8 +316,9 @@ int fs_fsync_ino(struct fs *fs, struct fs_ctx *ctx, uint64_t ino);
  */
 int fs_close_by(struct file *file, struct fs_ctx *ctx, uint64_t lock_owner);
 bool fs_close_is_nothing(struct file *file, uint64_t lock_owner);
-void fs_release(struct file *file);             /* the last reference of the handle; no error can be told */
-int fs_sync(struct fs *fs, struct fs_ctx *ctx); /* all dirty data, sizes, and the log */
+void fs_release(struct file *file); /* the last reference of the handle; no error can be told */
+/* All dirty data, sizes, and the log. Also an error where bytes of any file were lost since the last one, told or not. */
+int fs_sync(struct fs *fs, struct fs_ctx *ctx);
 
 int fs_fallocate(struct file *file, struct fs_ctx *ctx, int mode, uint64_t offset, uint64_t len);
 /*

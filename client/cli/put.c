@@ -147,10 +147,11 @@ static int put_transfer(struct put *put, const struct stat *st, struct target *t
 		if (err == -EINTR && client_is_interrupted(client))
 			return client_fail(client, "interrupted: %s may not be on stable storage", target->path);
 	}
-	if (err)
-		return client_fail(client, "%s: not on stable storage: %s", target->path, client_error(err));
 	say_left_out(put);
 	status = transfer_result(transfer, "copied");
+	if (err)
+		return client_fail(client, "%s: not all of it is on stable storage: %s", target->path,
+				   client_error(err));
 	if (status == CLI_OK)
 		say_done(put, target);
 	return status;

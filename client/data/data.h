@@ -36,6 +36,7 @@ int data_fs_drain(struct data_fs *data_fs, struct fs_ctx *ctx);
 void data_fs_held(struct data_fs *data_fs, uint64_t *ret_bytes, unsigned int *ret_files);
 /* How many bytes were accepted since the beginning that the servers then refused; any thread. */
 uint64_t data_fs_lost(const struct data_fs *data_fs);
+int data_fs_take_error(struct data_fs *data_fs); /* why bytes were lost since it was asked before; 0: none were */
 /* In a fiber of that worker: as data_fs_drain(), but gives up on servers that are away; ends the flusher. */
 void data_fs_stop(struct data_fs *data_fs, struct fs_ctx *ctx);
 

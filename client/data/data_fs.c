@@ -136,8 +136,10 @@ void data_note_error(struct inode_data *data, int err)
 void data_lose(struct inode_data *data, uint64_t bytes, int err)
 {
 	atomic_fetch_sub(&data->data_fs->held, bytes);
-	if (err != -ENOENT && err != -ESTALE) /* bytes of a file that was removed are no loss */
+	if (err != -ENOENT && err != -ESTALE) { /* bytes of a file that was removed are no loss */
 		atomic_fetch_add(&data->data_fs->lost, bytes);
+		atomic_store(&data->data_fs->lost_error, err);
+	}
 	data_note_error(data, err);
 }
 
@@ -179,4 +181,9 @@ void data_fs_held(struct data_fs *data_fs, uint64_t *ret_bytes, unsigned int *re
 uint64_t data_fs_lost(const struct data_fs *data_fs)
 {
 	return atomic_load(&data_fs->lost);
+}
+
+int data_fs_take_error(struct data_fs *data_fs)
+{
+	return atomic_exchange(&data_fs->lost_error, 0);
 }

@@ -24,6 +24,7 @@ struct data_fs {
 	_Atomic uint64_t ahead;        /* bytes of read-ahead units */
 	_Atomic uint64_t answered;     /* stamps of answered writes */
 	_Atomic uint64_t lost;         /* bytes that were accepted and that no server takes */
+	_Atomic int lost_error;        /* why, of the last; 0: that was told by data_fs_take_error() */
 
 	pthread_mutex_t lock;
 	struct inode_data *first; /* all that hold anything: each with a reference on its inode */

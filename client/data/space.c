@@ -395,5 +395,6 @@ int fs_sync(struct fs *fs, struct fs_ctx *ctx)
 
 	atimes_tell(fs->atimes, ctx, 0);
 	log = fs_fsync_ino(fs, ctx, fs->root);
-	return err < 0 ? err : log;
+	err = err < 0 ? err : log;
+	return err < 0 ? err : data_fs_take_error(fs->data);
 }

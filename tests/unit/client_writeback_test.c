@@ -53,6 +53,39 @@ START_TEST(what_an_ost_refuses_is_told_once)
 }
 END_TEST
 
+/* ... or when it is sent again after a close has been answered: then it is told by a sync of all, too. */
+static void refused_late_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+
+	begin(fake);
+	put_out(0, "one");
+	assert(fs_sync(mount.fs, &ctx) == 0 && nothing_held());
+
+	/* It finds that out itself. */
+	put_out(0, "two");
+	lose(0);
+	osts.refuse = -ENOSPC;
+	assert(fs_sync(mount.fs, &ctx) == -ENOSPC && nothing_held());
+	assert(fs_sync(mount.fs, &ctx) == 0 && flush() == -ENOSPC && fs_flush(direct, &ctx) == -ENOSPC);
+
+	/* Others have. */
+	osts.refuse = 0;
+	put_out(0, "three");
+	lose(0);
+	osts.refuse = -EIO;
+	assert(fs_fsync(direct, &ctx, false) == -EIO && nothing_held());
+	assert(fs_sync(mount.fs, &ctx) == -EIO && fs_sync(mount.fs, &ctx) == 0);
+	osts.refuse = 0;
+	end();
+}
+
+START_TEST(what_is_refused_after_a_close_is_told_by_a_sync)
+{
+	fake_run(refused_late_body);
+}
+END_TEST
+
 static void order_body(struct fake *fake)
 {
 	struct fs_ctx ctx = root_ctx();
@@ -668,7 +701,7 @@ START_TEST(what_is_set_comes_after_what_was_written)
 }
 END_TEST
 
-UNIT_MAIN("client_writeback", what_an_ost_refuses_is_told_once, fsync_is_write_commit_size_and_log,
-	  a_report_tells_what_is_on_the_osts, nothing_is_held_for_long, writers_wait_for_memory,
-	  memory_is_bounded_and_may_be_missing, the_first_bytes_of_a_file_go_at_once,
+UNIT_MAIN("client_writeback", what_an_ost_refuses_is_told_once, what_is_refused_after_a_close_is_told_by_a_sync,
+	  fsync_is_write_commit_size_and_log, a_report_tells_what_is_on_the_osts, nothing_is_held_for_long,
+	  writers_wait_for_memory, memory_is_bounded_and_may_be_missing, the_first_bytes_of_a_file_go_at_once,
 	  what_is_set_comes_after_what_was_written)
