@@ -15,7 +15,10 @@ struct file {
 	_Atomic bool lost;        /* locks of its file went with a session: EIO until it is closed (locks.h) */
 	int flags;                /* O_ACCMODE, O_APPEND, O_DIRECT, O_SYNC, O_DSYNC as opened */
 	struct ahead *ahead;      /* the data path's: read-ahead of this handle; NULL: none */
-	uint32_t error_mark;      /* the data path's: which late errors of the inode this handle has been told */
+	/* In this state of its inode's attributes there was no capability, which is believed until then: fs_drop_capability().
+	 * Guarded by the inode's lock. */
+	uint64_t incapable_version, incapable_until_ns;
+	uint32_t error_mark; /* the data path's: which late errors of the inode this handle has been told */
 };
 
 #endif

@@ -226,6 +226,8 @@ int fs_listxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, char *list, si
 int fs_setxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name, const void *value, size_t len,
 		int flags);
 int fs_removexattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name);
+/* security.capability, of which nobody is told whether it went. Asks the MDT for it once per attr_timeout_ms and version. */
+void fs_drop_capability(struct file *file, struct fs_ctx *ctx);
 
 /* Within some seconds: as it was last, when the MDT does not answer; -EIO when that is not known. */
 int fs_statfs(struct fs *fs, struct fs_ctx *ctx, struct statvfs *ret_statvfs);
@@ -280,8 +282,7 @@ unsigned int file_flags(const struct file *file); /* enum attr_flags, as far as 
 bool fs_file_appends(const struct file *file);    /* it was opened with O_APPEND */
 /* It has lost a lock with the session: nothing is done by it any more but to close it. */
 bool file_is_lost(const struct file *file);
-bool file_may_have_xattrs(const struct file *file); /* as far as is known here */
-bool file_is_privileged(const struct file *file);   /* it has setuid or setgid bits, as far as is known here */
+bool file_is_privileged(const struct file *file); /* it has setuid or setgid bits, as far as is known here */
 
 /*
  * Read at most size bytes at offset into the parts of `data`; *ret_len is short only at the end of the file. The result

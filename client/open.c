@@ -306,16 +306,6 @@ bool file_is_lost(const struct file *file)
 	return atomic_load(&file->lost);
 }
 
-bool file_may_have_xattrs(const struct file *file)
-{
-	bool may;
-
-	pthread_mutex_lock(&file->inode->lock);
-	may = !file->inode->attr.no_xattrs;
-	pthread_mutex_unlock(&file->inode->lock);
-	return may;
-}
-
 bool file_is_privileged(const struct file *file)
 {
 	bool privileged;

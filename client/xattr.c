@@ -1,5 +1,10 @@
-/* Extended attributes. Not cached, but that a file has none, or no ACL, is known with its attributes. */
+/*
+ * Extended attributes. Not cached, but that a file has none, or no ACL, is known with its attributes; and that one who is
+ * written to has no capability is believed as long as they are.
+ */
+#include "client/file.h"
 #include "client/fs_state.h"
+#include "client/inode.h"
 #include "client/names.h"
 #include "client/rpc.h"
 #include "client/worker.h"
@@ -144,6 +149,42 @@ int fs_setxattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *nam
 	request.has_kill_sgid = true;
 	request.kill_sgid = ctx->kill_sgid;
 	return change(fs, ctx, &call);
+}
+
+/* False: it has none, as far as is known here. *ret_version: of the attributes that are known; 0: none are. */
+static bool may_be_capable(struct file *file, uint64_t *ret_version)
+{
+	struct inode *inode = file->inode;
+	bool lacks;
+
+	pthread_mutex_lock(&inode->lock);
+	*ret_version = inode->attr_valid ? inode->attr.version : 0;
+	lacks = inode->attr.no_xattrs ||
+		(*ret_version != 0 && *ret_version == file->incapable_version && clock_ns() < file->incapable_until_ns);
+	pthread_mutex_unlock(&inode->lock);
+	return !lacks;
+}
+
+void fs_drop_capability(struct file *file, struct fs_ctx *ctx)
+{
+	static const char name[] = "security.capability";
+	struct inode *inode = file->inode;
+	struct fs *fs = inode->fs;
+	uint64_t version, asked_ns = clock_ns();
+	size_t len;
+	int err;
+
+	if (!may_be_capable(file, &version))
+		return;
+	err = fs_getxattr(fs, ctx, inode->ino, name, NULL, 0, &len);
+	if (err == 0)
+		(void)fs_removexattr(fs, ctx, inode->ino, name);
+	if (err != -ENODATA)
+		return;
+	pthread_mutex_lock(&inode->lock);
+	file->incapable_version = version;
+	file->incapable_until_ns = asked_ns + fs->config.attr_timeout_ms * NSEC_PER_MSEC;
+	pthread_mutex_unlock(&inode->lock);
 }
 
 int fs_removexattr(struct fs *fs, struct fs_ctx *ctx, uint64_t ino, const char *name)

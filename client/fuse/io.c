@@ -164,18 +164,6 @@ void fuse_read(struct fuse_request *request)
 	bulk->release(bulk);
 }
 
-/* Of what goes past its pages: there the kernel leaves it to us that nothing written keeps capabilities, whoever wrote. */
-static void drop_capability(struct fuse_request *request, const struct file *file)
-{
-	static const char name[] = "security.capability";
-	struct fs *fs = request_fs(request);
-	uint64_t ino = file_ino(file);
-	size_t len;
-
-	if (file_may_have_xattrs(file) && fs_getxattr(fs, &request->ctx, ino, name, NULL, 0, &len) == 0)
-		(void)fs_removexattr(fs, &request->ctx, ino, name);
-}
-
 void fuse_write(struct fuse_request *request)
 {
 	const struct fuse_write_in *in = fuse_args(request, sizeof(*in));
@@ -203,8 +191,9 @@ void fuse_write(struct fuse_request *request)
 	request->ctx.paged = (in->write_flags & FUSE_WRITE_LOCKOWNER) == 0;
 	/* As it is open now (fcntl(2)); but who became an appender later writes through pages that have their place. */
 	request->ctx.append = (in->flags & O_APPEND) != 0 && !request->ctx.mapped && fs_file_appends(fuse_file(in->fh));
+	/* Of what goes past its pages the kernel leaves it to us that nothing written keeps capabilities, whoever wrote. */
 	if (request->ctx.append && !request->ctx.paged && !request->ctx.kill_suid)
-		drop_capability(request, fuse_file(in->fh));
+		fs_drop_capability(fuse_file(in->fh), &request->ctx);
 	fh = in->fh;
 	bulk = request->bulk;
 	request->bulk = NULL;

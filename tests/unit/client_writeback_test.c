@@ -701,7 +701,76 @@ START_TEST(what_is_set_comes_after_what_was_written)
 }
 END_TEST
 
+static bool capable;
+
+static bool serve_capability(struct fake *fake, struct request *request)
+{
+	Strake__GetxattrReply reply = STRAKE__GETXATTR_REPLY__INIT;
+	struct fake_inode *inode = &fake->inodes[1];
+
+	if (request->header.opcode == OP_GETXATTR && capable)
+		fake_reply(request, &reply.base);
+	else if (request->header.opcode == OP_GETXATTR)
+		service_reply_error(request, -ENODATA);
+	if (request->header.opcode == OP_GETXATTR)
+		return true;
+	if (request->header.opcode != OP_REMOVEXATTR)
+		return serve(fake, request);
+	capable = false;
+	fake_changed(fake, inode);
+	fake_reply_attr(request, inode, 0);
+	return true;
+}
+
+/* So many questions and removals when ten writes have it dropped. */
+static void dropping_costs(struct fake *fake, unsigned int questions, unsigned int removals)
+{
+	struct fs_ctx ctx = root_ctx();
+	unsigned int asked = fake->asked[OP_GETXATTR], removed = fake->asked[OP_REMOVEXATTR];
+
+	for (int i = 0; i < 10; i++)
+		fs_drop_capability(file, &ctx);
+	assert(fake->asked[OP_GETXATTR] - asked == questions && fake->asked[OP_REMOVEXATTR] - removed == removals);
+}
+
+static void capability_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct attr attr;
+
+	begin(fake);
+	fake->hook = serve_capability;
+	mount.fs->config.attr_timeout_ms = 3600000; /* however slow the machine is */
+	assert(fs_getattr(mount.fs, &ctx, 2, true, &attr) == 0);
+	dropping_costs(fake, 1, 0);
+	dropping_costs(fake, 0, 0);
+
+	/* The file has changed, in whatever way: seen with its attributes. */
+	capable = true;
+	fake_changed(fake, &fake->inodes[1]);
+	assert(fs_getattr(mount.fs, &ctx, 2, true, &attr) == 0);
+	dropping_costs(fake, 2, 1);
+	assert(!capable);
+	dropping_costs(fake, 0, 0);
+
+	/* It was changed here. */
+	put_out(0, "x");
+	dropping_costs(fake, 1, 0);
+
+	/* Nothing is believed: a strict mount. */
+	mount.fs->config.attr_timeout_ms = 0;
+	put_out(0, "y");
+	dropping_costs(fake, 10, 0);
+	end();
+}
+
+START_TEST(a_file_without_capability_is_asked_for_it_once)
+{
+	fake_run(capability_body);
+}
+END_TEST
+
 UNIT_MAIN("client_writeback", what_an_ost_refuses_is_told_once, what_is_refused_after_a_close_is_told_by_a_sync,
 	  fsync_is_write_commit_size_and_log, a_report_tells_what_is_on_the_osts, nothing_is_held_for_long,
 	  writers_wait_for_memory, memory_is_bounded_and_may_be_missing, the_first_bytes_of_a_file_go_at_once,
-	  what_is_set_comes_after_what_was_written)
+	  what_is_set_comes_after_what_was_written, a_file_without_capability_is_asked_for_it_once)
