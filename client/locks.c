@@ -31,7 +31,8 @@ struct inode_locks {
 	uint64_t turn_next, turn_now;
 	struct fiber_queue changed; /* turns, or the right to append */
 	unsigned int operations;    /* under way, QUEUED ones too */
-	bool laundered;             /* mapped pages were brought out since it was opened for writing */
+	uint64_t giving_ns; /* since then the one whose turn it is gives back, and has no answer; 0: it does not */
+	bool laundered;     /* mapped pages were brought out since it was opened for writing */
 
 	enum append_state append;
 	uint64_t append_turn;                   /* of the operation that asks for it */
@@ -345,6 +346,22 @@ static int ask(struct lock_op *op, struct answer *ret)
 	return err;
 }
 
+/* What gives back. Meanwhile it is known since when. */
+static int ask_to_free(struct lock_op *op, struct answer *ret)
+{
+	struct inode *inode = op->inode;
+	int err;
+
+	pthread_mutex_lock(&inode->lock);
+	inode->locks->giving_ns = clock_ns();
+	pthread_mutex_unlock(&inode->lock);
+	err = ask(op, ret);
+	pthread_mutex_lock(&inode->lock);
+	inode->locks->giving_ns = 0;
+	pthread_mutex_unlock(&inode->lock);
+	return err;
+}
+
 /* --- operations -------------------------------------------------------------------------------------------------- */
 
 /* QUEUED: until there is a reason to ask again, and its turn has come. With an error it has none. */
@@ -372,7 +389,7 @@ static void give_back(struct lock_op *op)
 	struct answer answer = { 0 };
 
 	op->lock.type = LOCK_FREE;
-	(void)ask(op, &answer);
+	(void)ask_to_free(op, &answer);
 }
 
 /* Its turn has come; it is over at the end. */
@@ -420,7 +437,7 @@ static int give(struct lock_op *op)
 	int err;
 
 	bring_out(op);
-	err = ask(op, &answer);
+	err = ask_to_free(op, &answer);
 	turn_end(op);
 	return err;
 }
@@ -562,6 +579,15 @@ static bool may_hold(const struct inode *inode, const struct lock *lock)
 	       (inode->locks->operations > 0 || lock_list_holds(&inode->locks->held, lock, LOCK_SHARED));
 }
 
+/* Is the MDT away for so long that a soft mount would wait behind it in vain? inode->lock is held. */
+static bool gives_in_vain(const struct inode *inode)
+{
+	const struct fs_config *config = &inode->fs->config;
+
+	return config->soft && inode->locks != NULL && inode->locks->giving_ns != 0 &&
+	       clock_ns() - inode->locks->giving_ns > config->soft_timeout_ms * NSEC_PER_MSEC;
+}
+
 int fs_lock(struct file *file, struct fs_ctx *ctx, const struct fs_lock *want, bool wait)
 {
 	struct inode *inode = file->inode;
@@ -574,7 +600,9 @@ int fs_lock(struct file *file, struct fs_ctx *ctx, const struct fs_lock *want, b
 	if (lock.type != LOCK_FREE && atomic_load(&file->lost))
 		return -EIO;
 	pthread_mutex_lock(&inode->lock);
-	if (lock.type != LOCK_FREE || may_hold(inode, &lock))
+	if (lock.type != LOCK_FREE && gives_in_vain(inode))
+		err = -EIO;
+	else if (lock.type != LOCK_FREE || may_hold(inode, &lock))
 		err = op_start(inode, &lock, LOCK_DROP_RANGE, wait && lock.type != LOCK_FREE, &op);
 	pthread_mutex_unlock(&inode->lock);
 	return op == NULL ? err : op_wait(op, ctx);

@@ -7,7 +7,8 @@
  *
  *   - An operation sees itself through, whatever becomes of its caller: a lock that nobody knows of would be held for ever.
  *     A caller who dies leaves it; one who only has a signal ends its waiting, and learns how it came out. On a soft mount
- *     what takes is given up in time, and what gives back is left to itself.
+ *     what takes is given up in time, and what gives back is left to itself; behind one that was not answered for as long as
+ *     the mount has patience nobody gets in line any more.
  *   - Turns: of an inode's operations one at a time is between its question and the note of the answer, in the order in
  *     which they came. So what comes after a close comes after what the close gives back; and what is sent again to the
  *     MDT is never older than something that was done since. Nothing but an operation waits for a turn, and nothing but an

@@ -167,6 +167,7 @@ static void soft_body(struct fake *fake)
 {
 	struct fs_lock want = { .type = F_WRLCK, .owner = OWNER, .end = UINT64_MAX };
 	struct fs_ctx ctx = { .trusted = true }, append = { .trusted = true, .append = true };
+	uint64_t refs;
 
 	mount_soft(fake, serve_or_not);
 	assert(fs_lock(file, &ctx, &want, false) == 0 && taken == 1);
@@ -176,6 +177,11 @@ static void soft_body(struct fake *fake)
 	assert(fs_lock(file, &ctx, &want, false) == -EIO);
 	want.type = F_WRLCK;
 	assert(fs_lock(file, &ctx, &want, false) == -EIO && fs_lock(file, &ctx, &want, true) == -EIO);
+	/* Who tries again and again leaves nothing in line. */
+	refs = file->inode->refs;
+	for (int i = 0; i < 3; i++)
+		assert(fs_lock(file, &ctx, &want, false) == -EIO);
+	assert(file->inode->refs == refs);
 	assert(fs_lock_test(file, &ctx, &want) == -EIO);
 	assert(fs_write(file, &append, 0, "x", 1, NULL) == -EIO);
 	fs_release(file);
