@@ -106,17 +106,19 @@ struct fetch {
 	bool end;
 };
 
-/* One that may be told. */
-static bool entry_take(const Strake__Dirent *dirent, struct attr *ret_attr)
+/* One that may be told. now_ns: as ctimes are. */
+static bool entry_take(const Strake__Dirent *dirent, int64_t now_ns, struct attr *ret_attr)
 {
 	return S_ISREG(dirent->type) && dirent->attr != NULL && dirent->attr->ino == dirent->ino &&
 	       dirent->name.len <= UINT8_MAX && attr_from_wire(dirent->attr, ret_attr) == 0 && !ret_attr->size_unsure &&
-	       ret_attr->name_version != 0 && (int64_t)clock_real_ns() - ret_attr->ctime_ns >= YOUNG_NS;
+	       ret_attr->name_version != 0 && now_ns - ret_attr->ctime_ns >= YOUNG_NS;
 }
 
 static int page_take(struct fetch *fetch, const Strake__ReaddirReply *reply, uint64_t mark, uint64_t asked_ns)
 {
 	struct stat_store *store = fetch->fs->stat_store;
+	/* The MDT's time, however our clock goes; from one that does not tell it, ours. */
+	int64_t now_ns = reply->has_now_ns ? reply->now_ns : (int64_t)clock_real_ns();
 	size_t name_bytes = 0, taken = 0;
 	struct stat_page *page;
 	struct attr attr;
@@ -127,7 +129,7 @@ static int page_take(struct fetch *fetch, const Strake__ReaddirReply *reply, uin
 	if (page == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < reply->n_entry; i++)
-		if (entry_take(reply->entry[i], &attr)) {
+		if (entry_take(reply->entry[i], now_ns, &attr)) {
 			stat_page_add(page, store, (const char *)reply->entry[i]->name.data, reply->entry[i]->name.len,
 				      &attr);
 			taken++;

@@ -6,7 +6,8 @@
  * asked; with `strict` never), and only where asking the MDT would not be safer:
  *
  *   - Only files, and only that they are there. What is not known is asked for.
- *   - Not what has changed in the last seconds, and may change again: a lock that is made of a file comes and goes.
+ *   - Not what has changed in the last seconds (by the MDT's clock), and may change again: a lock that is made of a file
+ *     comes and goes.
  *   - Not to who was sent back by an open, or comes from a call that ended with ESTALE (any voids all): his kernel looks up
  *     once more, and the same answer would be an error to him.
  *   - Not where the inode is known in another state of its names than the entry's: the open that follows compares with what

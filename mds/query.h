@@ -13,6 +13,7 @@ struct query {
 	struct state *state;
 	uint64_t session;  /* of the asker; 0: none */
 	uint64_t instance; /* of the MDT */
+	int64_t now_ns;    /* its time */
 	struct answer *answer;
 };
 

@@ -76,6 +76,8 @@ int readdir_query(struct query *query, const ProtobufCMessage *message)
 
 	strake__readdir_reply__init(reply);
 	reply->parent = dir.parent;
+	reply->has_now_ns = true;
+	reply->now_ns = query->now_ns;
 	reply->entry = answer_alloc(query->answer, entries_max * sizeof(*reply->entry));
 	if (!reply->entry)
 		return -ENOMEM;

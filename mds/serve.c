@@ -119,6 +119,7 @@ static void serve_query(struct mdt *mdt, struct request *request)
 		.state = &mdt->state,
 		.session = request->header.session,
 		.instance = mdt->instance,
+		.now_ns = admit_time(&mdt->state, clock_real_ns()),
 		.answer = &answer,
 	};
 	int err;

@@ -68,6 +68,7 @@ struct fake {
 	unsigned int held_count;
 
 	unsigned int asked[0x400]; /* by opcode */
+	int64_t now_ns;            /* its clock, which stands; 0: it does not tell of it */
 	uint64_t session, instance;
 	uint32_t slots_granted, lease_ms;
 	bool reclaim;               /* the next RENEW asks for it */
@@ -281,6 +282,8 @@ static void fake_readdir(struct fake *fake, struct request *request)
 		list[reply.n_entry++] = dirent;
 	}
 	reply.end = i == fake->inode_count;
+	reply.has_now_ns = fake->now_ns != 0;
+	reply.now_ns = fake->now_ns;
 	reply.entry = list;
 	reply.parent = 1;
 	fake_reply(request, &reply.base);

@@ -70,10 +70,13 @@ static uint64_t fetched(struct fs *fs)
 static void mount_fetched(struct fake *fake, struct fake_mount *ret_mount)
 {
 	static const struct uuid key = { .bytes = { 7 } };
+	int64_t now_ns = fake->now_ns != 0 ? fake->now_ns : (int64_t)clock_real_ns();
 	struct fs_config config;
 
 	make_files(fake);
-	fake->inodes[FILES].ctime_ns = (int64_t)clock_real_ns(); /* may change again: the last one is not kept */
+	for (unsigned int i = 1; i < FILES; i++)
+		fake->inodes[i].ctime_ns = now_ns - 3 * (int64_t)NSEC_PER_SEC;
+	fake->inodes[FILES].ctime_ns = now_ns; /* may change again: the last one is not kept */
 	fake_config(fake, &config);
 	config.attr_timeout_ms = 100000;
 	fake_mount(fake, &config, ret_mount);
@@ -117,6 +120,35 @@ static void told_body(struct fake *fake)
 START_TEST(lookups_are_answered_from_one_reading)
 {
 	fake_run(told_body);
+}
+END_TEST
+
+/* Only what has changed some seconds ago by the clock that ctimes are of; ours is an hour ahead, or behind. */
+static void clock_body(struct fake *fake, int64_t ahead_s)
+{
+	struct fake_mount mount;
+
+	fake->now_ns = (int64_t)clock_real_ns() + ahead_s * (int64_t)NSEC_PER_SEC;
+	mount_fetched(fake, &mount);
+	assert(!asks(fake, mount.fs, FILES) && asks(fake, mount.fs, 1 + FILES));
+	assert(fetched(mount.fs) == FILES - 1);
+	fake_unmount(&mount);
+}
+
+static void clock_ahead_body(struct fake *fake)
+{
+	clock_body(fake, 3600);
+}
+
+static void clock_behind_body(struct fake *fake)
+{
+	clock_body(fake, -3600);
+}
+
+START_TEST(what_is_young_goes_by_the_clock_of_the_mdt)
+{
+	fake_run(clock_ahead_body);
+	fake_run(clock_behind_body);
 }
 END_TEST
 
@@ -481,7 +513,7 @@ START_TEST(a_mount_does_not_wait_for_it)
 }
 END_TEST
 
-UNIT_MAIN("client_stat_ahead", lookups_are_answered_from_one_reading, some_are_always_told_by_the_mdt,
-	  what_is_known_to_be_newer_counts, names_that_may_have_changed_are_asked_for, a_lock_voids_all,
-	  a_listing_voids_what_was_fetched_before, an_estale_voids_all, another_session_voids_all, a_lost_log_voids_all,
-	  what_is_done_while_it_is_read_counts, a_mount_does_not_wait_for_it)
+UNIT_MAIN("client_stat_ahead", lookups_are_answered_from_one_reading, what_is_young_goes_by_the_clock_of_the_mdt,
+	  some_are_always_told_by_the_mdt, what_is_known_to_be_newer_counts, names_that_may_have_changed_are_asked_for,
+	  a_lock_voids_all, a_listing_voids_what_was_fetched_before, an_estale_voids_all, another_session_voids_all,
+	  a_lost_log_voids_all, what_is_done_while_it_is_read_counts, a_mount_does_not_wait_for_it)
