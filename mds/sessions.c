@@ -92,7 +92,7 @@ int slot_judge(struct view *view, uint64_t session, uint32_t slot, uint32_t seq,
 		return 0;
 	}
 	ahead = (int32_t)(seq - ret_row->seq);
-	if (ahead < 0)
+	if (ahead < 0 && ahead >= -SLOT_LATE_MAX)
 		return -ESTALE;
 	if (ahead == 0 && op != ret_row->op)
 		return -EINVAL;

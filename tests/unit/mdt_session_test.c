@@ -61,6 +61,48 @@ START_TEST(a_resend_gets_the_first_answer)
 }
 END_TEST
 
+/* From this number on: each is new, sent again it is that, and the one before is late. */
+static void go_on_from(struct driver *driver, uint32_t slot, uint32_t seq)
+{
+	char name[16];
+	bool resent;
+
+	for (int i = 0; i < 5; i++, seq++) {
+		snprintf(name, sizeof(name), "%u.%d", slot, i);
+		ck_assert_int_eq(make_in_slot(driver, name, slot, seq, &resent), 0);
+		ck_assert(!resent);
+		ck_assert_int_eq(make_in_slot(driver, name, slot, seq, &resent), 0);
+		ck_assert(resent);
+		ck_assert_int_eq(make_in_slot(driver, "late", slot, seq - 1, NULL), -ESTALE);
+		ck_assert_int_eq(make_in_slot(driver, "late", slot, seq - 5, NULL), -ESTALE);
+	}
+}
+
+START_TEST(numbers_wrap_anywhere)
+{
+	static const uint32_t locked[] = { 0x7fffffff, 0x80000000, 0x80000001, 0xc0000000, 0xfffe0000 };
+	struct driver *driver = driver_new(), *restarted;
+	char name[16];
+	bool resent;
+
+	go_on_from(driver, 1, 0x7ffffffe);
+	go_on_from(driver, 2, 0xfffffffe);
+
+	/* So many LOCKs later, of which nobody knows any more after a restart. */
+	restarted = driver_replay(driver, driver->index, 0);
+	driver_reserve(restarted);
+	for (uint32_t i = 0; i < sizeof(locked) / sizeof(*locked); i++) {
+		snprintf(name, sizeof(name), "before %u", i);
+		ck_assert_int_eq(make_in_slot(restarted, name, 6 + i, 0x40000000, &resent), 0);
+		snprintf(name, sizeof(name), "after %u", i);
+		ck_assert_int_eq(make_in_slot(restarted, name, 6 + i, 0x40000000 + locked[i], &resent), 0);
+		ck_assert(!resent);
+	}
+	driver_free(restarted);
+	driver_free(driver);
+}
+END_TEST
+
 START_TEST(another_operation_is_no_resend)
 {
 	struct driver *driver = driver_new();
@@ -393,6 +435,7 @@ START_TEST(a_newer_state_is_refused)
 }
 END_TEST
 
-UNIT_MAIN("mdt_session", a_resend_gets_the_first_answer, another_operation_is_no_resend, orphans_live_while_held,
-	  orphans_wait_for_all_after_a_restart, ending_a_session_takes_all_of_it, leases_run_out, open_files,
-	  numbers_are_given_once, void_numbers, an_older_state_has_none, a_newer_state_is_refused)
+UNIT_MAIN("mdt_session", a_resend_gets_the_first_answer, numbers_wrap_anywhere, another_operation_is_no_resend,
+	  orphans_live_while_held, orphans_wait_for_all_after_a_restart, ending_a_session_takes_all_of_it,
+	  leases_run_out, open_files, numbers_are_given_once, void_numbers, an_older_state_has_none,
+	  a_newer_state_is_refused)
