@@ -6,6 +6,7 @@
 #include "common/daemon_config.h"
 #include "common/daemon_internal.h"
 #include "common/fabrics.h"
+#include "common/fd_io.h"
 #include "common/logger.h"
 #include "common/version.h"
 
@@ -284,6 +285,7 @@ void daemon_options(int argc, char **argv, const char *program, const char *sect
 	int first_operand;
 
 	assert(daemon_config_section_exists(section));
+	fd_open_standard();
 	parse_init(&parse, options, count);
 	path = arguments_scan(&parse, argc, argv);
 	if (path)

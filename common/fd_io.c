@@ -80,6 +80,14 @@ ssize_t fd_read_all(int fd, void *out, size_t size)
 	return (ssize_t)got;
 }
 
+void fd_open_standard(void)
+{
+	/* The lowest that is free is the one that is looked at: those below are open by then. */
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) < 0)
+			return;
+}
+
 int fd_sync_folder(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;

@@ -21,6 +21,12 @@ int fd_pread_all(int fd, void *out, size_t size, uint64_t offset);
 ssize_t fd_read_all(int fd, void *out, size_t size);
 
 /*
+ * At a program's start: those of the descriptors 0 to 2 that it was started without (<&- >&-) become /dev/null, so that
+ * nothing that is opened later is read or written as one of them. What is written to 1 fails as before.
+ */
+void fd_open_standard(void);
+
+/*
  * A new file with these contents, durably and whole or not at all: it gets its name when it is synced. What a crash leaves
  * is called "PATH.new.PID". -EEXIST, and others of open(2).
  */

@@ -1,5 +1,6 @@
 /* strake: the table of verbs. */
 #include "client/cli/cli.h"
+#include "common/fd_io.h"
 #include "common/logger.h"
 #include "common/version.h"
 
@@ -104,6 +105,7 @@ int main(int argc, char **argv)
 	const struct verb *verb;
 	int first = 1, status;
 
+	fd_open_standard();
 	/* As umount(8)'s helper: umount.strake, umount.fuse.strake. */
 	if (strncmp(program, "umount.", strlen("umount.")) == 0)
 		return cli_umount(argc, argv, &globals);

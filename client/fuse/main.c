@@ -17,6 +17,7 @@
 #include "client/fuse/server.h"
 #include "client/key_find.h"
 #include "client/mount_registry.h"
+#include "common/fd_io.h"
 #include "common/fiber.h"
 #include "common/logger.h"
 
@@ -415,6 +416,7 @@ int main(int argc, char **argv)
 	char error[512];
 	int err;
 
+	fd_open_standard();
 	mount_options_parse(argc, argv, &d->options);
 	if (d->options.remount)
 		return fuse_mount_remount(&d->options) < 0 ? 1 : 0;

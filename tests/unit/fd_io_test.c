@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char dir[PATH_MAX], path[PATH_MAX + 16];
@@ -136,6 +137,42 @@ START_TEST(folders_are_known_to_those_above_them)
 }
 END_TEST
 
+/* In a child of its own: which of 0 to 2 are open (its bits) after a start without them, what they are, and what comes next. */
+static void start_without(unsigned int closed)
+{
+	int status;
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid > 0) {
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert_msg(status == 0, "%#x: %#x", closed, (unsigned int)status);
+		return;
+	}
+	for (int fd = 0; fd <= 2; fd++)
+		if (closed & 1u << fd)
+			close(fd);
+	fd_open_standard();
+	for (int fd = 0; fd <= 2; fd++) {
+		struct stat st, null;
+
+		if (fstat(fd, &st) < 0 || stat("/dev/null", &null) < 0)
+			_exit(1);
+		if ((closed & 1u << fd) && st.st_rdev != null.st_rdev)
+			_exit(2);
+	}
+	if ((closed & 2u) && (write(1, "", 1) != -1 || errno != EBADF))
+		_exit(3);
+	_exit(open("/dev/null", O_RDONLY | O_CLOEXEC) > 2 ? 0 : 4);
+}
+
+START_TEST(nothing_is_opened_as_a_standard_descriptor)
+{
+	for (unsigned int closed = 0; closed < 8; closed++)
+		start_without(closed);
+}
+END_TEST
+
 START_TEST(the_configuration_of_a_cluster_is_synced)
 {
 	struct cluster_config config = { .name = "one", .listen = "127.0.0.1", .ost_count = 1, .mgs_port = 1 }, got;
@@ -155,4 +192,5 @@ START_TEST(the_configuration_of_a_cluster_is_synced)
 END_TEST
 
 UNIT_MAIN("fd_io", a_new_file_is_synced_before_it_has_its_name, one_that_replaces_another_is_synced_before,
-	  folders_are_known_to_those_above_them, the_configuration_of_a_cluster_is_synced)
+	  folders_are_known_to_those_above_them, the_configuration_of_a_cluster_is_synced,
+	  nothing_is_opened_as_a_standard_descriptor)
