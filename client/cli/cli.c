@@ -10,13 +10,57 @@
 #include <string.h>
 #include <unistd.h>
 
+/* How many bytes are a control character at text: 0, 1, or 2 of the C1 ones. */
+static size_t control_length(const unsigned char *text)
+{
+	if (text[0] < ' ' || text[0] == 0x7f)
+		return 1;
+	return text[0] == 0xc2 && text[1] >= 0x80 && text[1] < 0xa0 ? 2 : 0;
+}
+
+void cli_put_text(FILE *file, const char *text)
+{
+	const unsigned char *at = (const unsigned char *)text;
+
+	while (*at != '\0') {
+		size_t length = control_length(at);
+
+		if (length == 0)
+			fputc(*at++, file);
+		for (; length > 0; length--)
+			fprintf(file, "\\%03o", *at++);
+	}
+}
+
+void cli_put_format(FILE *file, const char *format, va_list args)
+{
+	char *text;
+
+	if (vasprintf(&text, format, args) < 0) {
+		fputs(strerror(ENOMEM), file);
+		return;
+	}
+	cli_put_text(file, text);
+	free(text);
+}
+
+void cli_say(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	cli_put_format(stdout, format, args);
+	va_end(args);
+	putchar('\n');
+}
+
 int cli_fail(const char *format, ...)
 {
 	va_list args;
 
 	fputs("strake: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	cli_put_format(stderr, format, args);
 	va_end(args);
 	fputc('\n', stderr);
 	return CLI_FAILED;
@@ -29,7 +73,7 @@ int cli_misuse(const char *verb, const char *format, ...)
 
 	fprintf(stderr, "strake%s%s: ", space, verb);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	cli_put_format(stderr, format, args);
 	va_end(args);
 	fprintf(stderr, "; see strake%s%s --help\n", space, verb);
 	return CLI_MISUSED;

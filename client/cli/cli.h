@@ -11,7 +11,9 @@
 #include "common/address.h"
 
 #include <limits.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 enum cli_exit { CLI_OK = 0, CLI_FAILED = 1, CLI_MISUSED = 2 };
 
@@ -33,6 +35,15 @@ int cli_status(int argc, char **argv, const struct cli_globals *globals);
 int cli_fsck(int argc, char **argv, const struct cli_globals *globals);
 int cli_net(int argc, char **argv, const struct cli_globals *globals);
 int cli_client(int argc, char **argv, const struct cli_globals *globals);
+
+/*
+ * Names may be any bytes, and must not command a terminal: control characters, of UTF-8 the C1 ones too, are written as
+ * backslash and three octal digits, by all of these.
+ */
+void cli_put_text(FILE *file, const char *text);
+void cli_put_format(FILE *file, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+/* A line on stdout; its end is not in `format`. */
+void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* "strake: ..." on stderr; CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

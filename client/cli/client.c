@@ -57,7 +57,7 @@ int client_fail(const struct client *client, const char *format, ...)
 
 	fprintf(stderr, "strake: client %s: ", client->verb);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	cli_put_format(stderr, format, args);
 	va_end(args);
 	fputc('\n', stderr);
 	return CLI_FAILED;

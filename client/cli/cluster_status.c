@@ -102,9 +102,9 @@ static void print_view(const struct view *view)
 		const struct cluster_mount *mount = &view->mounts[i];
 
 		if (mount->daemon.pid != 0)
-			printf("    └─ %s: %s, pid %d\n", mount->path, mount->source, (int)mount->daemon.pid);
+			cli_say("    └─ %s: %s, pid %d", mount->path, mount->source, (int)mount->daemon.pid);
 		else
-			printf("    └─ %s: %s, DEAD (strake umount removes it)\n", mount->path, mount->source);
+			cli_say("    └─ %s: %s, DEAD (strake umount removes it)", mount->path, mount->source);
 	}
 }
 

@@ -44,7 +44,7 @@ struct run {
 static void print_finding(void *arg, const struct fsck_finding *finding)
 {
 	(void)arg;
-	printf("%s: %s\n", fsck_kind_word(finding->kind), finding->text);
+	cli_say("%s: %s", fsck_kind_word(finding->kind), finding->text);
 }
 
 static void json_finding(void *arg, const struct fsck_finding *finding)
@@ -68,7 +68,7 @@ static void json_finding(void *arg, const struct fsck_finding *finding)
 static void print_note(void *arg, const char *text)
 {
 	(void)arg;
-	fprintf(stderr, "strake: %s\n", text);
+	cli_fail("%s", text);
 }
 
 /* --- at the end --------------------------------------------------------------------------------------------------- */

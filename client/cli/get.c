@@ -75,12 +75,10 @@ static void say_done(const struct get *get, const struct target *target)
 	bool one_file = !get->recursive && transfer->counts.files == 1;
 
 	if (one_file)
-		printf("GET: %s -> %s (%" PRIu64 " bytes, %u stripes)\n", get->source, target->path,
-		       transfer->counts.bytes, get->last.layout->ost_count);
-	printf("Successfully read %" PRIu64 " bytes from %s to %s", transfer->counts.bytes, get->source, target->path);
-	if (!one_file)
-		printf(": %s", transfer_summary(transfer, summary));
-	putchar('\n');
+		cli_say("GET: %s -> %s (%" PRIu64 " bytes, %u stripes)", get->source, target->path,
+			transfer->counts.bytes, get->last.layout->ost_count);
+	cli_say("Successfully read %" PRIu64 " bytes from %s to %s%s%s", transfer->counts.bytes, get->source,
+		target->path, one_file ? "" : ": ", one_file ? "" : transfer_summary(transfer, summary));
 }
 
 static int get_transfer(struct get *get, const struct place *source, const struct target *target)

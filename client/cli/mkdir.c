@@ -92,7 +92,7 @@ static int mkdir_run(struct client *client, void *arg)
 	if (err)
 		return client_fail_path(client, words->path, err);
 	if (is_new)
-		printf("Created directory: %s\n", words->path);
+		cli_say("Created directory: %s", words->path);
 	return CLI_OK;
 }
 

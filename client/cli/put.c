@@ -112,13 +112,10 @@ static void say_done(const struct put *put, const struct target *target)
 	bool one_file = !put->recursive && transfer->counts.files == 1;
 
 	if (one_file)
-		printf("Created %s (ino=%" PRIu64 ", stripes=%u, stripe_size=%" PRIu64 ", replica_count=1)\n",
-		       target->path, put->last.ino, layout->ost_count, layout->stripe_size);
-	printf("Successfully wrote %" PRIu64 " bytes to %s across %u OSTs", transfer->counts.bytes, target->path,
-	       count_osts(put));
-	if (!one_file)
-		printf(": %s", transfer_summary(transfer, summary));
-	putchar('\n');
+		cli_say("Created %s (ino=%" PRIu64 ", stripes=%u, stripe_size=%" PRIu64 ", replica_count=1)",
+			target->path, put->last.ino, layout->ost_count, layout->stripe_size);
+	cli_say("Successfully wrote %" PRIu64 " bytes to %s across %u OSTs%s%s", transfer->counts.bytes, target->path,
+		count_osts(put), one_file ? "" : ": ", one_file ? "" : transfer_summary(transfer, summary));
 }
 
 /* --- the verb ---------------------------------------------------------------------------------------------------- */

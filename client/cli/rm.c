@@ -121,7 +121,7 @@ static int remove_tree(struct client *client, const char *path, const struct pla
 		return client_fail(client, "%s", strerror(-err));
 	status = transfer_result(&transfer, "removed");
 	if (status == CLI_OK)
-		printf("Removed: %s (%s)\n", path, transfer_summary(&transfer, summary));
+		cli_say("Removed: %s (%s)", path, transfer_summary(&transfer, summary));
 	return status;
 }
 
@@ -161,7 +161,7 @@ static int rm_run(struct client *client, void *arg)
 		return client_fail(client, "%s is not empty (-r removes all that is in it, too)", path);
 	if (err)
 		return client_fail_path(client, path, err);
-	printf("Removed: %s\n", path);
+	cli_say("Removed: %s", path);
 	return CLI_OK;
 }
 

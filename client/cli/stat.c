@@ -109,7 +109,7 @@ static void print_text(const struct seen *seen)
 {
 	const struct attr *attr = seen->attr;
 
-	printf("  %-14s %s\n", "Path:", seen->path);
+	cli_say("  %-14s %s", "Path:", seen->path);
 	printf("  %-14s %" PRIu64 "\n", "Inode:", attr->ino);
 	printf("  %-14s %s\n", "Type:", long_type(attr->mode));
 	printf("  %-14s %" PRIu64 " bytes\n", "Size:", attr->size);
@@ -123,7 +123,7 @@ static void print_text(const struct seen *seen)
 	printf("  %-14s %u\n", "Nlink:", attr->nlink);
 	printf("  %-14s %" PRIu64 "\n", "ParentNO:", seen->parent);
 	if (S_ISLNK(attr->mode))
-		printf("  %-14s %s\n", "SymlinkTarget:", seen->target);
+		cli_say("  %-14s %s", "SymlinkTarget:", seen->target);
 	if (has_rdev(attr->mode))
 		printf("  %-14s %u:%u\n", "Device:", major(attr->rdev), minor(attr->rdev));
 	if (S_ISREG(attr->mode))

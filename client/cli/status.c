@@ -42,11 +42,11 @@ static void print_target(const Strake__Target *target)
 	bool is_up = target->state != STRAKE__TARGET_STATE__TARGET_DOWN;
 	char usage[48], connections[64];
 
-	printf("    └─ %s-%u: %s (%s) %s, %s%s\n", is_mdt ? "MDT" : "OST", target->index, first_address(target),
-	       target_usage_text(target, usage), target_state_text(target->state),
-	       target->hostname ? target->hostname : "?",
-	       connections_text(is_up && target->has_connections_tcp, target->connections_tcp, target->connections_rdma,
-				connections));
+	cli_say("    └─ %s-%u: %s (%s) %s, %s%s", is_mdt ? "MDT" : "OST", target->index, first_address(target),
+		target_usage_text(target, usage), target_state_text(target->state),
+		target->hostname ? target->hostname : "?",
+		connections_text(is_up && target->has_connections_tcp, target->connections_tcp,
+				 target->connections_rdma, connections));
 }
 
 static void print_role(const Strake__ClusterMap *map, Strake__TargetRole role)
@@ -65,9 +65,9 @@ static void print_map(const Strake__MapReply *reply, const struct address_list *
 	uuid_from_bytes(map->fs_uuid.data, map->fs_uuid.len, &fs);
 	printf("Filesystem: %s (%s), epoch %llu\n", map->fs_name, uuid_format(&fs, uuid),
 	       (unsigned long long)map->epoch);
-	printf("  MGS: %s, %s%s\n", cli_join_addresses(mgs, list), reply->hostname ? reply->hostname : "?",
-	       connections_text(reply->has_connections_tcp, reply->connections_tcp, reply->connections_rdma,
-				connections));
+	cli_say("  MGS: %s, %s%s", cli_join_addresses(mgs, list), reply->hostname ? reply->hostname : "?",
+		connections_text(reply->has_connections_tcp, reply->connections_tcp, reply->connections_rdma,
+				 connections));
 	printf("  MDS servers: %zu\n", count_role(map, STRAKE__TARGET_ROLE__TARGET_MDT));
 	print_role(map, STRAKE__TARGET_ROLE__TARGET_MDT);
 	printf("  OST targets: %zu\n", count_role(map, STRAKE__TARGET_ROLE__TARGET_OST));
