@@ -33,6 +33,26 @@ static void copy_end(void)
 	end();
 }
 
+/* Who has lost a lock copies nothing, whichever of the two it was on. */
+static void lost_body(struct fake *fake)
+{
+	copy_begin(fake, 2 * (uint64_t)STRIPE);
+	atomic_store(&file->lost, true);
+	assert(copy_to(0, 0, STRIPE) == -EIO);
+	atomic_store(&file->lost, false);
+	atomic_store(&target->lost, true);
+	assert(copy_to(0, 0, STRIPE) == -EIO && fake->asked[OP_COPY] == 0);
+	atomic_store(&target->lost, false);
+	assert(copy_to(0, 0, STRIPE) == 0 && fake->asked[OP_COPY] == 1);
+	copy_end();
+}
+
+START_TEST(who_has_lost_his_lock_copies_nothing)
+{
+	fake_run(lost_body);
+}
+END_TEST
+
 /* A target that has nothing lies as the source from then on; no byte comes here; the size is told before it is answered. */
 static void copy_body(struct fake *fake)
 {
@@ -182,4 +202,5 @@ START_TEST(what_waits_for_larger_stripes_goes_into_smaller_ones)
 }
 END_TEST
 
-UNIT_MAIN("client_copy", the_osts_copy_by_themselves, what_waits_for_larger_stripes_goes_into_smaller_ones)
+UNIT_MAIN("client_copy", who_has_lost_his_lock_copies_nothing, the_osts_copy_by_themselves,
+	  what_waits_for_larger_stripes_goes_into_smaller_ones)
