@@ -14,6 +14,7 @@
  * by it.
  */
 #include "common/layout.h"
+#include "common/logger.h"
 #include "oss/fan_out.h"
 #include "oss/operations.h"
 #include "oss/ost_object.h"
@@ -175,6 +176,30 @@ static int unlink_one(void *arg, size_t i)
 	return err == -ENOENT ? 0 : err;
 }
 
+static bool leaves_some(const struct ost_file *file)
+{
+	const struct ost *ost = file->ost;
+
+	for (size_t i = 0; i < ost->left_cut_count; i++)
+		if (ost->left_cuts[i].ino == file->ino && ost->left_cuts[i].gen == file->gen)
+			return true;
+
+	return false;
+}
+
+/* Some of what the file's last cut dooms is still there. */
+static void note_left(const struct ost_file *file)
+{
+	struct ost *ost = file->ost;
+	struct left_cut *list = reallocarray(ost->left_cuts, ost->left_cut_count + 1, sizeof(*list));
+
+	if (!list)
+		logger_die("no memory to remember what could not be unlinked");
+	list[ost->left_cut_count++] = (struct left_cut){ file->ino, file->gen };
+	ost->left_cuts = list;
+	ost->left_behind = true;
+}
+
 /* Step 3. */
 static int unlink_doomed(struct doomed *doomed)
 {
@@ -186,6 +211,8 @@ static int unlink_doomed(struct doomed *doomed)
 	err = fan_out(file->ost->loop, doomed->count, UNLINK_WIDTH, unlink_one, doomed);
 	if (err == 0)
 		err = object_sync_folder(file->ost, object_folder(file->ino, file->gen));
+	if (err < 0)
+		note_left(file);
 
 	return err < 0 ? ost_io_error(file->ost, err) : 0;
 }
@@ -250,6 +277,8 @@ int file_cut(struct ost_file *file, uint64_t stripe_size, const Strake__Cut *cut
 		err = -ESTALE;
 	else if (file->stripe_size != 0 && file->stripe_size != stripe_size)
 		err = -EINVAL;
+	else if (cut->number > file->row.cut && leaves_some(file))
+		err = ost_io_error(file->ost, -EIO);
 	else if (cut->number > file->row.cut)
 		err = apply(file, stripe_size, cut->number, cut->start, cut->end);
 	share_unlock_exclusive(&file->lock);

@@ -88,6 +88,8 @@ static int unlink_one(void *arg, size_t i)
 
 	object_path(victims->list[i].ino, victims->list[i].gen, victims->list[i].seq, path);
 	err = disk_unlinkat(victims->ost->disk, victims->ost->objects_dir, path);
+	if (err < 0 && err != -ENOENT)
+		victims->ost->left_behind = true;
 
 	return err == -ENOENT ? 0 : err;
 }
@@ -180,6 +182,8 @@ void ost_sweep_tombstones(struct ost *ost)
 	struct index_key key = index_tombstone_key(0, 0, 0);
 	struct victims victims = { .ost = ost };
 
+	if (ost->left_behind)
+		return;
 	fiber_mutex_lock(&ost->destroying);
 	while (victims.count < SWEEP_MAX && index_next_tombstone(ost->index, lowest, &key) == 0) {
 		if (add_victim(&victims, key.part[1], key.part[2], 0) < 0)

@@ -463,10 +463,12 @@ int ost_stop(struct ost *ost)
 	while (ost->running > 0 || ost->ticking)
 		fiber_wait(&ost->idle, NULL);
 	err = ost->disk ? settle(ost) : 0;
+	bool clean;
 	object_close_idle(ost);
-	close_err = index_close(ost->index, err == 0 ? ost->instance : 0);
+	clean = err == 0 && !ost->left_behind;
+	close_err = index_close(ost->index, clean ? ost->instance : 0);
 	ost->index = NULL;
-	if (err == 0 && close_err == 0)
+	if (clean && close_err == 0)
 		ost->ledger = ledger_close(ost->ledger, true);
 
 	return err < 0 ? err : close_err;
@@ -499,4 +501,5 @@ struct ost *ost_close(struct ost *ost)
 	free(ost);
 
 	return NULL;
+	free(ost->left_cuts);
 }

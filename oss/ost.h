@@ -138,6 +138,15 @@ struct ost {
 	/* capacity.c */
 	struct mgs_capacity capacity;
 	uint64_t io_errors;
+	/*
+	 * Files could not be unlinked, which index_recover() knows by their tombstone or their file's last cut. So the next start
+	 * is one that looks for them; until then no tombstone goes, and no newer cut comes to those of left_cuts.
+	 */
+	bool left_behind;
+	struct left_cut {
+		uint64_t ino, gen;
+	} * left_cuts;
+	size_t left_cut_count;
 	uint64_t io_error_said_ns; /* when the log was told of one last */
 	bool direct_refused;       /* this filesystem does not take O_DIRECT */
 	bool stopping, ticking;

@@ -313,6 +313,44 @@ static void destroy_again(void)
 	assert(read_at(a, 0, got, sizeof(got)) == 0);
 }
 
+/* What cannot be unlinked does not come back, whatever is cut or swept before a start can do it. */
+static void not_unlinked_body(void)
+{
+	struct where cut1 = with_cut(a, 1, STRIPE, UINT64_MAX), other = { .ino = 300, .gen = 1 };
+	const uint64_t later[] = { SESSION + 1 };
+	struct index_file row;
+
+	for (uint64_t seq = 0; seq < 3; seq++)
+		assert(write_text(at_seq(a, seq), 0, "old") == 0);
+	assert(write_text(other, 0, "old") == 0 && commit(a, NULL) == 0 && commit(other, NULL) == 0);
+	disk_set_fault(ost->disk, cannot_unlink, NULL);
+	assert(cut(cut1) == -EIO && cut(cut1) == 0);
+	assert(destroy(&other.ino, &other.gen, 1, SESSION) == -EIO && destroy(&other.ino, &other.gen, 1, SESSION) == 0);
+	disk_set_fault(ost->disk, NULL, NULL);
+	assert(object_file_exists(at_seq(a, 1)) && object_file_exists(other));
+	assert(text_is(at_seq(cut1, 0), 0, "old") && text_is(at_seq(cut1, 1), 0, ""));
+
+	/* By the next cut it would not be known any more, nor without the tombstone. */
+	assert(cut(with_cut(a, 2, 2 * STRIPE, UINT64_MAX)) == -EIO);
+	assert(push_sessions(mdt, 2, later, 1, SESSION + 1) == 0);
+	ost_sweep_tombstones(ost);
+	assert(index_get_file(ost->index, other.ino, other.gen, &row) == 0 && row.destroyed);
+}
+
+static void not_unlinked_again(void)
+{
+	struct where cut2 = with_cut(a, 2, 2 * STRIPE, UINT64_MAX), other = { .ino = 300, .gen = 1 };
+
+	assert(!object_file_exists(at_seq(a, 1)) && !object_file_exists(at_seq(a, 2)) && !object_file_exists(other));
+	assert(cut(cut2) == 0 && text_is(at_seq(cut2, 0), 0, "old") && text_is(at_seq(cut2, 1), 0, ""));
+}
+
+START_TEST(what_cannot_be_unlinked_does_not_come_back)
+{
+	run_bodies(not_unlinked_body, not_unlinked_again);
+}
+END_TEST
+
 START_TEST(the_destroyed_stay_dead_while_somebody_may_write)
 {
 	run_bodies(destroy_body, destroy_again);
@@ -380,7 +418,8 @@ START_TEST(a_commit_brings_back_nothing_that_a_cut_takes)
 }
 END_TEST
 
-UNIT_MAIN("ost_cut", truncates_cut_once, whoever_brings_a_newer_cut_has_it_applied, punches_leave_holes,
-	  what_an_unlink_left_behind_is_empty, a_kill_in_a_cut_or_a_destroy_is_survived,
-	  what_was_answered_is_known_after_a_kill, the_destroyed_stay_dead_while_somebody_may_write, big_files_go_too,
+UNIT_MAIN("ost_cut", truncates_cut_once, what_cannot_be_unlinked_does_not_come_back,
+	  whoever_brings_a_newer_cut_has_it_applied, punches_leave_holes, what_an_unlink_left_behind_is_empty,
+	  a_kill_in_a_cut_or_a_destroy_is_survived, what_was_answered_is_known_after_a_kill,
+	  the_destroyed_stay_dead_while_somebody_may_write, big_files_go_too,
 	  a_commit_brings_back_nothing_that_a_cut_takes)
