@@ -54,7 +54,7 @@ void ost_capacity(void *owner, struct mgs_capacity *ret_capacity)
 
 	*ret_capacity = ost->capacity;
 	service_connections(ost->service, ret_capacity->connections);
-	if (ost->io_errors > 0)
+	if (ost->io_errors > 0 || index_is_broken(ost->index))
 		ret_capacity->state = STRAKE__TARGET_STATE__TARGET_DEGRADED;
 }
 

@@ -8,20 +8,21 @@
 static const struct {
 	uint16_t opcode;
 	void (*run)(struct ost *ost, struct request *request);
+	bool changes; /* something that the index is to keep */
 } operations[] = {
-	{ OP_READ, ost_read },
-	{ OP_WRITE, ost_write },
-	{ OP_COMMIT, ost_commit },
-	{ OP_ALLOCATE, ost_allocate },
-	{ OP_COPY, ost_copy },
-	{ OP_GLIMPSE, ost_glimpse },
-	{ OP_SEEK, ost_seek },
-	{ OP_CUT, ost_cut },
-	{ OP_DESTROY, ost_destroy },
-	{ OP_VOID, ost_void },
-	{ OP_SESSIONS, ost_sessions },
-	{ OP_FSCK_OBJECTS, ost_fsck_objects },
-	{ OP_FSCK_FILES, ost_fsck_files },
+	{ OP_READ, ost_read, false },
+	{ OP_WRITE, ost_write, true },
+	{ OP_COMMIT, ost_commit, true },
+	{ OP_ALLOCATE, ost_allocate, true },
+	{ OP_COPY, ost_copy, true },
+	{ OP_GLIMPSE, ost_glimpse, false },
+	{ OP_SEEK, ost_seek, false },
+	{ OP_CUT, ost_cut, true },
+	{ OP_DESTROY, ost_destroy, true },
+	{ OP_VOID, ost_void, true },
+	{ OP_SESSIONS, ost_sessions, false },
+	{ OP_FSCK_OBJECTS, ost_fsck_objects, false },
+	{ OP_FSCK_FILES, ost_fsck_files, false },
 };
 
 static void request_end(struct ost *ost)
@@ -38,7 +39,10 @@ static void run(void *arg)
 
 	for (size_t i = 0; i < sizeof(operations) / sizeof(*operations); i++) {
 		if (operations[i].opcode == opcode) {
-			operations[i].run(ost, request);
+			if (operations[i].changes && index_is_broken(ost->index))
+				service_reply_error(request, ost_io_error(ost, -EROFS));
+			else
+				operations[i].run(ost, request);
 			request_end(ost);
 			return;
 		}

@@ -357,6 +357,11 @@ static int commit(struct index *index)
 		index->map_full_said = true;
 		log_error("the index %s cannot be stored: %s", index->path, lmdb_file_error(rc));
 	}
+	if (rc == EIO || rc == EROFS) {
+		log_error("the index %s cannot be stored: %s; this OST reads on, and writes no more", index->path,
+			  strerror(rc));
+		return -EIO;
+	}
 	if (!lmdb_file_is_full(index->env, rc))
 		index_die(index, mdb_strerror(rc));
 
@@ -387,7 +392,7 @@ static void *index_main(void *arg)
 /* Have the thread commit what there is, unless it is at it. */
 static void kick(struct index *index)
 {
-	if (index->committing)
+	if (index->committing || index->broken)
 		return;
 	if (!index->frozen) {
 		struct index_changes *fresh;
@@ -416,7 +421,7 @@ static void timer_expired(struct loop_timer *timer)
 
 static void set_timer(struct index *index, uint64_t ms)
 {
-	if (!index->timer.loop && !index->committing)
+	if (!index->timer.loop && !index->committing && !index->broken)
 		loop_timer_set(index->loop, &index->timer, clock_ns() + ms * NSEC_PER_MSEC);
 }
 
@@ -440,6 +445,7 @@ static void commit_done(struct loop_post *post)
 	if (index->done_err < 0) {
 		index->failures++;
 		index->err = index->done_err;
+		index->broken = index->err == -EIO;
 		set_timer(index, RETRY_MS);
 	} else {
 		renew_snapshot(index);
@@ -502,11 +508,16 @@ int index_sync(struct index *index, uint64_t change)
 
 	assert(change <= index->last);
 	while (index->durable_last < change) {
-		if (index->failures != failures)
+		if (index->failures != failures || index->broken)
 			return index->err;
 		kick(index);
 		fiber_wait(&index->waiters, NULL);
 	}
 
 	return 0;
+}
+
+bool index_is_broken(const struct index *index)
+{
+	return index->broken;
 }

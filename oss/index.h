@@ -14,7 +14,8 @@
  *   - A clean stop leaves the mark "clean", with the OST's instance; the start takes it away, durably. Where it is missing,
  *     index_recover() makes index and folders agree.
  *   - ENOSPC at a commit (also for want of address space) is its waiters' error, and it is tried again; space is reserved so
- *     that it hardly happens. Any other failure of a commit, a damaged row or memory shortage ends the process with a last
+ *     that it hardly happens. Where the disk refuses (EIO, EROFS) no other commit is tried, as nobody knows what became of
+ *     that one's pages: rows are read on from the snapshot, and all that waits, or comes, is -EIO. Any other failure of a commit, a damaged row or memory shortage ends the process with a last
  *     word (logger_die): there is nothing to go on with.
  */
 #ifndef STRAKE_OSS_INDEX_H
@@ -85,7 +86,9 @@ uint64_t index_last_change(const struct index *index);
 /* ... so that what index_get_file() tells is durable; 0: it is. */
 uint64_t index_file_change(const struct index *index, uint64_t ino, uint64_t gen);
 
-/* Wait, in a fiber, until all changes up to that one are durable. -ENOSPC, -EDQUOT: not yet; the changes stay. */
+/* Wait, in a fiber, until all changes up to that one are durable. -ENOSPC, -EDQUOT: not yet; the changes stay. -EIO: never. */
 int index_sync(struct index *index, uint64_t change);
+/* The disk takes nothing any more: what was committed can be read, and nothing else will be. */
+bool index_is_broken(const struct index *index);
 
 #endif

@@ -25,6 +25,7 @@ struct index {
 	uint64_t durable_last; /* of the last one in LMDB */
 	uint64_t failures;     /* commits that failed */
 	int err;               /* the last failure's */
+	bool broken;           /* one was refused by the disk: there is none any more */
 	bool committing;       /* the thread has been told to commit what is frozen */
 	struct fiber_queue waiters;
 	struct loop_timer timer;

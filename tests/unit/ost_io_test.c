@@ -3,6 +3,7 @@
  * is full.
  */
 #include "tests/unit/ost_io.h"
+#include "tests/unit/synced_database.h"
 #include "tests/unit/unit.h"
 
 #include <sys/mount.h>
@@ -232,6 +233,87 @@ START_TEST(holes_are_found)
 }
 END_TEST
 
+static unsigned int lines_of(FILE *file, char last[256])
+{
+	unsigned int count = 0;
+
+	rewind(file);
+	while (fgets(last, 256, file))
+		count++;
+
+	return count;
+}
+
+/* The log has the first error, and then how many there were, once a minute. */
+static void errors_are_said(void)
+{
+	struct where where = { .ino = 80, .gen = 1 };
+	FILE *said = tmpfile();
+	int saved = dup(STDERR_FILENO);
+	char line[256] = "";
+
+	assert(said && saved >= 0 && dup2(fileno(said), STDERR_FILENO) >= 0);
+	set_fault(DISK_OPEN, -EROFS, 5);
+	for (; where.ino < 83; where.ino++)
+		assert(write_text(where, 0, "x") == -EIO);
+	assert(lines_of(said, line) == 1 && strstr(line, fixture_dir) && strstr(line, strerror(EROFS)));
+	assert(strstr(line, "so far: 1;"));
+	ost->io_error_said_ns -= 61 * NSEC_PER_SEC;
+	for (; where.ino < 85; where.ino++)
+		assert(write_text(where, 0, "x") == -EIO);
+	assert(lines_of(said, line) == 2 && strstr(line, "so far: 4;"));
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	fclose(said);
+}
+
+START_TEST(the_log_has_few_words_for_many_errors)
+{
+	fixture_format();
+	fixture_run(errors_are_said);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
+/* The disk has become read-only: that is found by a commit of the index, whoever waits for it. */
+static void index_fails(void)
+{
+	struct where b = { .ino = 200, .gen = 1 };
+	struct mgs_capacity capacity;
+	uint64_t gen = 1;
+
+	assert(write_text(a, 0, "good") == 0 && commit(a, NULL) == 0 && database_is_synced());
+	assert(write_text(b, 0, "late") == 0);
+	database_error = EROFS;
+	assert(commit(b, NULL) == -EIO);
+	ost_capacity(ost, &capacity);
+	assert(capacity.state == STRAKE__TARGET_STATE__TARGET_DEGRADED);
+
+	/* What is there is read, and nothing else done, also when the disk is a disk again. */
+	database_error = 0;
+	assert(text_is(a, 0, "good") && text_is(b, 0, "late"));
+	assert(write_text(a, 0, "more") == -EIO &&
+	       write_text((struct where){ .ino = 201, .gen = 1 }, 0, "new") == -EIO);
+	assert(commit(a, NULL) == -EIO && destroy(&a.ino, &gen, 1, SESSION) == -EIO);
+	assert(text_is(a, 0, "good"));
+	fixture_stop_err = -EIO;
+}
+
+static void index_is_there_again(void)
+{
+	fixture_stop_err = 0;
+	assert(text_is(a, 0, "good") && write_text(a, 0, "more") == 0 && commit(a, NULL) == 0);
+}
+
+START_TEST(an_index_that_cannot_be_stored_is_read_on)
+{
+	fixture_format();
+	fixture_run(index_fails);
+	fixture_run(index_is_there_again);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
 static void fill_up(void)
 {
 	uint8_t *data = pattern(STRIPE, 9);
@@ -281,4 +363,5 @@ START_TEST(a_full_disk_is_an_ordinary_answer)
 END_TEST
 
 UNIT_MAIN("ost_io", writes_are_read_back, nonsense_is_refused, wrong_sums_store_nothing, random_reads_and_writes,
-	  disk_errors_are_the_objects, holes_are_found, a_full_disk_is_an_ordinary_answer)
+	  disk_errors_are_the_objects, the_log_has_few_words_for_many_errors, an_index_that_cannot_be_stored_is_read_on,
+	  holes_are_found, a_full_disk_is_an_ordinary_answer)

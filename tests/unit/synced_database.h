@@ -6,6 +6,7 @@
 #ifndef STRAKE_TESTS_SYNCED_DATABASE_H
 #define STRAKE_TESTS_SYNCED_DATABASE_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 static _Atomic bool database_unsynced;                      /* something that was written */
+static _Atomic int database_error;                          /* by which its syncs fail; 0: they do not */
 static _Atomic unsigned int database_valid, database_early; /* pages that make valid; of these before all was synced */
 
 static inline bool is_database(int fd)
@@ -57,8 +59,13 @@ ssize_t writev(int fd, const struct iovec *iov, int count)
 
 int fdatasync(int fd)
 {
-	int n = (int)syscall(SYS_fdatasync, fd);
+	int n;
 
+	if (database_error != 0 && is_database(fd)) {
+		errno = database_error;
+		return -1;
+	}
+	n = (int)syscall(SYS_fdatasync, fd);
 	if (n == 0 && is_database(fd))
 		database_unsynced = false;
 	return n;
