@@ -194,8 +194,13 @@ static int open_index(struct ost *ost, char *error, size_t error_size)
 	if (err < 0)
 		return err;
 	open_ledger(ost);
-	if (clean)
+	/* A clean stop leaves no ledger. Where there is one the directory is older: a copy that was put back. */
+	if (clean && ledger_instance(ost->ledger) == 0)
 		return 0;
+	if (clean)
+		log_warning(
+			"OST %u: %s was stopped cleanly, but an OST has run since and was killed: an older copy of it?",
+			ost->identity.index, ost->config.dir);
 	ost->recovered = true;
 	err = index_recover(ost->index, ost->objects_dir, ost->syncfs_works, end_ledger, ost, &ost->recovery);
 	if (err < 0)
@@ -205,10 +210,13 @@ static int open_index(struct ost *ost, char *error, size_t error_size)
 	return err;
 }
 
-/* Under which instance do we go on? That of the clean stop; after a kill, that of the ledger if all it tells of is there. */
+/*
+ * Under which instance do we go on? That of the clean stop; after a kill, or on an older copy, that of the ledger if all it
+ * tells of is there.
+ */
 static void choose_instance(struct ost *ost)
 {
-	ost->instance = index_clean_instance(ost->index);
+	ost->instance = ost->recovered ? 0 : index_clean_instance(ost->index);
 	if (ost->instance == 0 && ledger_verify(ost->ledger, ost->objects_dir) == 0)
 		ost->instance = ledger_instance(ost->ledger);
 	ost->kept = ost->instance != 0;
@@ -455,6 +463,7 @@ static void stop_serving(struct ost *ost)
 int ost_stop(struct ost *ost)
 {
 	int err, close_err;
+	bool clean;
 
 	ost->stopping = true;
 	stop_serving(ost);
@@ -463,7 +472,6 @@ int ost_stop(struct ost *ost)
 	while (ost->running > 0 || ost->ticking)
 		fiber_wait(&ost->idle, NULL);
 	err = ost->disk ? settle(ost) : 0;
-	bool clean;
 	object_close_idle(ost);
 	clean = err == 0 && !ost->left_behind;
 	close_err = index_close(ost->index, clean ? ost->instance : 0);
@@ -493,6 +501,7 @@ struct ost *ost_close(struct ost *ost)
 	if (ost->index)
 		(void)index_close(ost->index, 0);
 	ledger_close(ost->ledger, false);
+	free(ost->left_cuts);
 	if (ost->objects_dir >= 0)
 		close(ost->objects_dir);
 	if (ost->identity_lock >= 0)
@@ -501,5 +510,4 @@ struct ost *ost_close(struct ost *ost)
 	free(ost);
 
 	return NULL;
-	free(ost->left_cuts);
 }

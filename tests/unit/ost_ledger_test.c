@@ -596,6 +596,49 @@ START_TEST(a_clean_stop_keeps_it_and_leaves_no_ledger)
 }
 END_TEST
 
+/* The directory of a clean stop is put back when the OST has run since. */
+static void copy_back(const char *from, const char *to)
+{
+	char command[4 * PATH_MAX];
+
+	snprintf(command, sizeof(command),
+		 "cd '%s' && mkdir -p %s && rm -rf %s/index %s/objects && cp -a %s/index %s/objects %s", fixture_dir,
+		 to, to, to, from, from, to);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static void destroy_and_die(void)
+{
+	const uint64_t gen = 1;
+
+	assert(ost->instance == *instance);
+	assert(destroy(&a.ino, &gen, 1, SESSION) == 0 && write_text(b, 0, "since") == 0);
+	end_here();
+}
+
+/* What was destroyed since is there again, under a number that no other content has: fsck finds it. What was written is not. */
+static void on_older_copy(void)
+{
+	struct index_object row;
+	char got[8];
+
+	other_instance();
+	assert(index_get_object(ost->index, a.ino, 1, 0, &row) == 0);
+	assert(read_at(b, 0, got, sizeof(got)) == 0);
+}
+
+START_TEST(an_older_copy_is_another_instance)
+{
+	ledger_fixture();
+	fixture_run(write_and_stop);
+	copy_back(".", "copy");
+	fixture_run_killed(destroy_and_die);
+	copy_back("copy", ".");
+	fixture_run(on_older_copy);
+	ledger_fixture_end();
+}
+END_TEST
+
 static int failing;
 
 static int sync_fails(void *arg, enum disk_op op)
@@ -653,5 +696,6 @@ UNIT_MAIN("ost_ledger", what_is_there_is_found, what_is_missing_is_missed, a_los
 	  what_was_under_way_may_be_there_or_not, what_was_zeroed_is_not_looked_for, what_runs_is_not_forgotten,
 	  the_ring_turns, random_losses_are_missed, nonsense_is_not_believed, a_kill_keeps_the_instance,
 	  a_cut_that_a_write_brought_is_known_after_a_kill, what_may_have_gone_with_a_cut_changes_it,
-	  what_may_be_lost_changes_it, without_a_ledger_a_kill_changes_it, a_clean_stop_keeps_it_and_leaves_no_ledger,
-	  after_a_failed_sync_it_is_the_new_ones, a_full_ledger_holds_up_nobody)
+	  what_may_be_lost_changes_it, without_a_ledger_a_kill_changes_it, an_older_copy_is_another_instance,
+	  a_clean_stop_keeps_it_and_leaves_no_ledger, after_a_failed_sync_it_is_the_new_ones,
+	  a_full_ledger_holds_up_nobody)
