@@ -28,8 +28,9 @@ static void mount_knows(struct fake *fake, unsigned int soft_ms)
 
 	fake_config(fake, &config);
 	config.soft = soft_ms > 0;
-	config.soft_timeout_ms = soft_ms;
 	fake_mount(fake, &config, &mount);
+	if (soft_ms > 0) /* only now: what is answered has time */
+		mount.fs->config.soft_timeout_ms = soft_ms;
 	absent_made(mount.fs->absent, DIR, 1, clock_ns());
 	absent_changed(mount.fs->absent, &change, clock_ns());
 	assert(knows());

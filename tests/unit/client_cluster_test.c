@@ -540,7 +540,7 @@ static void hang_body(struct real *real)
 	assert(fiber_start(real->loop, interrupt_soon, &ctx) == 0);
 	began = clock_ns();
 	assert(fs_mkdir(mount.fs, &ctx, root, "d", 1, 0755, &attr) == -EINTR);
-	assert(clock_ns() - began < NSEC_PER_SEC);
+	assert(clock_ns() - began < 8 * NSEC_PER_SEC); /* not when the attempt is over */
 
 	ctx = root_ctx();
 	began = clock_ns();

@@ -157,9 +157,14 @@ static void mount_soft(struct fake *fake, bool (*hook)(struct fake *fake, struct
 	fake->hook = hook;
 	fake_config(fake, &config);
 	config.soft = true;
-	config.soft_timeout_ms = 1000;
 	fake_mount(fake, &config, &mount);
 	assert(fs_open_file(mount.fs, &ctx, 2, O_RDWR, &file, &keep) == 0);
+}
+
+/* What was asked for before has had time. */
+static void be_impatient(void)
+{
+	mount.fs->config.soft_timeout_ms = 1000;
 }
 
 /* A soft mount does not wait for what it gives back, nor behind it; but that is seen through, as nobody else would do it. */
@@ -172,6 +177,7 @@ static void soft_body(struct fake *fake)
 	mount_soft(fake, serve_or_not);
 	assert(fs_lock(file, &ctx, &want, false) == 0 && taken == 1);
 
+	be_impatient();
 	unreachable = true;
 	want.type = F_UNLCK;
 	assert(fs_lock(file, &ctx, &want, false) == -EIO);
@@ -442,6 +448,7 @@ static void soft_doubt_body(struct fake *fake)
 	struct inode *inode;
 
 	mount_soft(fake, forgets_us);
+	be_impatient();
 	inode = inode_ref(file->inode);
 	hold_locks = true; /* also when it is sent once more at the end of the patience */
 	over = 0;
