@@ -45,7 +45,7 @@ struct mdt {
 	struct mdt_log *log;
 	struct checkpoint *checkpoint;
 	uint64_t applied, replayed;
-	bool notes; /* a record behind each checkpoint */
+	uint64_t notes; /* so many records are appended when one has begun */
 };
 
 /* --- what a record does: all of it follows from its index ----------------------------------------------------------- */
@@ -139,7 +139,7 @@ static void begun(void *owner)
 {
 	struct mdt *mdt = owner;
 
-	if (mdt->notes)
+	for (uint64_t i = 0; i < mdt->notes; i++)
 		append(mdt);
 }
 
@@ -299,7 +299,7 @@ START_TEST(what_lies_behind_one_starts_none)
 
 	temp_dir_make(dir);
 	mdt_start(&mdt);
-	mdt.notes = true;
+	mdt.notes = 1;
 	mdt_change(&mdt, 1);
 	checkpoint_run(mdt.checkpoint);
 	ck_assert_uint_eq(mdt_log_last(mdt.log), 2);
@@ -358,7 +358,7 @@ START_TEST(what_lies_behind_one_is_synced_first)
 
 	temp_dir_make(dir);
 	mdt_start(&mdt);
-	mdt.notes = true;
+	mdt.notes = 1;
 	mdt_change(&mdt, 1);
 	mdt_log_wait(mdt.log, 1);
 	disk_hold(true);
@@ -466,6 +466,30 @@ START_TEST(the_log_is_cut_behind_them)
 	ck_assert_uint_eq(mdt.applied, began);
 	ck_assert_uint_eq(mdt.replayed, last - began);
 	verify(mdt.view, last);
+	mdt_stop(&mdt);
+	temp_dir_remove(dir);
+}
+END_TEST
+
+/* What is noted when one has begun is in no state: it stays in the log, though segments of it end before the last of that. */
+START_TEST(the_log_keeps_what_was_noted_behind_one)
+{
+	const uint64_t in_a_segment = (SEGMENT_SMALL - LOG_RECORDS) / log_record_size(sizeof(uint64_t));
+	struct mdt mdt;
+
+	segment_size = SEGMENT_SMALL;
+	temp_dir_make(dir);
+	mdt_start(&mdt);
+	mdt.notes = 3 * in_a_segment;
+	mdt_change(&mdt, 5);
+	checkpoint_run(mdt.checkpoint);
+	ck_assert_uint_eq(mdt_log_last(mdt.log), 5 + 3 * in_a_segment);
+	mdt_stop(&mdt);
+
+	mdt_start(&mdt);
+	ck_assert_uint_eq(mdt.applied, 5);
+	ck_assert_uint_eq(mdt.replayed, 3 * in_a_segment);
+	verify(mdt.view, 5 + 3 * in_a_segment);
 	mdt_stop(&mdt);
 	temp_dir_remove(dir);
 }
@@ -619,4 +643,5 @@ END_TEST
 UNIT_MAIN("checkpoint", a_run_leaves_nothing_to_replay, a_big_table_starts_one, an_old_table_starts_one,
 	  what_lies_behind_one_starts_none, the_log_is_synced_first, what_lies_behind_one_is_synced_first,
 	  none_begins_before_it_is_asked_for, the_log_keeps_what_the_state_lacks, the_log_is_cut_behind_them,
-	  admission_is_slowed_when_it_lags, a_killed_one_goes_on_where_it_was, a_full_filesystem_is_waited_for)
+	  the_log_keeps_what_was_noted_behind_one, admission_is_slowed_when_it_lags, a_killed_one_goes_on_where_it_was,
+	  a_full_filesystem_is_waited_for)
