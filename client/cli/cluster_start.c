@@ -79,6 +79,27 @@ static int apply_options(struct cluster_config *config, const struct cluster_sta
 	return 0;
 }
 
+static void say_what_waits(const char *option, const char *now, const char *before, const char *usual)
+{
+	if (now[0] != '\0' && strcmp(now, before[0] != '\0' ? before : usual) != 0)
+		fprintf(stderr, "strake: what runs goes on as it was started: --%s %s is for the next start\n", option,
+			now);
+}
+
+/* What runs is left as it is, so a setting that is another one now is not its own yet. */
+static void compare_with_what_runs(const struct cluster *cluster, const struct cluster_config *before)
+{
+	const struct cluster_config *now = &cluster->config;
+	bool any_runs = false;
+
+	for (size_t i = 0; i < cluster->member_count; i++)
+		any_runs |= cluster->members[i].running;
+	if (cluster->members[1].running)
+		say_what_waits("durability", now->durability, before->durability, "normal");
+	if (any_runs)
+		say_what_waits("transport", now->transport, before->transport, "auto");
+}
+
 static int configure(struct cluster *cluster, const struct cluster_start_options *options)
 {
 	struct cluster_config before;
@@ -103,6 +124,7 @@ static int configure(struct cluster *cluster, const struct cluster_start_options
 	    cluster_config_write(cluster->dir, &cluster->config, error, sizeof(error)) < 0)
 		return cli_fail("%s", error);
 	cluster_find_members(cluster);
+	compare_with_what_runs(cluster, &before);
 	return 0;
 }
 

@@ -59,6 +59,14 @@ static int parse_transport(struct words *words, const char *text)
 	return 0;
 }
 
+static int parse_durability(struct words *words, const char *text)
+{
+	if (strcmp(text, "normal") != 0 && strcmp(text, "strict") != 0)
+		return cli_misuse("cluster", "--durability: \"%s\" is neither normal nor strict", text);
+	words->start.durability = text;
+	return 0;
+}
+
 static int parse_go_on_from(struct words *words, const char *text)
 {
 	uint64_t number;
@@ -103,7 +111,7 @@ static int parse_options(struct words *words, int argc, char **argv)
 			status = parse_transport(words, optarg);
 			break;
 		case DURABILITY:
-			words->start.durability = optarg;
+			status = parse_durability(words, optarg);
 			break;
 		case GO_ON_FROM:
 			status = parse_go_on_from(words, optarg);

@@ -25,6 +25,7 @@ says 2 "option|value|workers" mount.strake 127.0.0.1:1:/ "$T/m" -o workers=none
 says 2 "auto, rdma, tcp" strake-oss -d "$T" --transport pigeon
 says 2 "auto, rdma, tcp" strake cluster start "$T/c" --transport pigeon
 says 2 "transport" mount.strake 127.0.0.1:1:/ "$T/m" -o transport=pigeon
+says 2 "neither normal nor strict" strake cluster start "$T/c" --durability pigeon
 if [ -z "$(ls /sys/class/infiniband 2>/dev/null)" ]; then
 	says 1 "transport is rdma, but" strake-oss -d "$T" --transport rdma
 	says 1 "transport is rdma, but" mount.strake rdma://127.0.0.1:1:/ "$T/m" -o transport=rdma
@@ -34,6 +35,11 @@ fi
 
 start --osts 1 --transport tcp
 says 1 "transport is tcp" mount.strake rdma://127.0.0.1:1:/ "$T" -o "transport=tcp,connect=1,key=$T/c/mds0/cluster.key"
+# Who sets what servers are started with, while they run, is told that they go on without.
+says 0 "^strake: .*--durability strict is for the next start$" strake cluster start "$T/c" --durability strict
+! grep -qe --transport "$T/out" || fail "start says $(cat "$T/out")"
+says 0 "is up" strake cluster start "$T/c" --durability strict --transport tcp
+! grep -q "next start" "$T/out" || fail "start says $(cat "$T/out")"
 # Which connection goes by what is told.
 echo words >"$T/m/file"
 getfattr --only-values -n strake.stats "$T/m" >"$T/stats" || fail "strake.stats"
