@@ -27,6 +27,17 @@ static int file_open(const char *path, int *ret_fd, char *error, size_t error_si
 	return 0;
 }
 
+/* A place that the user has not named. */
+static int usual_open(const char *path, int *ret_fd, char *error, size_t error_size)
+{
+	char why[PATH_MAX + 64];
+	int err = file_open(path, ret_fd, why, sizeof(why));
+
+	if (err < 0)
+		snprintf(error, error_size, "%s; to log elsewhere: -o log=FILE", why);
+	return err;
+}
+
 int daemon_log_open(const char *path, int *ret_fd, char *error, size_t error_size)
 {
 	char own[PATH_MAX];
@@ -40,14 +51,14 @@ int daemon_log_open(const char *path, int *ret_fd, char *error, size_t error_siz
 		return 0;
 	}
 	if (geteuid() == 0)
-		return file_open(SHARED_LOG, ret_fd, error, error_size);
+		return usual_open(SHARED_LOG, ret_fd, error, error_size);
 	err = run_dir("mounts", own, sizeof(own) - sizeof("/mount.log"));
 	if (err < 0) {
 		snprintf(error, error_size, "no place for a log: %s", strerror(-err));
 		return err;
 	}
 	strcat(own, "/mount.log");
-	return file_open(own, ret_fd, error, error_size);
+	return usual_open(own, ret_fd, error, error_size);
 }
 
 /* The logger recognizes the journal by what systemd would have put into the environment. */

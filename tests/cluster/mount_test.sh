@@ -163,6 +163,9 @@ leave "$M"
 (cd "$T" && strake mount "$MGS:/" "$M" -o log=own.log) || fail "strake mount -o log="
 grep -q "mounted $MGS:/ on $M" "$T/own.log" || fail "no log in log="
 leave "$M"
+mount -t tmpfs -o ro tmpfs /var/log || fail "a log that cannot be"
+refused "strake-mount.log: Read-only file system; to log elsewhere: -o log=FILE" strake mount "$MGS:/" "$M"
+umount /var/log
 mkdir -p /run/systemd/journal
 python3 - "$T/journal" <<'PYTHON' &
 import socket, sys
