@@ -16,7 +16,8 @@
 
 struct view {
 	const struct cluster *cluster;
-	Strake__MapReply *reply; /* NULL: the MGS does not answer */
+	Strake__MapReply *reply; /* NULL: the MGS does not answer, or was not asked: */
+	int key_err;             /* the cluster key could not be read */
 	struct cluster_mount *mounts;
 	size_t mount_count;
 	bool is_up; /* all of it */
@@ -36,6 +37,9 @@ static const char *member_state(const struct view *view, const struct cluster_me
 
 	if (!member->running)
 		return "not running";
+	if (member->role == ROLE_MGS && view->key_err)
+		return view->key_err == -EACCES ? "running, but you may not read its key"
+						: "running, but without its key";
 	if (member->role == ROLE_MGS)
 		return view->reply ? "up" : "no answer";
 	if (!view->reply)
@@ -50,7 +54,9 @@ static void look(struct view *view)
 	struct key key;
 
 	cluster_member_path(cluster, &cluster->members[0], "", "/cluster.key", path);
-	if (cluster->members[0].running && key_read(path, &key) == 0) {
+	if (cluster->members[0].running)
+		view->key_err = key_read(path, &key);
+	if (cluster->members[0].running && view->key_err == 0) {
 		if (map_fetch(&cluster->mgs, &key, MAP_MS, NULL, NULL, &view->reply, error, sizeof(error)) < 0)
 			view->reply = NULL;
 		explicit_bzero(&key, sizeof(key));

@@ -181,12 +181,28 @@ static int stop_mounts(const struct cluster *cluster)
 
 /* --- the verb --------------------------------------------------------------------------------------------------- */
 
+/* Whose it is not must not unmount it, nor wait for what he cannot end. */
+static int check_rights(const struct cluster *cluster)
+{
+	for (size_t i = 0; i < cluster->member_count; i++) {
+		const struct cluster_member *member = &cluster->members[i];
+
+		if (member->running && process_signal(&member->process, 0) == -EPERM)
+			return cli_fail("%s (pid %d) is another user's: stop the cluster as that user, or as root",
+					member->name, (int)member->process.pid);
+	}
+	return 0;
+}
+
 static int stop_all(struct cluster *cluster)
 {
 	static const enum role order[] = { ROLE_MDT, ROLE_OST, ROLE_MGS };
 	char path[PATH_MAX + 8];
-	int status = stop_mounts(cluster);
+	int status = check_rights(cluster);
 
+	if (status)
+		return status;
+	status = stop_mounts(cluster);
 	for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++)
 		status |= stop_members(cluster, order[i]);
 	key_find_forget(&cluster->mgs);

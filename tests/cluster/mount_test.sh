@@ -260,3 +260,13 @@ if [ -u "$(command -v fusermount3)" ] && as_nobody dd if=/dev/null of=/dev/fuse 
 else
 	say "left out: mounts by others than root (no setuid fusermount3, or /dev/fuse is closed to them)"
 fi
+
+# Whose cluster it is not is told so at once, and ends nothing of it.
+of_root() { # WORDS VERB
+	as_nobody timeout "$(limit 10)" strake cluster "$2" "$T/c" >"$T/said" 2>&1
+	expect "exit status of cluster $2 by another user" 1 $?
+	grep -q "$1" "$T/said" || fail "cluster $2 by another user says: $(cat "$T/said")"
+}
+of_root "MGS: .* running, but you may not read its key" status
+of_root "^strake: mgs (pid [0-9]*) is another user's: stop the cluster as that user" stop
+runs "$T/c" || fail "another user has stopped the cluster: $(strake cluster status "$T/c")"
