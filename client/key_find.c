@@ -95,6 +95,20 @@ static bool find_record(const struct address_list *mgs, char ret_path[PATH_MAX])
 	return false;
 }
 
+/* Behind what error says: which clusters' keys would have been found. */
+static void name_clusters(char *error, size_t error_size)
+{
+	struct address_list here;
+	size_t used = strlen(error);
+
+	if (key_find_clusters(&here) < 0)
+		return;
+	for (size_t i = 0; i < here.count && used < error_size; i++)
+		used += (size_t)snprintf(error + used, error_size - used, "%s%s",
+					 i == 0 ? "; or name a cluster that was started here: -m " : " or ",
+					 here.text[i]);
+}
+
 int key_find(const char *option, const struct address_list *mgs, struct key *ret_key, char *error, size_t error_size)
 {
 	const char *environment = getenv("STRAKE_KEY");
@@ -113,6 +127,7 @@ int key_find(const char *option, const struct address_list *mgs, struct key *ret
 		 "with --key FILE or "
 		 "STRAKE_KEY, or put it into " KEY_FIND_ETC,
 		 mgs->count > 0 ? mgs->text[0] : "?");
+	name_clusters(error, error_size);
 	return -ENOENT;
 }
 

@@ -107,6 +107,7 @@ START_TEST(local_cluster_by_itself)
 	make_dir();
 	ck_assert_int_eq(key_find(NULL, &mgs, &key, error, sizeof(error)), -ENOENT);
 	ck_assert_ptr_nonnull(strstr(error, "--key"));
+	ck_assert_ptr_null(strstr(error, "started here"));
 	ck_assert_int_eq(key_find_record(&mgs, make_key("one", &one)), 0);
 	ck_assert_int_eq(key_find_record(&mgs, make_key("again", &one)), 0);
 	ck_assert_int_eq(key_find(NULL, &mgs, &key, error, sizeof(error)), 0);
@@ -115,6 +116,7 @@ START_TEST(local_cluster_by_itself)
 	ck_assert_int_eq(key_find(NULL, &by_name, &key, error, sizeof(error)), 0);
 	ck_assert_int_eq(key_find(NULL, &by_rdma, &key, error, sizeof(error)), 0);
 	ck_assert_int_eq(key_find(NULL, &unknown, &key, error, sizeof(error)), -ENOENT);
+	ck_assert_ptr_nonnull(strstr(error, "; or name a cluster that was started here: -m 127.0.0.1:4711"));
 
 	ck_assert_int_eq(key_find_clusters(&found), 0);
 	ck_assert_uint_eq(found.count, 1);
