@@ -1,6 +1,6 @@
 #!/bin/bash
-# Programs that people use, on a mount as on a local disk: git, sqlite, tar, rsync, make, cp, find, du, locks of all sorts, and
-# how editors save. Where two mounts can share what they work on, they do.
+# Programs that people use, on a mount as on a local disk: git, sqlite, tar, rsync, make, cp, find, du, tail, a disk in a file,
+# locks of all sorts, and how editors save. Where two mounts can share what they work on, they do.
 . "$(dirname "$0")/lib.sh"
 
 command -v rsync >/dev/null || skip "needs rsync (make deps installs it)"
@@ -51,6 +51,20 @@ quietly git -C "$G/clone" rebase -q main
 quietly git -C "$G/clone" push -q origin side
 quietly git -C "$G/clone" gc -q --prune=now
 quietly git -C "$G/clone" fsck --full --strict
+unchanged "$G/clone"
+echo dirty >>"$G/clone/side"
+quietly git -C "$G/clone" stash
+unchanged "$G/clone"
+quietly git -C "$G/clone" bisect start HEAD HEAD~4
+quietly git -C "$G/clone" bisect run sh -c 'test -e common/loop.c || test -e common/loop1.c'
+expect "the commit that bisect finds" "change 2" "$(git -C "$G/clone" log -1 --format=%s refs/bisect/bad)"
+quietly git -C "$G/clone" bisect reset
+quietly git -C "$G/clone" worktree add -q "$G/worktree" HEAD~1
+unchanged "$G/worktree"
+quietly git -C "$G/clone" worktree remove "$G/worktree"
+quietly git -C "$G/clone" stash pop
+expect "what was stashed" "side dirty" "$(tr '\n' ' ' <"$G/clone/side" | sed 's/ $//')"
+quietly git -C "$G/clone" checkout -q side -- side
 unchanged "$G/clone"
 # By the other mount it is the same repository, and goes on there.
 unchanged "$T/m2/git/clone"
@@ -133,6 +147,56 @@ quietly make -C "$T/m/project" -j 4 CC=gcc
 expect "what make would do again, by the other mount" "" "$(make -s -C "$T/m2/project" -n CC=gcc | grep -v 'Nothing to be done')"
 touch "$T/m/project/f3.c"
 expect "what make does after a touch there" 2 "$(make --no-print-directory -C "$T/m2/project" -j 4 CC=gcc | wc -l)"
+
+# What runs is not written to, but replaced, as packages do it.
+cp "$(type -P sleep)" "$T/m/runs"
+"$T/m/runs" 1000 &
+runs=$!
+PIDS="$PIDS $runs"
+does_run() { [ "$(readlink "/proc/$runs/exe")" = "$T/m/runs" ]; }
+await "a program on the mount to run" does_run
+(echo more >>"$T/m/runs") 2>"$T/said" && fail "a program that runs was written to"
+grep -q 'Text file busy' "$T/said" || fail "who writes to a program that runs is told: $(cat "$T/said")"
+cp "$(type -P true)" "$T/m/runs.new"
+mv -f "$T/m/runs.new" "$T/m/runs"
+"$T/m2/runs" || fail "a program that was replaced while it ran"
+alive "$runs" || fail "who runs a program that was replaced has ended"
+disown "$runs"
+kill "$runs"
+
+# --- a disk in a file, a log ------------------------------------------------------------------------------------------------
+
+# As virtual machines and containers have it. Where there are no loop devices, it is only made and checked.
+truncate -s 64M "$T/m/disk"
+quietly mkfs.ext4 -q "$T/m/disk"
+mkdir "$T/disk"
+# in_disk MOUNT OPTIONS COMMAND...
+in_disk() {
+	local status
+	mount -o "loop,$2" "$T/$1/disk" "$T/disk" 2>/dev/null || return 0
+	("${@:3}")
+	status=$?
+	umount "$T/disk" || fail "umount of a disk in a file"
+	[ "$status" = 0 ] || fail "${*:3}"
+}
+in_disk m rw cp -a "$T/tree" "$T/disk/"
+quietly e2fsck -fn "$T/m2/disk"
+in_disk m2 ro same "$T/tree" "$T/disk/tree"
+
+# A log that is followed, rotated, and written by another mount.
+echo first >"$T/m/log"
+tail -s 0.1 -n +1 -F "$T/m/log" >"$T/followed" 2>/dev/null &
+follower=$!
+PIDS="$PIDS $follower"
+await "tail to tell what is there" grep -qx first "$T/followed"
+mv "$T/m/log" "$T/m/log.1"
+echo second >"$T/m/log"
+await "tail to follow a log that was rotated" grep -qx second "$T/followed"
+echo third >>"$T/m2/log"
+await "tail to tell what another mount has written" grep -qx third "$T/followed"
+expect "what tail has told" "first second third" "$(tr '\n' ' ' <"$T/followed" | sed 's/ $//')"
+disown "$follower"
+kill "$follower"
 
 # --- sqlite, python -------------------------------------------------------------------------------------------------------
 
