@@ -177,6 +177,8 @@ $(B)/tests/%: tests/tools/%.c $(ALL_LIBS) | $(GEN_H)
 
 # Speaks verbs itself.
 $(B)/tests/wrong_verbs: LIBS_COMMON += $(LIBS_RDMA)
+# Loads the plug-in.
+$(B)/tests/late_write: LDFLAGS += $(EXPORT)
 
 # Of several files: a folder of its own.
 define folder_tool # name

@@ -60,7 +60,7 @@ for kind in siw rxe; do
 	for test in names client_verbs kill; do guest_runs "$kind ${test}_test" $kind "$by_rdma SCALE=25 bash tests/cluster/${test}_test.sh"; done
 	for test in data two_mounts; do mapping_runs "$kind ${test}_test" $kind "$by_rdma SCALE=25 bash tests/cluster/${test}_test.sh"; done
 	for test in model sharing; do mapping_runs "$kind ${test}_test" $kind "$by_rdma SCALE=10 bash tests/cluster/${test}_test.sh"; done
-	for test in only link net peers hosts; do guest_runs "$kind ${test}_test" $kind "bash tests/guest/${test}_test.sh"; done
+	for test in only link late net peers hosts; do guest_runs "$kind ${test}_test" $kind "bash tests/guest/${test}_test.sh"; done
 done
 mapping_runs "nfs_test" none "NFS_PACKAGES=$(printf %q "$nfs") bash tests/guest/nfs_test.sh"
 # Some 9,000 small calls: on the faster of the two.
