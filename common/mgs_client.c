@@ -45,6 +45,7 @@ struct mgs_client {
 	bool older;
 	bool outdated_said; /* a map that was not taken, since the last one that was */
 	char hostname[HOSTNAME_SIZE];
+	char preferred[ADDRESS_SIZE];  /* our end of the last connection by TCP, or else of the first */
 	struct address_list reachable; /* what others are told: as of the last connection */
 
 	void *owner;
@@ -176,6 +177,33 @@ static void client_push(void *owner, uint16_t opcode, const ProtobufCMessage *me
 	(void)client_take_map(client, (const Strake__ClusterMap *)message);
 }
 
+/*
+ * The MGS is named by addresses of TCP and has some of RDMA: they are used, too, from now on. Over a connection by TCP alone: where
+ * transport is rdma the addresses that were named are those of RDMA.
+ */
+static void client_take_rdma(const struct mgs_client *client, struct peer *peer, const Strake__MapReply *reply)
+{
+	const char *addresses[ADDRESS_LIST_MAX];
+	size_t count = client->mgs.count;
+	struct peer_stats stats;
+
+	peer_stats(peer, &stats);
+	if (stats.fabric != FABRIC_TCP)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		if (address_is_rdma(client->mgs.text[i]))
+			return;
+		addresses[i] = client->mgs.text[i];
+	}
+	for (size_t i = 0; i < reply->n_rdma_address && count < ADDRESS_LIST_MAX; i++) {
+		const char *address = reply->rdma_address[i];
+
+		if (address_is_rdma(address) && strlen(address) < ADDRESS_SIZE)
+			addresses[count++] = address;
+	}
+	(void)peer_set_addresses(peer, addresses, count); /* out of memory: those that there are stay */
+}
+
 static int client_fetch_map(struct mgs_client *client, struct peer *peer)
 {
 	Strake__MapRequest request = STRAKE__MAP_REQUEST__INIT;
@@ -189,6 +217,8 @@ static int client_fetch_map(struct mgs_client *client, struct peer *peer)
 		err = -ECANCELED;
 	if (err == 0)
 		err = client_take_map(client, ((const Strake__MapReply *)call.reply)->map);
+	if (err == 0 && !client->stopping)
+		client_take_rdma(client, peer, (const Strake__MapReply *)call.reply);
 	call_release(&call);
 	return err;
 }
@@ -323,12 +353,21 @@ static int client_register(struct mgs_client *client, struct peer *peer)
 
 /* --- the connection --------------------------------------------------------------------------------------------- */
 
-/* Under which addresses others reach us is seen from our end of the connection to the MGS. */
+/*
+ * Under which addresses others reach us is seen from our end of the connection to the MGS: of one by TCP, so that they stay the same
+ * when RDMA is gone over to.
+ */
 static int client_find_addresses(struct mgs_client *client, struct peer *peer)
 {
-	char local[ADDRESS_SIZE];
-	const char *preferred = peer_local_host(peer, local, sizeof(local)) == 0 ? local : NULL;
-	int err = client->reachable_cb(client->owner, preferred, &client->reachable);
+	const char *preferred = client->preferred;
+	struct peer_stats stats;
+	int err;
+
+	peer_stats(peer, &stats);
+	if ((stats.fabric == FABRIC_TCP || preferred[0] == '\0') &&
+	    peer_local_host(peer, client->preferred, sizeof(client->preferred)) < 0)
+		client->preferred[0] = '\0';
+	err = client->reachable_cb(client->owner, preferred[0] != '\0' ? preferred : NULL, &client->reachable);
 
 	if (err)
 		snprintf(client->error, sizeof(client->error), "no address to register: %s", strerror(-err));

@@ -119,6 +119,18 @@ static void answer_register(struct request *request)
 	service_reply(request, &reply);
 }
 
+/* Who named the MGS by an address of TCP hears of those by RDMA. list and addresses: their memory. */
+static void tell_rdma(const struct mgs *mgs, Strake__MapReply *body, struct address_list *list,
+		      char *addresses[ADDRESS_LIST_MAX])
+{
+	if (service_reachable(mgs->service, NULL, list) < 0)
+		return;
+	for (size_t i = 0; i < list->count; i++)
+		if (address_is_rdma(list->text[i]))
+			addresses[body->n_rdma_address++] = list->text[i];
+	body->rdma_address = addresses;
+}
+
 static void answer_map(struct request *request)
 {
 	const Strake__MapRequest *ask = (const Strake__MapRequest *)request->body;
@@ -128,9 +140,13 @@ static void answer_map(struct request *request)
 	struct mgs *mgs = request->handler_data;
 	Strake__ClusterMap map = *registry_map(mgs->registry);
 	uint32_t connections[FABRIC_COUNT];
+	char *addresses[ADDRESS_LIST_MAX];
+	struct address_list list;
 
 	if (conn && ask->has_subscribe)
 		conn->subscribed = ask->subscribe;
+	if (ask->subscribe)
+		tell_rdma(mgs, &body, &list, addresses);
 	body.map = &map;
 	body.hostname = mgs->hostname;
 	body.has_pid = true;

@@ -24,19 +24,30 @@ import json, sys
 status = json.load(sys.stdin)
 sys.exit(not all(server["connections"]["rdma"] > 0 for server in status["mds"] + status["oss"]))'
 }
+# mgs_by_rdma COUNT: so many of the four who stay reach the MGS by RDMA, the others by TCP, as does who asks here.
+mgs_by_rdma() {
+	strake -m "$MGS" status --json | python3 -c '
+import json, sys
+rdma = int(sys.argv[1])
+sys.exit(json.load(sys.stdin)["mgs"][0]["connections"] != {"tcp": 5 - rdma, "rdma": rdma})' "$1"
+}
 
 work_begins
 await "the mount goes by RDMA" goes_by rdma tcp
 await "its servers say so" served_by_rdma
+# The MDS, two OSSes and the mount, none of which has named it by rdma://.
+await "the MGS is reached by RDMA" mgs_by_rdma 4
 for ((round = 0; round < ${ROUNDS:-3}; round++)); do
 	before=$(counter bytes_tcp)
 	ip link set wires down
 	await "the mount goes by TCP" goes_by tcp rdma
+	await "the MGS is reached by TCP" mgs_by_rdma 0
 	unharmed "the loss of the fabric"
 	[ "$(counter bytes_tcp)" -gt "$before" ] || fail "nothing went by TCP"
 	before=$(counter bytes_rdma)
 	ip link set wires up
 	await "the mount goes by RDMA again" goes_by rdma tcp
+	await "the MGS is reached by RDMA again" mgs_by_rdma 4
 	unharmed "the return of the fabric"
 	[ "$(counter bytes_rdma)" -gt "$before" ] || fail "nothing went by RDMA"
 done

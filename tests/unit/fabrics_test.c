@@ -9,12 +9,15 @@
 #include "common/fabrics.h"
 #include "common/fiber.h"
 #include "common/logger.h"
+#include "common/mgs_client.h"
 #include "common/peer.h"
 #include "common/service.h"
 #include "common/transport_rdma.h"
+#include "mgs/mgs.h"
 #include "proto/mds.pb-c.h"
 #include "proto/oss.pb-c.h"
 #include "tests/unit/fake_verbs.h"
+#include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 
 #include <stdio.h>
@@ -48,6 +51,8 @@ struct world {
 	uint16_t port;
 	struct address_list reachable;
 	struct peer *peer;
+	struct mgs *mgs; /* freed when the loop does not run any more */
+	char mgs_dir[PATH_MAX];
 	struct peer_tally tally;
 	struct request *held[4];
 	unsigned int held_count;
@@ -322,6 +327,9 @@ static void in_world(uint64_t seed, void (*body)(struct world *world))
 	fabric.device.transport_type = fabric.iwarp ? IBV_TRANSPORT_IWARP : IBV_TRANSPORT_IB;
 	ck_assert_int_eq(fiber_start(world.loop, world_fiber, &world), 0);
 	ck_assert_int_eq(loop_run(world.loop), 0);
+	mgs_free(world.mgs);
+	if (world.mgs_dir[0] != '\0')
+		temp_dir_remove(world.mgs_dir);
 	fabric_end();
 	loop_free(world.loop);
 }
@@ -713,6 +721,98 @@ START_TEST(a_late_write_reaches_no_memory_that_was_given_back)
 }
 END_TEST
 
+/* --- the MGS ------------------------------------------------------------------------------------------------------ */
+
+static int ost_reachable(void *owner, const char *preferred, struct address_list *ret_list)
+{
+	(void)owner;
+	return address_reachable("127.0.0.1", 4711, preferred, ret_list);
+}
+
+/* As it says itself, to who asks by TCP. */
+static void mgs_asks(struct world *world, uint32_t *ret_rdma, uint64_t *ret_epoch)
+{
+	Strake__MapRequest request = STRAKE__MAP_REQUEST__INIT;
+	struct call call = { .opcode = OP_MAP, .request = &request.base };
+	const Strake__MapReply *reply;
+
+	assert(peer_call(world->peer, &call) == 0);
+	reply = (const Strake__MapReply *)call.reply;
+	assert(reply->n_rdma_address == 0); /* it does not subscribe */
+	*ret_rdma = reply->connections_rdma;
+	*ret_epoch = reply->map->epoch;
+	call_release(&call);
+}
+
+static void mgs_is_reached_by(struct world *world, uint32_t by_rdma)
+{
+	uint32_t count;
+	uint64_t epoch;
+
+	do {
+		fiber_sleep_ms(1);
+		mgs_asks(world, &count, &epoch);
+	} while (count != by_rdma);
+}
+
+/* An MGS that is named by an address of TCP tells of those by RDMA: a server goes over to them, back, and again. */
+static void body_mgs(struct world *world)
+{
+	struct address_list listen = { .count = 1, .text = { "127.0.0.1:0" } };
+	struct identity identity = { .fs = fs, .target = target, .role = ROLE_MGS, .fs_name = "test" };
+	struct mgs_client_config config = {
+		.mgs = { .count = 1 },
+		.key = &key,
+		.own_role = ROLE_OST,
+		.own_uuid = target,
+		.reachable = ost_reachable,
+	};
+	struct mgs_client *client;
+	char error[256];
+	const char *address = config.mgs.text[0];
+	uint64_t epoch, epoch_then;
+	uint32_t count;
+
+	temp_dir_make(world->mgs_dir);
+	assert(mgs_new(world->loop,
+		       &(struct mgs_config){
+			       .data_dir = world->mgs_dir, .identity = &identity, .key = &key, .listen = &listen },
+		       &world->mgs, config.mgs.text[0], error, sizeof(error)) == 0);
+	assert(!address_is_rdma(address));
+	assert(mgs_client_new(world->loop, &config, &client) == 0);
+	assert(mgs_client_wait(client, AT_MOST_MS) == 0);
+	fabrics_choose(FABRICS_TCP);
+	{
+		const struct peer_config asks = {
+			.role = ROLE_MGS,
+			.own_role = ROLE_CLIENT,
+			.key = &key,
+			.addresses = &address,
+			.address_count = 1,
+		};
+
+		assert(peer_new(world->loop, &asks, &world->peer) == 0);
+	}
+	mgs_is_reached_by(world, 1);
+	mgs_asks(world, &count, &epoch);
+	fabric.silent = true;
+	mgs_is_reached_by(world, 0);
+	fabric.silent = false;
+	mgs_is_reached_by(world, 1);
+	mgs_asks(world, &count, &epoch_then);
+	assert(epoch_then == epoch);
+
+	mgs_client_free(client);
+	world->peer = peer_free(world->peer);
+	fiber_sleep_ms(20); /* its fibers end */
+}
+
+START_TEST(the_mgs_is_reached_by_rdma_too)
+{
+	in_world((uint64_t)_i, body_mgs);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -730,6 +830,7 @@ int main(void)
 		who_has_used_up_his_credits_is_not_left_alone,
 		pushes_come_where_no_more_may_be_asked,
 		a_late_write_reaches_no_memory_that_was_given_back,
+		the_mgs_is_reached_by_rdma_too,
 	};
 	Suite *suite = suite_create("fabrics");
 	TCase *tcase = tcase_create("fabrics");
