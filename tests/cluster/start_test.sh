@@ -50,6 +50,16 @@ strake cluster stop "$T/c" >/dev/null || fail "stop of what partly runs"
 expect "ledgers of a stopped cluster" "" "$(ledgers)"
 strake cluster start "$T/c" --mount "$T/m" >/dev/null || fail "third start"
 
+# Started without standard descriptors a daemon opens nothing in their place.
+mkdir "$T/n"
+mount.strake "$MGS:/" "$T/n" -o "log=$T/n.log" <&- >&- 2>&- || fail "mount without standard descriptors"
+expect "content of that mount" "first words" "$(cat "$T/n/file")"
+daemon=$(strake cluster status "$T/c" --json | python3 -c '
+import json, sys
+print(*(m["pid"] for m in json.load(sys.stdin)["mounts"] if m["path"] == sys.argv[1]))' "$T/n")
+expect "its descriptors" "/dev/null /dev/null $T/n.log" "$(readlink "/proc/$daemon/fd/0" "/proc/$daemon/fd/1" "/proc/$daemon/fd/2" | paste -sd' ')"
+strake umount "$T/n" || fail "umount"
+
 # A mount that lives on in another namespace only is none here.
 unshare -m sleep 1000 &
 other=$!
