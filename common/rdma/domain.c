@@ -13,8 +13,23 @@
 #define RXE_VENDOR      0xffffff
 #define RXE_VOIDED_FLAG (1u << 2)
 
+/*
+ * Where a queue of siw is mapped from is its key, and its library takes one key, 0x90000, for none (SIW_INVAL_UOBJ_KEY of
+ * rdma/siw-abi.h): the queue is not made, and as keys are the lowest that are free no other one is, after some 22 connections of a
+ * process. So a queue that nobody uses lies over that one: of 32 bytes an entry, from the process's first keys to 0x100000.
+ */
+#define SIW_VENDOR        0x626d74
+#define SIW_COVER_ENTRIES 32768
+
+struct cover {
+	struct ibv_context *context;
+	struct ibv_cq *cq; /* NULL: it could not be made, and there is no more to be done */
+	struct cover *next;
+};
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct rdma_domain *shared; /* those with windows */
+static struct cover *covers;       /* of all devices with siw, as long as the process lives */
 
 /* No less than one, which every device can; more than READS are never under way. */
 static uint8_t reads_of(const struct ibv_device_attr *attr)
@@ -58,6 +73,25 @@ static struct rdma_domain *find_shared(const struct ibv_context *context)
 	return domain;
 }
 
+static void cover_key(struct ibv_context *context)
+{
+	struct cover *cover = covers;
+
+	while (cover != NULL && cover->context != context)
+		cover = cover->next;
+	if (cover != NULL)
+		return;
+	cover = malloc(sizeof(*cover));
+	if (cover == NULL)
+		return;
+	*cover = (struct cover){
+		.context = context,
+		.cq = ibv_create_cq(context, SIW_COVER_ENTRIES, NULL, NULL, 0),
+		.next = covers,
+	};
+	covers = cover;
+}
+
 int rdma_domain_get(struct ibv_context *context, struct rdma_domain **ret_domain)
 {
 	struct ibv_device_attr attr;
@@ -70,6 +104,8 @@ int rdma_domain_get(struct ibv_context *context, struct rdma_domain **ret_domain
 		domain->refs++;
 	else
 		err = -ibv_query_device(context, &attr);
+	if (domain == NULL && err == 0 && attr.vendor_id == SIW_VENDOR)
+		cover_key(context);
 	if (domain == NULL && err == 0)
 		err = domain_new(context, &attr, &domain);
 	if (err == 0 && domain->windows && domain->refs == 1) {

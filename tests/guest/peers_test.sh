@@ -64,6 +64,8 @@ before=$(lines)
 FLOOD=5 on_all flood
 [ $(($(lines) - before)) -lt 130 ] || fail "a flood of peers that were refused has filled a log with $(($(lines) - before)) lines"
 unharmed "a flood"
+# Nor do many who ask nothing keep anybody out.
+attack idle
 
 expect "the servers that run, after all of that" "$pids_before" "$(pids)"
 work_ends
