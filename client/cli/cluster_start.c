@@ -90,11 +90,15 @@ static void say_what_waits(const char *option, const char *now, const char *befo
 static void compare_with_what_runs(const struct cluster *cluster, const struct cluster_config *before)
 {
 	const struct cluster_config *now = &cluster->config;
-	bool any_runs = false;
+	bool any_runs = false, mdt_runs = false;
 
-	for (size_t i = 0; i < cluster->member_count; i++)
-		any_runs |= cluster->members[i].running;
-	if (cluster->members[1].running)
+	for (size_t i = 0; i < cluster->member_count; i++) {
+		const struct cluster_member *member = &cluster->members[i];
+
+		any_runs |= member->running;
+		mdt_runs |= member->running && member->role == ROLE_MDT;
+	}
+	if (mdt_runs)
 		say_what_waits("durability", now->durability, before->durability, "normal");
 	if (any_runs)
 		say_what_waits("transport", now->transport, before->transport, "auto");
