@@ -6,9 +6,9 @@
  *     slot:    session, slot -> seq, operation, index, status, reply
  *
  *   - A slot's sequence grows with each request; the same number again is a resend and gets the stored reply, a lower one
- *     is -ESTALE. It is a number that wraps: "lower" is what is at most SLOT_LATE_MAX behind, since
- *     LOCKs take numbers, too, and leave no row. What is late was sent by the same client a moment before: a slot has one
- *     request at a time. (While the MDT runs, leases.h knows the newest number of either sort, too.)
+ *     is -ESTALE. It is a number that wraps: "lower" is what is at most SLOT_LATE_MAX behind, since LOCKs take numbers, too,
+ *     and leave no row. What is late was sent by the same client a moment before: a slot has one request at a time. (While
+ *     the MDT runs, leases.h knows the newest number of either sort, too.)
  *   - A slot's row is written by the record that made the change: either both survive a crash or neither does.
  *   - Who is alive is not here but in leases.h.
  */

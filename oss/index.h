@@ -15,8 +15,8 @@
  *     index_recover() makes index and folders agree.
  *   - ENOSPC at a commit (also for want of address space) is its waiters' error, and it is tried again; space is reserved so
  *     that it hardly happens. Where the disk refuses (EIO, EROFS) no other commit is tried, as nobody knows what became of
- *     that one's pages: rows are read on from the snapshot, and all that waits, or comes, is -EIO. Any other failure of a commit, a damaged row or memory shortage ends the process with a last
- *     word (logger_die): there is nothing to go on with.
+ *     that one's pages: rows are read on from the snapshot, and all that waits, or comes, is -EIO. Any other failure of a
+ *     commit, a damaged row or memory shortage ends the process with a last word (logger_die): there is nothing to go on with.
  */
 #ifndef STRAKE_OSS_INDEX_H
 #define STRAKE_OSS_INDEX_H
