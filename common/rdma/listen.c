@@ -176,6 +176,17 @@ static void established(struct rdma_conn *conn, const struct told *told)
 	rdma_conn_opened(conn);
 }
 
+/*
+ * The other end has left. On InfiniBand and RoCE one that was connected to, and leaves before the connection manager's third
+ * step has reached it, says so by rejecting what stands here already.
+ */
+static void gone(struct rdma_conn *conn)
+{
+	if (conn->receive_cq != NULL)
+		rdma_receive(conn); /* what came before */
+	rdma_conn_lost(conn);
+}
+
 static void conn_told(struct rdma_conn *conn, const struct told *told)
 {
 	rdma_conn_hold(conn);
@@ -194,16 +205,17 @@ static void conn_told(struct rdma_conn *conn, const struct told *told)
 		rdma_conn_fail(conn, -EHOSTUNREACH, "no way to it by this fabric");
 		break;
 	case RDMA_CM_EVENT_REJECTED:
-		rdma_conn_fail(conn, -ECONNREFUSED, strerror(ECONNREFUSED));
+		if (conn->state == CONN_OPEN)
+			gone(conn);
+		else
+			rdma_conn_fail(conn, -ECONNREFUSED, strerror(ECONNREFUSED));
 		break;
 	case RDMA_CM_EVENT_CONNECT_ERROR:
 	case RDMA_CM_EVENT_UNREACHABLE:
 		rdma_conn_fail(conn, -EHOSTUNREACH, strerror(EHOSTUNREACH));
 		break;
 	case RDMA_CM_EVENT_DISCONNECTED:
-		if (conn->receive_cq != NULL)
-			rdma_receive(conn); /* what came before */
-		rdma_conn_lost(conn);
+		gone(conn);
 		break;
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
 		rdma_conn_fail(conn, -ENODEV, "the device is gone");

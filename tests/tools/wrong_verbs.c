@@ -214,7 +214,9 @@ static void cm_event(struct peer *peer)
 	struct rdma_cm_event *event;
 
 	need(rdma_get_cm_event(peer->id->channel, &event) == 0, "rdma_get_cm_event");
-	peer->ended = peer->ended || event->event == RDMA_CM_EVENT_DISCONNECTED;
+	/* REJECTED: by one whom the connection manager's third step has not reached yet. */
+	peer->ended = peer->ended || event->event == RDMA_CM_EVENT_DISCONNECTED ||
+		      event->event == RDMA_CM_EVENT_REJECTED;
 	rdma_ack_cm_event(event);
 }
 

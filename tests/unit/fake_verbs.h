@@ -88,6 +88,7 @@ struct fake_id {
 	struct fake_id *peer;
 	struct fake_qp *qp;
 	bool listens, heard_first, initiator, disconnect_told;
+	bool half; /* accepted, and the third step has not come: to leave is to reject */
 	int unacknowledged;
 	uint8_t private_data[64];
 	size_t private_len;
@@ -129,6 +130,7 @@ static struct fake_fabric {
 	uint64_t random;
 	unsigned int notice_us;              /* so much later, every other time, is told of completions */
 	unsigned int delay_us;               /* the most that anything takes */
+	unsigned int third_us;               /* so much later hears who has accepted that it stands: but for iWARP */
 	bool iwarp;                          /* who has connected must be heard first */
 	_Atomic bool silent;                 /* what is posted from now on goes nowhere; who connects by iWARP waits */
 	unsigned int break_in;               /* after so many sends the connection breaks; 0: never */
@@ -874,7 +876,7 @@ int rdma_disconnect(struct rdma_cm_id *base)
 		fake_qp_fail(id->qp);
 	if (!fabric.silent && !id->peer->disconnect_told) {
 		id->peer->disconnect_told = true;
-		fake_tell(id->peer, RDMA_CM_EVENT_DISCONNECTED);
+		fake_tell(id->peer, id->half ? RDMA_CM_EVENT_REJECTED : RDMA_CM_EVENT_DISCONNECTED);
 	}
 	id->peer->peer = NULL;
 	id->peer = NULL;
@@ -1053,7 +1055,8 @@ int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *param)
 	memcpy(later->private_data, param->private_data, param->private_data_len);
 	later->private_len = param->private_data_len;
 	/* The one who accepts hears of it after the other has. */
-	later = fake_later_at(fake_due(later->due_ns), STEP_TELL);
+	id->half = !fabric.iwarp;
+	later = fake_later_at(fake_due(later->due_ns) + (id->half ? fabric.third_us * 1000 : 0), STEP_TELL);
 	later->id = id;
 	later->type = RDMA_CM_EVENT_ESTABLISHED;
 	return 0;
@@ -1134,6 +1137,8 @@ static void fake_step_run(struct fake_later *later)
 			fake_send_over(later->qp, IBV_WC_SUCCESS);
 		break;
 	case STEP_TELL:
+		if (later->id != NULL && later->type == RDMA_CM_EVENT_ESTABLISHED)
+			later->id->half = false;
 		if (later->id != NULL)
 			fake_tell_now(later->id, NULL, later->type, later->private_data, later->private_len);
 		break;

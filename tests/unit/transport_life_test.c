@@ -20,7 +20,7 @@ static void end_done(void *arg)
 }
 
 /* A message of so many bytes of body and of bulk. */
-static void near_send(struct world *world, size_t body_len, size_t bulk_len)
+static void end_send(struct end *end, size_t body_len, size_t bulk_len)
 {
 	static const uint8_t bytes[512 * 1024];
 	const struct iovec bulk = { (void *)(uintptr_t)bytes, bulk_len };
@@ -34,9 +34,14 @@ static void near_send(struct world *world, size_t body_len, size_t bulk_len)
 		message.bulk = &bulk;
 		message.bulk_count = 1;
 		message.done = end_done;
-		message.arg = &world->near;
+		message.arg = end;
 	}
-	assert(transport_send(world->near.conn, &message) == 0);
+	assert(transport_send(end->conn, &message) == 0);
+}
+
+static void near_send(struct world *world, size_t body_len, size_t bulk_len)
+{
+	end_send(&world->near, body_len, bulk_len);
 }
 
 static void body_refused(struct world *world)
@@ -82,6 +87,32 @@ static void body_finish_in_frame(struct world *world)
 START_TEST(a_frame_may_finish_the_connection)
 {
 	in_world(_i, (struct world){ .accepts = true, .far.finish_in_frame = true }, body_finish_in_frame);
+}
+END_TEST
+
+static int answer(void *owner, const struct frame_header *header)
+{
+	(void)header;
+	end_send(owner, 10, 1000);
+	return 0;
+}
+
+static const struct transport_events answering = { .frame = end_frame, .message = answer, .closed = end_closed };
+
+/* It leaves when its answer has gone out, perhaps before it has heard that the connection stands (RoCE). */
+static void body_answered_and_closed(struct world *world)
+{
+	fabric.third_us = 20000;
+	world_connect(world);
+	near_send(world, 10, 0);
+	WAIT_FOR(world->near.conn == NULL);
+	assert(world->near.frames == 1 && world->near.closed == -ECONNRESET);
+}
+
+START_TEST(what_was_said_before_the_end_is_heard)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &answering, .far.close_in_done = true },
+		 body_answered_and_closed);
 }
 END_TEST
 
@@ -197,6 +228,7 @@ END_TEST
 
 TRANSPORT_MAIN("transport_life", { who_is_not_accepted_is_refused, EVERYWHERE },
 	       { a_message_done_may_close_the_connection, EVERYWHERE },
+	       { what_was_said_before_the_end_is_heard, EVERYWHERE },
 	       { a_frame_may_finish_the_connection, EVERYWHERE }, { a_paused_connection_may_be_finished, EVERYWHERE },
 	       { who_reads_nothing_is_given_up, EVERYWHERE }, { silence_in_the_middle_of_a_frame_ends_it, SILENT },
 	       { a_connection_must_stand_in_time, SILENT }, { what_came_before_a_receive_is_refused_counts, IN_MEMORY },
