@@ -33,6 +33,8 @@ static void conn_destroy(struct rdma_conn *conn)
 		munmap(conn->memory, CONN_MEMORY);
 	if (conn->id != NULL)
 		rdma_destroy_id(conn->id);
+	if (conn->device != NULL)
+		rdma_device_put(conn->device);
 	free(conn);
 }
 
@@ -327,7 +329,7 @@ int rdma_conn_set_up(struct rdma_conn *conn)
 			 .max_send_sge = PREFACE_PIECES,
 			 .max_recv_sge = 1 },
 	};
-	int err = rdma_device_get(conn->rdma, id->verbs, &conn->device);
+	int err = rdma_device_get(conn->rdma, id, &conn->device);
 
 	if (err < 0)
 		return err;
@@ -368,7 +370,7 @@ int rdma_conn_new(struct transport_rdma *rdma, struct rdma_cm_id *id, const stru
 	struct rdma_conn *conn = calloc(1, sizeof(*conn));
 	int err = conn == NULL ? -ENOMEM : 0;
 
-	if (err == 0 && id == NULL && rdma_create_id(rdma->channel, &id, conn, RDMA_PS_TCP) < 0)
+	if (err == 0 && id == NULL && rdma_create_id(rdma->channel, &id, &conn->hears, RDMA_PS_TCP) < 0)
 		err = -errno;
 	if (err < 0) {
 		free(conn);
@@ -376,9 +378,10 @@ int rdma_conn_new(struct transport_rdma *rdma, struct rdma_cm_id *id, const stru
 			rdma_destroy_id(id);
 		return err;
 	}
-	id->context = conn;
+	id->context = &conn->hears;
 	*conn = (struct rdma_conn){
 		.base.ops = &conn_ops,
+		.hears.told = rdma_conn_told,
 		.rdma = rdma,
 		.events = events,
 		.owner = owner,

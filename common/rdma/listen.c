@@ -15,28 +15,24 @@
 
 #define BACKLOG  1024
 #define ROUTE_MS 2000
-#define RETRIES  7 /* of what is not acknowledged; the most there are */
+#define RETRIES  7                  /* of what is not acknowledged; the most there are */
+#define AGAIN_NS (2 * NSEC_PER_SEC) /* where there is no device to listen on */
 
 struct rdma_listener {
+	struct rdma_hears hears;
 	struct transport_rdma *rdma;
 	struct rdma_listener *next;
 	const struct transport_listener_events *events;
 	void *owner;
-	struct rdma_cm_id *id;
+	struct rdma_cm_id *id;           /* NULL: its device is gone */
+	struct sockaddr_storage address; /* where it has listened, then */
+	struct loop_timer again;
 };
 
 /* While `incoming` runs. */
 struct rdma_incoming {
 	struct transport_incoming base; /* first */
 	struct rdma_cm_id *id;          /* NULL: accepted */
-	struct greeting greeting;
-};
-
-/* What an event has told. */
-struct told {
-	enum rdma_cm_event_type type;
-	int status;
-	int greeting_err;
 	struct greeting greeting;
 };
 
@@ -122,23 +118,23 @@ static const char *greeting_text(int err)
 				       : "it does not speak our protocol over this fabric";
 }
 
-static void somebody_came(struct rdma_listener *listener, struct rdma_cm_id *id, const struct told *told)
+static void somebody_came(struct rdma_listener *listener, const struct rdma_told *told)
 {
 	struct rdma_incoming incoming = {
 		.base.transport = &listener->rdma->base,
-		.id = id,
+		.id = told->id,
 		.greeting = told->greeting,
 	};
 	char name[ADDRESS_SIZE];
 
-	name_format(id, name);
+	name_format(told->id, name);
 	if (told->greeting_err == 0)
 		listener->events->incoming(listener->owner, &incoming.base, name);
 	else if (listener->events->refused != NULL)
 		listener->events->refused(listener->owner, name, greeting_text(told->greeting_err));
 	if (incoming.id != NULL) {
-		rdma_reject(id, NULL, 0);
-		rdma_destroy_id(id);
+		rdma_reject(incoming.id, NULL, 0);
+		rdma_destroy_id(incoming.id);
 	}
 }
 
@@ -162,7 +158,7 @@ static void routed(struct rdma_conn *conn)
 		conn->state = CONN_CONNECTING;
 }
 
-static void established(struct rdma_conn *conn, const struct told *told)
+static void established(struct rdma_conn *conn, const struct rdma_told *told)
 {
 	if (conn->credits.peer_receives == 0) { /* we have connected */
 		if (told->greeting_err < 0) {
@@ -187,8 +183,10 @@ static void gone(struct rdma_conn *conn)
 	rdma_conn_lost(conn);
 }
 
-static void conn_told(struct rdma_conn *conn, const struct told *told)
+void rdma_conn_told(struct rdma_hears *hears, const struct rdma_told *told)
 {
+	struct rdma_conn *conn = container_of(hears, struct rdma_conn, hears);
+
 	rdma_conn_hold(conn);
 	switch (told->type) {
 	case RDMA_CM_EVENT_ADDR_RESOLVED:
@@ -234,17 +232,18 @@ void rdma_cm_ready(struct loop_watch *watch, uint32_t events)
 	(void)events;
 	while (rdma_get_cm_event(rdma->channel, &event) == 0) {
 		const struct rdma_conn_param *param = &event->param.conn;
-		struct rdma_cm_id *id = event->id, *listen_id = event->listen_id;
-		struct told told = { .type = event->event, .status = event->status, .greeting_err = -EPROTO };
+		struct rdma_told told = { .type = event->event, .status = event->status, .greeting_err = -EPROTO };
+		struct rdma_hears *hears = event->id->context;
 
+		if (told.type == RDMA_CM_EVENT_CONNECT_REQUEST) {
+			hears = event->listen_id->context;
+			told.id = event->id;
+		}
 		if (told.type == RDMA_CM_EVENT_CONNECT_REQUEST || told.type == RDMA_CM_EVENT_ESTABLISHED)
 			told.greeting_err =
 				greeting_decode(param->private_data, param->private_data_len, &told.greeting);
 		rdma_ack_cm_event(event);
-		if (told.type == RDMA_CM_EVENT_CONNECT_REQUEST)
-			somebody_came(listen_id->context, id, &told);
-		else if (listen_id == NULL && told.type != RDMA_CM_EVENT_TIMEWAIT_EXIT)
-			conn_told(id->context, &told);
+		hears->told(hears, &told);
 	}
 }
 
@@ -255,7 +254,7 @@ static int listen_on(struct rdma_listener *listener, struct sockaddr *address)
 	struct rdma_cm_id *id;
 	int err = 0;
 
-	if (rdma_create_id(listener->rdma->channel, &id, listener, RDMA_PS_TCP) < 0)
+	if (rdma_create_id(listener->rdma->channel, &id, &listener->hears, RDMA_PS_TCP) < 0)
 		return -errno;
 	if (rdma_bind_addr(id, address) < 0 || rdma_listen(id, BACKLOG) < 0)
 		err = -errno;
@@ -264,6 +263,33 @@ static int listen_on(struct rdma_listener *listener, struct sockaddr *address)
 	else
 		listener->id = id;
 	return err;
+}
+
+static void listen_again(struct loop_timer *timer)
+{
+	struct rdma_listener *listener = container_of(timer, struct rdma_listener, again);
+
+	if (listen_on(listener, (struct sockaddr *)&listener->address) < 0)
+		loop_timer_set(listener->rdma->loop, timer, loop_now_ns(listener->rdma->loop) + AGAIN_NS);
+}
+
+/* The device of its address is gone (a wildcard has none). Until there is one again, it is looked for. */
+static void listener_told(struct rdma_hears *hears, const struct rdma_told *told)
+{
+	struct rdma_listener *listener = container_of(hears, struct rdma_listener, hears);
+	const struct sockaddr *address;
+
+	if (told->type == RDMA_CM_EVENT_CONNECT_REQUEST)
+		somebody_came(listener, told);
+	if (told->type != RDMA_CM_EVENT_DEVICE_REMOVAL)
+		return;
+	address = rdma_get_local_addr(listener->id);
+	memcpy(&listener->address, address,
+	       address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+	rdma_destroy_id(listener->id);
+	listener->id = NULL;
+	loop_timer_set(listener->rdma->loop, &listener->again, loop_now_ns(listener->rdma->loop) + AGAIN_NS);
+	listener->events->paused(listener->owner, -ENODEV);
 }
 
 /* At the first of the host's addresses that can be had. */
@@ -298,7 +324,13 @@ int rdma_transport_listen(struct transport *base, const char *address, const str
 	listener = calloc(1, sizeof(*listener));
 	if (listener == NULL)
 		return -ENOMEM;
-	*listener = (struct rdma_listener){ .rdma = rdma, .events = events, .owner = owner };
+	*listener = (struct rdma_listener){
+		.hears.told = listener_told,
+		.rdma = rdma,
+		.events = events,
+		.owner = owner,
+		.again.expired = listen_again,
+	};
 	if (address_host_is_wildcard(host)) {
 		err = listen_at(listener, "::", port);
 		if (err < 0 && err != -EADDRINUSE) /* a machine without IPv6 */
@@ -339,7 +371,9 @@ void rdma_listeners_free(struct transport_rdma *rdma)
 		struct rdma_listener *listener = rdma->listeners;
 
 		rdma->listeners = listener->next;
-		rdma_destroy_id(listener->id);
+		loop_timer_cancel(&listener->again);
+		if (listener->id != NULL)
+			rdma_destroy_id(listener->id);
 		free(listener);
 	}
 }

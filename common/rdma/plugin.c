@@ -3,13 +3,10 @@
 #include "common/transport_rdma.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#define LOOK_EVERY 8 /* wakes, for more than one event */
 
 /* --- whose turn it is --------------------------------------------------------------------------------------------- */
 
@@ -81,96 +78,6 @@ static void resume_timer(struct loop_timer *timer)
 	}
 }
 
-/* --- devices ------------------------------------------------------------------------------------------------------ */
-
-/*
- * Each look for another event is a system call, and where one connection is busy there is none. So it is looked for only where there
- * was one last time, and now and then. What is left is told of again at once.
- *
- * A connection may end in here, but not without somebody who holds it: an event of its queues comes before they go.
- */
-static void device_ready(struct loop_watch *watch, uint32_t events)
-{
-	struct rdma_device *device = container_of(watch, struct rdma_device, watch);
-	bool all = device->crowded || ++device->wakes % LOOK_EVERY == 0;
-	unsigned int taken = 0;
-	struct ibv_cq *cq;
-	void *context;
-
-	(void)events;
-	while ((all || taken == 0) && ibv_get_cq_event(device->channel, &cq, &context) == 0) {
-		struct rdma_conn *conn = context;
-
-		taken++;
-
-		ibv_ack_cq_events(cq, 1);
-		rdma_conn_hold(conn);
-		if (cq == conn->receive_cq)
-			rdma_receive(conn);
-		else if (conn->state == CONN_OPEN)
-			rdma_flush(conn);
-		rdma_conn_drop(conn);
-	}
-	device->crowded = taken > 1;
-}
-
-static struct rdma_device *device_free(struct rdma_device *device)
-{
-	loop_watch_remove(&device->watch);
-	if (device->channel != NULL)
-		ibv_destroy_comp_channel(device->channel);
-	if (device->domain != NULL)
-		rdma_domain_put(device->domain);
-	free(device);
-	return NULL;
-}
-
-static int nonblocking(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-int rdma_device_get(struct transport_rdma *rdma, struct ibv_context *context, struct rdma_device **ret_device)
-{
-	struct rdma_device *device;
-	int err;
-
-	for (device = rdma->devices; device != NULL; device = device->next) {
-		if (device->domain->context == context) {
-			*ret_device = device;
-			return 0;
-		}
-	}
-	device = calloc(1, sizeof(*device));
-	if (device == NULL)
-		return -ENOMEM;
-	device->rdma = rdma;
-	device->watch.ready = device_ready;
-	err = rdma_domain_get(context, &device->domain);
-	if (err == 0)
-		device->channel = ibv_create_comp_channel(context);
-	if (err == 0 && device->channel == NULL)
-		err = errno != 0 ? -errno : -ENOMEM;
-	if (err < 0) {
-		device_free(device);
-		return err;
-	}
-	device->watch.fd = device->channel->fd;
-	err = nonblocking(device->channel->fd);
-	if (err == 0)
-		err = loop_watch_add(rdma->loop, &device->watch, EPOLLIN);
-	if (err < 0) {
-		device_free(device);
-		return err;
-	}
-	device->next = rdma->devices;
-	rdma->devices = device;
-	*ret_device = device;
-	return 0;
-}
-
 /* --- the transport ------------------------------------------------------------------------------------------------ */
 
 static void rdma_transport_stats(const struct transport *base, struct transport_stats *ret_stats)
@@ -211,12 +118,7 @@ static void rdma_transport_free(struct transport *base)
 		rdma->resumed_first = conn->resumed_next;
 		rdma_conn_drop(conn);
 	}
-	while (rdma->devices != NULL) {
-		struct rdma_device *device = rdma->devices;
-
-		rdma->devices = device->next;
-		device_free(device);
-	}
+	rdma_devices_free(rdma);
 	transport_item_pool_release(&rdma->items);
 	transport_destroy(rdma);
 }
@@ -259,7 +161,7 @@ __attribute__((visibility("default"))) int strake_transport_rdma_new(struct loop
 	rdma->hook.run = send_hook;
 	rdma->resume_timer.expired = resume_timer;
 	rdma->channel = rdma_create_event_channel();
-	err = rdma->channel == NULL ? -errno : nonblocking(rdma->channel->fd);
+	err = rdma->channel == NULL ? -errno : rdma_nonblocking(rdma->channel->fd);
 	rdma->connects =
 		(struct loop_watch){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = rdma_connects_ready };
 	if (err == 0 && rdma->connects.fd < 0)

@@ -1,7 +1,8 @@
 /*
  * What the files of the RDMA transport know of each other; nobody else includes it.
  *
- *   plugin.c        the transport: making it, its connections' turns, devices
+ *   plugin.c        the transport: making it, its connections' turns
+ *   device.c        its devices, which may go
  *   connect.c       rdma_connect(), and who waits for it
  *   conn.c          a connection's life: setting up, deadlines, its end
  *   listen.c        listeners, and what the connection manager tells
@@ -52,9 +53,23 @@
 
 enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN, CONN_DEAD };
 
+/* What the connection manager has told of an id. */
+struct rdma_told {
+	enum rdma_cm_event_type type;
+	int status;
+	struct rdma_cm_id *id; /* new, of who has come */
+	int greeting_err;
+	struct greeting greeting;
+};
+
+/* Every id's context: a connection's, a listener's, a device's. */
+struct rdma_hears {
+	void (*told)(struct rdma_hears *hears, const struct rdma_told *told);
+};
+
 struct rdma_domain {
 	struct rdma_domain *next;
-	struct ibv_context *context; /* the connection manager's, for the process's life */
+	struct ibv_context *context; /* the connection manager's; device.c says for how long */
 	struct ibv_pd *pd;
 	unsigned int refs;         /* of transports */
 	uint8_t reads;             /* RDMA READs that a queue pair can have under way, at either end */
@@ -66,6 +81,9 @@ struct rdma_domain {
 struct rdma_device {
 	struct rdma_device *next;
 	struct transport_rdma *rdma;
+	unsigned int refs; /* its connections, and the transport as long as it is there */
+	struct rdma_hears hears;
+	struct rdma_cm_id *id;
 	struct rdma_domain *domain;
 	struct ibv_comp_channel *channel;
 	struct loop_watch watch;
@@ -75,6 +93,7 @@ struct rdma_device {
 
 struct rdma_conn {
 	struct transport_conn base; /* first */
+	struct rdma_hears hears;
 	struct transport_rdma *rdma;
 	const struct transport_events *events; /* NULL: the owner has let it go */
 	void *owner;
@@ -201,8 +220,16 @@ void rdma_send_later(struct rdma_conn *conn);
 /* It may take on: from the loop, not from within this call. */
 void rdma_resume_later(struct rdma_conn *conn);
 
-/* The transport's of this context, made when it is first asked for. -ENOMEM and verbs' errors. */
-int rdma_device_get(struct transport_rdma *rdma, struct ibv_context *context, struct rdma_device **ret_device);
+/* --- device.c ----------------------------------------------------------------------------------------------------- */
+
+/* The transport's that the id is at, made when it is first asked for. -ENOMEM and verbs' errors. */
+int rdma_device_get(struct transport_rdma *rdma, struct rdma_cm_id *id, struct rdma_device **ret_device);
+void rdma_device_put(struct rdma_device *device);
+
+void rdma_devices_free(struct transport_rdma *rdma); /* no connection is left */
+
+/* -errno */
+int rdma_nonblocking(int fd);
 
 /* --- conn.c ------------------------------------------------------------------------------------------------------- */
 
@@ -250,6 +277,8 @@ void rdma_connects_ready(struct loop_watch *watch, uint32_t events);
 
 /* What the connection manager has to tell: of the transport's watch. */
 void rdma_cm_ready(struct loop_watch *watch, uint32_t events);
+/* Of a connection: its `hears`. */
+void rdma_conn_told(struct rdma_hears *hears, const struct rdma_told *told);
 
 void rdma_listeners_free(struct transport_rdma *rdma);
 

@@ -554,6 +554,31 @@ START_TEST(silence_leads_to_tcp_and_back)
 }
 END_TEST
 
+/* Twice: what was made at its first coming is not used at the second. */
+static void body_device_goes(struct world *world)
+{
+	serve(world, "127.0.0.1:0");
+	reach_all(world);
+	work_begins(world);
+	for (int i = 0; i < 2; i++) {
+		WAIT_FOR(uses(world, FABRIC_RDMA));
+		work_goes_on(world);
+		fabric_device_goes();
+		WAIT_FOR(uses(world, FABRIC_TCP));
+		work_goes_on(world);
+		fabric_device_comes();
+	}
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+	work_goes_on(world);
+	work_ends(world);
+}
+
+START_TEST(a_device_may_go_and_come)
+{
+	in_world((uint64_t)_i, body_device_goes);
+}
+END_TEST
+
 /* Connections break all the time. */
 static void body_breaks(struct world *world)
 {
@@ -825,6 +850,7 @@ int main(void)
 		rdma_alone_if_so_chosen,
 		tcp_alone_if_so_chosen,
 		silence_leads_to_tcp_and_back,
+		a_device_may_go_and_come,
 		a_broken_connection_is_made_anew,
 		a_slow_server_keeps_its_connection,
 		who_has_used_up_his_credits_is_not_left_alone,

@@ -10,7 +10,8 @@
  *     region goes first.
  *   - Faults, by fabric.*: what is posted goes nowhere (silent); connections break by themselves (break_in); RDMA WRITEs
  *     come when they are let go, also after the end of the queue pair that they are from (writes_are_late), as from a card
- *     that does not keep to what it should; receives are refused (refuses_receives), as when the other end has gone.
+ *     that does not keep to what it should; receives are refused (refuses_receives), as when the other end has gone; the
+ *     device goes, and comes again as another (fabric_device_goes).
  *   - It refuses and counts what asks for memory by a key that is void, or that is not of that memory; a window's is of one
  *     queue pair.
  */
@@ -150,7 +151,9 @@ static struct fake_fabric {
 	uint16_t next_port;
 	unsigned int objects; /* that live: contexts' users leave none */
 	struct ibv_device device;
-	struct ibv_context context;
+	struct ibv_context contexts[3]; /* of the device, each time that it has come */
+	unsigned int comings;
+	bool gone;
 	struct ibv_mr *regions[REGIONS];
 	int access[REGIONS];
 	uint32_t keys; /* given out, of regions */
@@ -163,6 +166,21 @@ static uint64_t fake_draw(uint64_t below)
 	fabric.random ^= fabric.random >> 7;
 	fabric.random ^= fabric.random << 17;
 	return below == 0 ? 0 : fabric.random % below;
+}
+
+static struct ibv_context *fake_context(void)
+{
+	return &fabric.contexts[fabric.comings];
+}
+
+/* librdmacm's: that of a device which has gone is closed when no id has it and the device has come again; then it is freed. */
+static bool fake_is_open(const struct ibv_context *context)
+{
+	const struct fake_id *id = fabric.ids;
+
+	while (id != NULL && id->base.verbs != context)
+		id = id->next;
+	return id != NULL || context == fake_context();
 }
 
 static void *fake_new(size_t size)
@@ -288,6 +306,7 @@ int ibv_destroy_cq(struct ibv_cq *base)
 	int kept = 0;
 
 	assert(cq->unacknowledged == 0); /* it would wait for ever */
+	assert(fake_is_open(base->context));
 	for (int i = 0; i < channel->count; i++) {
 		if (channel->cqs[i] != cq)
 			channel->cqs[kept++] = channel->cqs[i];
@@ -315,6 +334,7 @@ struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *context)
 
 int ibv_destroy_comp_channel(struct ibv_comp_channel *channel)
 {
+	assert(fake_is_open(channel->context));
 	close(channel->fd);
 	fake_free(channel);
 	return 0;
@@ -357,6 +377,7 @@ struct ibv_pd *ibv_alloc_pd(struct ibv_context *context)
 
 int ibv_dealloc_pd(struct ibv_pd *pd)
 {
+	assert(fake_is_open(pd->context));
 	for (int i = 0; i < REGIONS; i++)
 		assert(fabric.regions[i] == NULL || fabric.regions[i]->pd != pd);
 	fake_free(pd);
@@ -389,7 +410,7 @@ struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *address, size_t size, u
 
 int ibv_dereg_mr(struct ibv_mr *region)
 {
-	assert(fabric.regions[region->lkey - 1000] == region);
+	assert(fabric.regions[region->lkey - 1000] == region && fake_is_open(region->pd->context));
 	for (int i = 0; i < WINDOWS_MAX; i++) {
 		const struct fake_window *window = fabric.all_windows[i];
 
@@ -432,7 +453,7 @@ static int fake_dealloc_mw(struct ibv_mw *base)
 	struct fake_window *window = (struct fake_window *)base,
 			   **at = &fabric.all_windows[(window->key >> 8) & 0xffff];
 
-	assert(*at == window);
+	assert(*at == window && fake_is_open(base->context));
 	*at = NULL;
 	fake_free(window);
 	return 0;
@@ -777,7 +798,7 @@ int rdma_create_qp(struct rdma_cm_id *base, struct ibv_pd *pd, struct ibv_qp_ini
 
 	assert(id->qp == NULL && attr->qp_type == IBV_QPT_RC && attr->sq_sig_all);
 	assert(attr->send_cq->cqe >= (int)attr->cap.max_send_wr && attr->recv_cq->cqe >= (int)attr->cap.max_recv_wr);
-	qp->base.context = &fabric.context;
+	qp->base.context = base->verbs;
 	qp->base.pd = pd;
 	qp->base.send_cq = attr->send_cq;
 	qp->base.recv_cq = attr->recv_cq;
@@ -923,13 +944,13 @@ int rdma_bind_addr(struct rdma_cm_id *base, struct sockaddr *address)
 	base->route.addr.src_sin = *(struct sockaddr_in *)(void *)address;
 	if (base->route.addr.src_sin.sin_port == 0)
 		base->route.addr.src_sin.sin_port = htons(++fabric.next_port);
-	if (base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_LOOPBACK) &&
-	    base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_ANY)) {
+	if (base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_ANY) &&
+	    (base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_LOOPBACK) || fabric.gone)) {
 		errno = ENODEV;
 		return -1;
 	}
 	if (base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_ANY))
-		base->verbs = &fabric.context;
+		base->verbs = fake_context();
 	return 0;
 }
 
@@ -959,8 +980,9 @@ int rdma_resolve_addr(struct rdma_cm_id *base, struct sockaddr *from, struct soc
 	base->route.addr.dst_sin = *(struct sockaddr_in *)(void *)to;
 	base->route.addr.src_sin = any;
 	base->route.addr.src_sin.sin_port = htons(++fabric.next_port);
-	base->verbs = &fabric.context;
-	fake_tell((struct fake_id *)base, RDMA_CM_EVENT_ADDR_RESOLVED);
+	if (!fabric.gone)
+		base->verbs = fake_context();
+	fake_tell((struct fake_id *)base, fabric.gone ? RDMA_CM_EVENT_ADDR_ERROR : RDMA_CM_EVENT_ADDR_RESOLVED);
 	return 0;
 }
 
@@ -1033,7 +1055,7 @@ static void fake_connect(const struct fake_later *later)
 	}
 	assert(rdma_create_id(listener->base.channel, &base, NULL, listener->base.ps) == 0);
 	id = (struct fake_id *)base;
-	base->verbs = &fabric.context;
+	base->verbs = fake_context();
 	base->route.addr.src_sin = asker->base.route.addr.dst_sin;
 	base->route.addr.dst_sin = asker->base.route.addr.src_sin;
 	id->peer = asker;
@@ -1220,14 +1242,33 @@ static void fabric_begin(struct loop *loop, uint64_t seed, unsigned int delay_us
 		.timer.expired = fake_timer,
 		.next_port = 1000,
 		.device.transport_type = IBV_TRANSPORT_IB,
-		.context = { .ops = { .poll_cq = fake_poll_cq,
-				      .req_notify_cq = fake_req_notify_cq,
-				      .alloc_mw = fake_alloc_mw,
-				      .dealloc_mw = fake_dealloc_mw,
-				      .post_send = fake_post_send,
-				      .post_recv = fake_post_recv } },
 	};
-	fabric.context.device = &fabric.device;
+	for (size_t i = 0; i < sizeof(fabric.contexts) / sizeof(*fabric.contexts); i++)
+		fabric.contexts[i] = (struct ibv_context){ .device = &fabric.device,
+							   .ops = { .poll_cq = fake_poll_cq,
+								    .req_notify_cq = fake_req_notify_cq,
+								    .alloc_mw = fake_alloc_mw,
+								    .dealloc_mw = fake_dealloc_mw,
+								    .post_send = fake_post_send,
+								    .post_recv = fake_post_recv } };
+}
+
+/* It is taken out, or fails: what is posted goes nowhere, and whoever is at it hears so. */
+static inline void fabric_device_goes(void)
+{
+	fabric.gone = fabric.silent = true;
+	for (struct fake_id *id = fabric.ids; id != NULL; id = id->next) {
+		if (id->base.verbs == NULL)
+			continue;
+		id->listens = false;
+		fake_tell(id, RDMA_CM_EVENT_DEVICE_REMOVAL);
+	}
+}
+
+static inline void fabric_device_comes(void)
+{
+	assert(++fabric.comings < sizeof(fabric.contexts) / sizeof(*fabric.contexts));
+	fabric.gone = fabric.silent = false;
 }
 
 /* All transports are gone: nothing may be left of them. */
