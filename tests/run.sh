@@ -203,6 +203,9 @@ fuzz() {
 	wait_below 1
 }
 
+# Where there is a kernel for it already: RDMA, on devices of software. All of that is `make check-rdma`.
+guest() { alone guest 1200 tests/guest/check.sh --few; }
+
 # How much work makes sense there: sanitizers cost three to ten times the time.
 scale_of() { case $1 in *address*) echo 20 ;; *thread*) echo 10 ;; *) echo 100 ;; esac; }
 
@@ -216,6 +219,7 @@ if [ -n "${build:-}" ]; then
 	tests "$build" "$(basename "$build")" "${SCALE:-$(scale_of "$build")}"
 elif scripts/deps.sh postgresql || scripts/deps.sh || [ "$(id -u)" != 0 ]; then
 	everything build plain "${SCALE:-100}" &&
+		guest &&
 		everything build/san-address-undefined asan "${SCALE:-20}" SAN=address,undefined &&
 		everything build/san-thread tsan "${SCALE:-10}" SAN=thread &&
 		fuzz

@@ -96,7 +96,8 @@ for i in 0 1; do crash oss $i; done
 swap() { mv "$T/c/ost0" "$T/other" && mv "$T/c/ost1" "$T/c/ost0" && mv "$T/other" "$T/c/ost1" || fail "swap"; }
 swap
 for i in 0 1; do
-	strake-oss -d "$T/c/ost$i" -l 127.0.0.1:"$(field "$T/c" oss $i address | sed 's/.*://')" -m "$MGS" >"$T/swapped$i.log" 2>&1 &
+	strake-oss -d "$T/c/ost$i" -l "${LISTEN:-127.0.0.1}:$(field "$T/c" oss $i address | sed 's/.*://')" -m "$MGS" \
+		${TRANSPORT:+--transport "$TRANSPORT"} >"$T/swapped$i.log" 2>&1 &
 	PIDS="$PIDS $!"
 	swapped[i]=$!
 done

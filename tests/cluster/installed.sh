@@ -1,8 +1,8 @@
 # For tests of what is installed; before anything else:  . "$(dirname "$0")/installed.sh"
 #
-# `make install` puts everything into $T/root; lay_over() then lays it, in the test's mount namespace, over /sbin and
-# /usr/local/bin, over an empty /run and /var/log, so that mount(8), umount(8) and the programs find each other as on a
-# machine that has it installed, while the machine stays as it is.
+# `make install` puts everything into $T/root; lay_over() then lays it, in the test's mount namespace, over /sbin,
+# /usr/local/bin and /usr/local/lib, over an empty /run and /var/log, so that mount(8), umount(8), the programs and their plug-in
+# find each other as on a machine that has it installed, while the machine stays as it is.
 . "$(dirname "$0")/lib.sh"
 TREE=$(cd "$(dirname "$0")/../.." && pwd)
 STOPPED= # processes that a test has stopped
@@ -21,8 +21,8 @@ lay_over() {
 	chmod 755 "$T"
 	mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/log &&
 		mount -t overlay overlay -o "lowerdir=$T/root$SBIN:$SBIN" $SBIN &&
-		mount -t overlay overlay -o "lowerdir=$T/root/usr/local/bin:/usr/local/bin" /usr/local/bin ||
-		fail "laying over"
+		mount -t overlay overlay -o "lowerdir=$T/root/usr/local/bin:/usr/local/bin" /usr/local/bin &&
+		mount -t overlay overlay -o "lowerdir=$T/root/usr/local/lib:/usr/local/lib" /usr/local/lib || fail "laying over"
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 	hash -r
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Prints the path of the guest's kernel, a user-mode Linux with software RDMA (rxe, siw), FUSE, io_uring, network
 # namespaces and NFS. It is built from Debian's kernel source when it is not there: some 15 minutes of CPU time, once for
-# each kernel.config. Kept outside the tree, in ${XDG_CACHE_HOME:-/var/cache}/strake.
+# each kernel.config. Kept outside the tree, in ${XDG_CACHE_HOME:-/var/cache}/strake. With --built it is not built: exit status 1.
 #
 # GUEST_SUITE: the Debian suite whose newest linux-source-N is built (default trixie-backports; empty: this machine's
 # own). Before Linux 6.14 a user-mode Linux runs no sanitizer, before 6.19 it has one CPU.
@@ -56,6 +56,7 @@ build() {
 }
 
 [ ! -x "$kernel" ] || { echo "$kernel" && exit 0; }
+[ "${1:-}" != --built ] || exit 1
 mkdir -p "$cache" || fail "cannot make $cache"
 exec 9>"$kernel.lock"
 flock 9 # somebody else may be building it
