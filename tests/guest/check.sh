@@ -8,8 +8,8 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 unset MAKEFLAGS MFLAGS MAKELEVEL
-few=
-[ "${1:-}" != --few ] || few=y
+few='' seeds="0 1 2 3 4"
+[ "${1:-}" != --few ] || few=y seeds=0
 
 skip() {
 	[ -z "$few" ] || { echo "SKIP: $*" && exit 77; }
@@ -58,7 +58,7 @@ transport_runs() { # KIND BUILD
 	local name test
 	for name in $transport; do
 		test="SEED=\$seed $2/tests/$name"
-		guest_runs "$1 ${2#build/} $name" "$1" "for seed in 0 1 2 3 4; do
+		guest_runs "$1 ${2#build/} $name" "$1" "for seed in $seeds; do
 			TEST_RDMA=192.0.2.1 $test && TEST_RDMA=192.0.2.2 TEST_RDMA_WIRE=wires $test || exit; done"
 	done
 }
@@ -104,6 +104,7 @@ else
 		cluster_runs mapping_runs $kind 10 $long
 		rdma_runs $kind only link late net peers hosts
 	done
+	rdma_runs rxe device
 	mapping_runs "nfs_test" none "NFS_PACKAGES=$(printf %q "$nfs") bash tests/guest/nfs_test.sh"
 	# shellcheck disable=SC2046 # a list
 	[ -z "${ALL:-}" ] || cluster_runs mapping_runs siw 25 $(all_others)
