@@ -56,6 +56,9 @@ const char *fabrics_rdma_reason(int err)
 		       "driver of its own (Debian: ibverbs-providers)";
 	if (err == -ENODEV)
 		return "this machine has no RDMA device (ibv_devices shows those that there are)";
+	if (err == -EUNATCH)
+		return "the kernel's connection manager cannot be opened: modprobe rdma_ucm; in a container "
+		       "/dev/infiniband is needed, too";
 	if ((err == -ENOENT || err == -ELIBBAD) && transport_rdma_reason()[0] != '\0')
 		return transport_rdma_reason();
 	return strerror(-err);
@@ -109,7 +112,7 @@ int fabrics_get(struct fabrics *fabrics, enum fabric fabric, struct transport **
 		err = transport_tcp_new(fabrics->loop, &fabrics->limits, at);
 	if (*at == NULL && err == 0 && fabric == FABRIC_RDMA) {
 		err = transport_rdma_new(fabrics->loop, &fabrics->limits, at);
-		if (err == -ENOENT || err == -ELIBBAD || err == -ENODEV)
+		if (err == -ENOENT || err == -ELIBBAD || err == -ENODEV || err == -EUNATCH)
 			fabrics->missing = err;
 		if (err < 0)
 			log_debug("no RDMA: %s", fabrics_rdma_reason(err));

@@ -35,14 +35,17 @@ struct fabrics {
 	enum fabrics_choice choice;
 	struct transport_limits limits;
 	struct transport *transport[FABRIC_COUNT]; /* NULL: not wanted yet */
-	int missing;                               /* why there is no RDMA: -ENOENT, -ELIBBAD, -ENODEV; 0: not known */
+	int missing;                               /* why there is no RDMA: see fabrics_get(); 0: not known */
 };
 
 void fabrics_init(struct fabrics *fabrics, struct loop *loop, const struct transport_limits *limits);
 /* Ends their connections without a word. Fine when it was never begun. */
 void fabrics_release(struct fabrics *fabrics);
 
-/* Its transport. Errors of transport_rdma_new(); what is missing is missing for good: a device that comes later is not seen. */
+/*
+ * Its transport. Errors of transport_rdma_new(): -ENOENT, -ELIBBAD, -ENODEV and -EUNATCH are for good: a device that comes
+ * later is not seen.
+ */
 int fabrics_get(struct fabrics *fabrics, enum fabric fabric, struct transport **ret_transport);
 
 /* That of an address, "rdma://HOST:PORT" or "HOST:PORT", by what was chosen. -EPROTONOSUPPORT: it is not used. */

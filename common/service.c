@@ -166,13 +166,15 @@ int service_listen(struct service *service, const char *address, uint16_t *ret_p
 
 void service_listen_explain(const char *address, int err, char *error, size_t error_size)
 {
+	/* That no device has the address and that there is none at all is one errno. */
+	const char *reason = address_is_rdma(address) && err != -ENODEV ? fabrics_rdma_reason(err) : strerror(-err);
 	const char *advice = "";
 
 	if (err == -EADDRINUSE)
 		advice = "; to see by which program: ss -ltnp; to take another port: --listen";
 	if (err == -EADDRNOTAVAIL)
 		advice = "; it is no address of this machine's, see --listen";
-	snprintf(error, error_size, "cannot listen on %s: %s%s", address, strerror(-err), advice);
+	snprintf(error, error_size, "cannot listen on %s: %s%s", address, reason, advice);
 }
 
 /* Of the addresses behind a wildcard, those that have a device. */

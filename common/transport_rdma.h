@@ -13,7 +13,8 @@
  * -ENOENT   there is no plug-in
  * -ELIBBAD  it cannot be loaded: transport_rdma_reason() says why
  * -ENODEV   there is no RDMA device
- * -ENOMEM, and errors of the connection manager
+ * -EUNATCH  the kernel's connection manager cannot be opened
+ * -ENOMEM, and the like
  */
 int transport_rdma_new(struct loop *loop, const struct transport_limits *limits, struct transport **ret_transport);
 
@@ -35,7 +36,7 @@ struct rdma_port {
 	} addresses[RDMA_PORT_ADDRESSES_MAX];
 };
 
-/* Tell of every port. Errors are those of transport_rdma_new(). */
+/* Tell of every port. Errors are those of transport_rdma_new(); with -EUNATCH the ports are told, without addresses. */
 int transport_rdma_ports(void (*tell)(void *arg, const struct rdma_port *port), void *arg);
 
 /* What the plug-in has. */

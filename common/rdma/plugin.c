@@ -161,7 +161,7 @@ __attribute__((visibility("default"))) int strake_transport_rdma_new(struct loop
 	rdma->hook.run = send_hook;
 	rdma->resume_timer.expired = resume_timer;
 	rdma->channel = rdma_create_event_channel();
-	err = rdma->channel == NULL ? -errno : rdma_nonblocking(rdma->channel->fd);
+	err = rdma->channel == NULL ? channel_error() : rdma_nonblocking(rdma->channel->fd);
 	rdma->connects =
 		(struct loop_watch){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = rdma_connects_ready };
 	if (err == 0 && rdma->connects.fd < 0)

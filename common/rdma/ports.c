@@ -1,11 +1,11 @@
 /* What there is: for people who look. */
+#include "common/rdma/rdma_internal.h"
 #include "common/transport_rdma.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <rdma/rdma_cma.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -121,13 +121,15 @@ __attribute__((visibility("default"))) int strake_transport_rdma_ports(void (*te
 								       void *arg)
 {
 	struct listing listing = { .tell = tell, .arg = arg };
-	int count = 0, err = 0;
+	int count = 0, err = 0, channel_err = 0;
 	struct ibv_device **devices = ibv_get_device_list(&count);
 
 	if (devices == NULL || count == 0)
 		err = -ENODEV;
 	if (err == 0)
 		listing.channel = rdma_create_event_channel();
+	if (err == 0 && listing.channel == NULL)
+		channel_err = channel_error();
 	if (listing.channel != NULL)
 		(void)getifaddrs(&listing.all);
 	for (int i = 0; i < count && err == 0; i++)
@@ -138,5 +140,5 @@ __attribute__((visibility("default"))) int strake_transport_rdma_ports(void (*te
 		rdma_destroy_event_channel(listing.channel);
 	if (devices != NULL)
 		ibv_free_device_list(devices);
-	return err;
+	return err < 0 ? err : channel_err;
 }

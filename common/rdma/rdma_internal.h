@@ -42,6 +42,7 @@
 #include "common/rdma/windows.h"
 #include "common/transport_queue.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <rdma/rdma_cma.h>
 #include <stdatomic.h>
@@ -210,6 +211,12 @@ static inline bool conn_waits(const struct rdma_conn *conn)
 {
 	return conn->moving.reads_out + PREFACE_PIECES > READS || conn->moving.arrival_count == ARRIVALS ||
 	       conn->windows.voiding > 0;
+}
+
+/* Of rdma_create_event_channel(), which has failed: its library looks in several places, and errno is of the last. */
+static inline int channel_error(void)
+{
+	return errno == ENOMEM || errno == EMFILE || errno == ENFILE ? -errno : -EUNATCH;
 }
 
 /* --- plugin.c ----------------------------------------------------------------------------------------------------- */

@@ -32,6 +32,19 @@ strake net >"$T/out" 2>/dev/null || fail "strake net without drivers"
 umount "$drivers"
 says "No RDMA here: the kernel has RDMA devices, but libibverbs finds none"
 
+# A connection manager that cannot be opened, as where its module is not loaded, or in a container.
+hidden() { unshare -m sh -c 'mount --bind /dev/null /dev/infiniband/rdma_cm && exec "$@"' sh "$@"; }
+manager="the kernel's connection manager cannot be opened: modprobe rdma_ucm"
+hidden strake net >"$T/out"
+expect "exit status without a connection manager" 1 $?
+says "^${kind}0 port 1: active, $protocol over Ethernet, no address$"
+says "^No RDMA here: $manager"
+hidden strake net --json >"$T/out"
+expect "exit status without a connection manager" 1 $?
+json "len(it['devices']) == 2 and 'rdma_ucm' in it['reason']"
+hidden strake cluster start "$T/h" --listen 192.0.2.2 --transport rdma >"$T/out" 2>&1 && fail "RDMA without a connection manager"
+says "transport is rdma, but $manager"
+
 # --- a test -----------------------------------------------------------------------------------------------------------
 
 measured() { # TRANSPORT

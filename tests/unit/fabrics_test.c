@@ -439,6 +439,34 @@ START_TEST(a_client_without_rdma_uses_tcp)
 }
 END_TEST
 
+static void body_no_manager(struct world *world)
+{
+	char error[512];
+	uint16_t port;
+
+	serve(world, "127.0.0.1:0");
+	fabric.no_manager = true;
+	fabrics_choose(FABRICS_RDMA);
+	assert(fabrics_check(error, sizeof(error)) == -EUNATCH && strstr(error, "modprobe rdma_ucm") != NULL);
+	fabrics_choose(FABRICS_AUTO);
+	reach_all(world);
+	assert(ping(world) == 0 && used(world) == FABRIC_TCP);
+	world->peer = peer_free(world->peer);
+	world->service = service_free(world->service);
+
+	serve(world, "127.0.0.1:0");
+	assert(world->reachable.count == 1 && !address_is_rdma(world->reachable.text[0]));
+	assert(service_listen(world->service, "rdma://127.0.0.1:0", &port) == -EUNATCH);
+	service_listen_explain("rdma://127.0.0.1:0", -EUNATCH, error, sizeof(error));
+	assert(strstr(error, "modprobe rdma_ucm") != NULL);
+}
+
+START_TEST(without_a_connection_manager_tcp_is_used)
+{
+	in_world((uint64_t)_i, body_no_manager);
+}
+END_TEST
+
 static void body_server_without(struct world *world)
 {
 	no_device = true;
@@ -846,6 +874,7 @@ int main(void)
 		tcp_is_used_where_rdma_is_refused,
 		tcp_is_used_while_rdma_is_silent,
 		a_client_without_rdma_uses_tcp,
+		without_a_connection_manager_tcp_is_used,
 		a_server_without_rdma_tells_of_none,
 		rdma_alone_if_so_chosen,
 		tcp_alone_if_so_chosen,

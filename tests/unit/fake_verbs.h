@@ -10,8 +10,8 @@
  *     region goes first.
  *   - Faults, by fabric.*: what is posted goes nowhere (silent); connections break by themselves (break_in); RDMA WRITEs
  *     come when they are let go, also after the end of the queue pair that they are from (writes_are_late), as from a card
- *     that does not keep to what it should; receives are refused (refuses_receives), as when the other end has gone; the
- *     device goes, and comes again as another (fabric_device_goes).
+ *     that does not keep to what it should; receives are refused (refuses_receives), as when the other end has gone;
+ *     the connection manager cannot be opened (no_manager); the device goes, and comes again as another (fabric_device_goes).
  *   - It refuses and counts what asks for memory by a key that is void, or that is not of that memory; a window's is of one
  *     queue pair.
  */
@@ -139,6 +139,7 @@ static struct fake_fabric {
 	unsigned int looks_in_vain;          /* for an event of a completion channel */
 	bool writes_are_late;                /* RDMA WRITEs come when they are let go */
 	bool refuses_receives;               /* it takes no more of them */
+	bool no_manager;                     /* there is no connection manager to be opened */
 	unsigned int reads, writes, refused; /* RDMA */
 	unsigned int reads_at_once;          /* the most that one queue pair had under way */
 	bool windows;                        /* the device has them */
@@ -829,8 +830,13 @@ void rdma_destroy_qp(struct rdma_cm_id *base)
 
 struct rdma_event_channel *rdma_create_event_channel(void)
 {
-	struct fake_events *events = fake_new(sizeof(*events));
+	struct fake_events *events;
 
+	if (fabric.no_manager) {
+		errno = ENOENT;
+		return NULL;
+	}
+	events = fake_new(sizeof(*events));
 	events->base.fd = eventfd(0, EFD_CLOEXEC);
 	return &events->base;
 }
