@@ -59,6 +59,8 @@ const char *fabrics_rdma_reason(int err)
 	if (err == -EUNATCH)
 		return "the kernel's connection manager cannot be opened: modprobe rdma_ucm; in a container "
 		       "/dev/infiniband is needed, too";
+	if (err == -ENOBUFS)
+		return TRANSPORT_RDMA_NOT_PINNED;
 	if ((err == -ENOENT || err == -ELIBBAD) && transport_rdma_reason()[0] != '\0')
 		return transport_rdma_reason();
 	return strerror(-err);

@@ -54,7 +54,7 @@ int fabrics_of(const struct fabrics *fabrics, const char *address, enum fabric *
 void fabrics_stats(const struct fabrics *fabrics, enum fabric fabric, struct transport_stats *ret_stats);
 void fabrics_reclaim(struct fabrics *fabrics, unsigned int idle_ms);
 
-/* Why RDMA cannot be used, in words, for an errno of transport_rdma_new(). */
+/* Why RDMA cannot be used, in words, for an errno of transport_rdma_new() or of an RDMA transport's. */
 const char *fabrics_rdma_reason(int err);
 
 #endif

@@ -212,6 +212,7 @@ void service_incoming(void *owner, struct transport_incoming *incoming, const ch
 {
 	struct service *service = owner;
 	struct service_conn *conn;
+	int err;
 
 	if (service->held)
 		return;
@@ -222,13 +223,17 @@ void service_incoming(void *owner, struct transport_incoming *incoming, const ch
 		return;
 	}
 	conn = calloc(1, sizeof(*conn));
-	if (conn == NULL)
+	if (conn == NULL) {
+		service_refused(service, name, strerror(ENOMEM));
 		return;
+	}
 	conn->service = service;
 	conn->fabric = incoming->transport == service->fabrics.transport[FABRIC_RDMA] ? FABRIC_RDMA : FABRIC_TCP;
 	snprintf(conn->name, sizeof(conn->name), "client %s", name);
 	conn->opening = calloc(1, sizeof(*conn->opening));
-	if (conn->opening == NULL || transport_accept(incoming, &opening_events, conn, &conn->transport) < 0) {
+	err = conn->opening == NULL ? -ENOMEM : transport_accept(incoming, &opening_events, conn, &conn->transport);
+	if (err < 0) {
+		service_refused(service, name, conn->fabric == FABRIC_RDMA ? fabrics_rdma_reason(err) : strerror(-err));
 		free(conn->opening);
 		free(conn);
 		return;

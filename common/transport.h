@@ -170,7 +170,7 @@ static inline bool transport_serves(struct transport *transport, const char *hos
 	return transport->ops->serves(transport, host);
 }
 
-/* Only within `incoming`, once. -ENOMEM and others: it is refused. */
+/* Only within `incoming`, once. -ENOMEM and others (-ENOBUFS: transport_rdma.h): it is refused. */
 static inline int transport_accept(struct transport_incoming *incoming, const struct transport_events *events,
 				   void *owner, struct transport_conn **ret_conn)
 {

@@ -18,6 +18,10 @@
  */
 int transport_rdma_new(struct loop *loop, const struct transport_limits *limits, struct transport **ret_transport);
 
+/* What -ENOBUFS of a connection is: the kernel does not pin its memory. */
+#define TRANSPORT_RDMA_NOT_PINNED \
+	"memory for RDMA cannot be pinned: raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK= in the unit)"
+
 /* Why there is no plug-in, in words; "" if it is loaded or was not wanted yet. Any thread. */
 const char *transport_rdma_reason(void);
 

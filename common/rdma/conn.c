@@ -342,7 +342,7 @@ int rdma_conn_set_up(struct rdma_conn *conn)
 	}
 	conn->region = ibv_reg_mr(conn->device->domain->pd, conn->memory, CONN_MEMORY, IBV_ACCESS_LOCAL_WRITE);
 	if (conn->region == NULL)
-		return -errno;
+		return errno == ENOMEM || errno == EPERM ? -ENOBUFS : -errno; /* EPERM: a limit of 0 */
 	conn->receive_cq = ibv_create_cq(id->verbs, RECEIVES, conn, conn->device->channel, 0);
 	if (conn->receive_cq == NULL)
 		return -errno;

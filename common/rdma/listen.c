@@ -5,6 +5,7 @@
 #include "common/address.h"
 #include "common/container_of.h"
 #include "common/rdma/rdma_internal.h"
+#include "common/transport_rdma.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -153,7 +154,7 @@ static void routed(struct rdma_conn *conn)
 	if (err == 0)
 		err = rdma_connect_begin(conn);
 	if (err < 0)
-		rdma_conn_fail(conn, err, strerror(-err));
+		rdma_conn_fail(conn, err, err == -ENOBUFS ? TRANSPORT_RDMA_NOT_PINNED : strerror(-err));
 	else
 		conn->state = CONN_CONNECTING;
 }

@@ -244,7 +244,7 @@ int rdma_nonblocking(int fd);
 int rdma_conn_new(struct transport_rdma *rdma, struct rdma_cm_id *id, const struct transport_events *events,
 		  void *owner, struct rdma_conn **ret_conn);
 
-/* Its queue pair and what belongs to it, on the device that the connection manager has found. */
+/* Its queue pair and what belongs to it, on the device that the connection manager has found. -ENOBUFS, and verbs' errors. */
 int rdma_conn_set_up(struct rdma_conn *conn);
 
 void rdma_conn_hold(struct rdma_conn *conn);

@@ -73,6 +73,28 @@ measured rdma
 strake -m "$MGS" net test "$rdma" --transport tcp >"$T/out" 2>&1 && fail "$rdma by TCP"
 says "is an address of RDMA, and --transport is tcp"
 
+# Memory that may not be pinned: TCP, and why is told, here and at a server.
+limited() { (ulimit -l 64 && exec setpriv --bounding-set -ipc_lock "$@"); }
+pin="memory for RDMA cannot be pinned: raise RLIMIT_MEMLOCK"
+limited strake -m "$MGS" net test "$rdma" --transport rdma --seconds 0.1 >"$T/out" 2>&1 && fail "RDMA without memory for it"
+says "$pin"
+mkdir "$T/m"
+MOUNTS="$T/m"
+limited strake -m "$MGS" mount "$T/m" -o log="$T/mount.log" || fail "a mount without memory for RDMA"
+by_tcp() {
+	getfattr --absolute-names --only-values -n strake.stats "$T/m" >"$T/out" && grep -q '^connections_tcp [1-9]' "$T/out" &&
+		grep -qx 'connections_rdma 0' "$T/out"
+}
+await "the mount goes by TCP" by_tcp
+CLUSTERS="$CLUSTERS $T/l"
+limited strake cluster start "$T/l" --osts 1 --listen 192.0.2.2 >"$T/out" || fail "a cluster without memory for RDMA"
+strake -m "$(field "$T/l" mgs 0 address)" net test "$(field "$T/l" oss 0 address)" --seconds 0.1 --json >"$T/out"
+expect "exit status where memory is missing at the server" 1 $?
+measured tcp
+json "'refused' in it['transports'][1]['reason']"
+grep -q "warning: client 192.0.2.*: refused: $pin" "$T"/l/log/*.log || fail "no server says why"
+strake cluster stop "$T/l" >/dev/null || fail "stop"
+
 # A fabric that does not answer: TCP is measured, and what is wrong is told.
 for port in $(sed -n '/^\[ports\]/,$s/.* = //p' "$T/c/cluster.conf"); do
 	ip rule add pref 5 ipproto tcp dport "$port" lookup local && ip rule add pref 5 ipproto tcp sport "$port" lookup local ||

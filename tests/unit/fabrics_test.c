@@ -20,6 +20,7 @@
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 #define SEEDS      2 /* iWARP, InfiniBand */
@@ -43,6 +44,38 @@ int transport_rdma_new(struct loop *loop, const struct transport_limits *limits,
 const char *transport_rdma_reason(void)
 {
 	return "";
+}
+
+/* In the place of common/logger.c's: a line each, warnings marked as such. */
+static char said[64 * 1024];
+static size_t said_len;
+
+void logger_say(enum logger_level level, const char *format, ...)
+{
+	va_list arguments;
+
+	if (level > LOGGER_INFO)
+		return;
+	assert(said_len < sizeof(said) - 1024);
+	said_len += (size_t)sprintf(said + said_len, "\n%s", level == LOGGER_INFO ? "" : "warning: ");
+	va_start(arguments, format);
+	said_len += (size_t)vsnprintf(said + said_len, 1000, format, arguments);
+	va_end(arguments);
+}
+
+void logger_die(const char *format, ...)
+{
+	(void)format;
+	abort();
+}
+
+static unsigned int times_said(const char *text)
+{
+	unsigned int count = 0;
+
+	for (const char *at = said; (at = strstr(at, text)) != NULL; at++)
+		count++;
+	return count;
 }
 
 struct world {
@@ -315,7 +348,6 @@ static void in_world(uint64_t seed, void (*body)(struct world *world))
 {
 	struct world world = { .body = body };
 
-	logger_init("fabrics_test", LOGGER_ERROR);
 	uuid_make(&fs);
 	uuid_make(&target);
 	key_make(&key);
@@ -464,6 +496,30 @@ static void body_no_manager(struct world *world)
 START_TEST(without_a_connection_manager_tcp_is_used)
 {
 	in_world((uint64_t)_i, body_no_manager);
+}
+END_TEST
+
+/* Beyond RLIMIT_MEMLOCK, at the server as here. */
+static void body_not_pinned(struct world *world)
+{
+	const char *address = world->reachable.text[1];
+
+	serve(world, "127.0.0.1:0");
+	fabric.regions_end = fabric.keys + 2;
+	reach(world, &address, 1);
+	assert(ping_for(world, 100) == -ETIMEDOUT);
+	WAIT_FOR(times_said("refused: memory for RDMA cannot be pinned: raise RLIMIT_MEMLOCK") == 1);
+	assert(times_said("\nwarning: client 127.0.0.1:") == 1);
+	WAIT_FOR(strstr(peer_last_error(world->peer), "memory for RDMA cannot be pinned: raise RLIMIT_MEMLOCK") !=
+		 NULL);
+	world->peer = peer_free(world->peer);
+	reach_all(world);
+	assert(ping(world) == 0 && used(world) == FABRIC_TCP);
+}
+
+START_TEST(tcp_is_used_where_memory_cannot_be_pinned)
+{
+	in_world((uint64_t)_i, body_not_pinned);
 }
 END_TEST
 
@@ -875,6 +931,7 @@ int main(void)
 		tcp_is_used_while_rdma_is_silent,
 		a_client_without_rdma_uses_tcp,
 		without_a_connection_manager_tcp_is_used,
+		tcp_is_used_where_memory_cannot_be_pinned,
 		a_server_without_rdma_tells_of_none,
 		rdma_alone_if_so_chosen,
 		tcp_alone_if_so_chosen,

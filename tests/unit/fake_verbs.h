@@ -11,7 +11,8 @@
  *   - Faults, by fabric.*: what is posted goes nowhere (silent); connections break by themselves (break_in); RDMA WRITEs
  *     come when they are let go, also after the end of the queue pair that they are from (writes_are_late), as from a card
  *     that does not keep to what it should; receives are refused (refuses_receives), as when the other end has gone;
- *     the connection manager cannot be opened (no_manager); the device goes, and comes again as another (fabric_device_goes).
+ *     the connection manager cannot be opened (no_manager); no more memory can be pinned (regions_end); the device goes, and
+ *     comes again as another (fabric_device_goes).
  *   - It refuses and counts what asks for memory by a key that is void, or that is not of that memory; a window's is of one
  *     queue pair.
  */
@@ -157,7 +158,8 @@ static struct fake_fabric {
 	bool gone;
 	struct ibv_mr *regions[REGIONS];
 	int access[REGIONS];
-	uint32_t keys; /* given out, of regions */
+	uint32_t keys;        /* given out, of regions */
+	uint32_t regions_end; /* from that one on none is had, as beyond RLIMIT_MEMLOCK; 0: all are */
 	struct fake_window *all_windows[WINDOWS_MAX];
 } fabric;
 
@@ -388,9 +390,14 @@ int ibv_dealloc_pd(struct ibv_pd *pd)
 #undef ibv_reg_mr
 struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *address, size_t size, int access)
 {
-	struct ibv_mr *region = fake_new(sizeof(*region));
 	uint32_t i = (uint32_t)fake_draw(REGIONS / 2); /* a key is not soon another's */
+	struct ibv_mr *region;
 
+	if (fabric.regions_end > 0 && fabric.keys + 1 >= fabric.regions_end) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	region = fake_new(sizeof(*region));
 	while (fabric.regions[i] != NULL)
 		assert(++i < REGIONS);
 	*region = (struct ibv_mr){ .pd = pd,
