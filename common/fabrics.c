@@ -1,12 +1,12 @@
 #include "common/fabrics.h"
 
 #include "common/address.h"
-#include "common/logger.h"
 #include "common/transport_rdma.h"
 #include "common/transport_tcp.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -116,11 +116,19 @@ int fabrics_get(struct fabrics *fabrics, enum fabric fabric, struct transport **
 		err = transport_rdma_new(fabrics->loop, &fabrics->limits, at);
 		if (err == -ENOENT || err == -ELIBBAD || err == -ENODEV || err == -EUNATCH)
 			fabrics->missing = err;
-		if (err < 0)
-			log_debug("no RDMA: %s", fabrics_rdma_reason(err));
 	}
 	*ret_transport = *at;
 	return err;
+}
+
+void fabrics_say_missing(const struct fabrics *fabrics, enum logger_level level)
+{
+	static _Atomic bool said;
+
+	if (kernel_has_devices())
+		level = LOGGER_WARNING;
+	if (level == LOGGER_DEBUG || !atomic_exchange(&said, true))
+		logger_say(level, "RDMA is not used: %s", fabrics_rdma_reason(fabrics->missing));
 }
 
 int fabrics_of(const struct fabrics *fabrics, const char *address, enum fabric *ret_fabric)

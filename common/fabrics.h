@@ -5,6 +5,7 @@
 #ifndef STRAKE_COMMON_FABRICS_H
 #define STRAKE_COMMON_FABRICS_H
 
+#include "common/logger.h"
 #include "common/loop.h"
 #include "common/transport.h"
 
@@ -47,6 +48,12 @@ void fabrics_release(struct fabrics *fabrics);
  * later is not seen.
  */
 int fabrics_get(struct fabrics *fabrics, enum fabric fabric, struct transport **ret_transport);
+
+/*
+ * That RDMA is missing, and why. A warning where the kernel has devices, since somebody has put them there; else of that level.
+ * Once for the program, but at LOGGER_DEBUG.
+ */
+void fabrics_say_missing(const struct fabrics *fabrics, enum logger_level level);
 
 /* That of an address, "rdma://HOST:PORT" or "HOST:PORT", by what was chosen. -EPROTONOSUPPORT: it is not used. */
 int fabrics_of(const struct fabrics *fabrics, const char *address, enum fabric *ret_fabric);

@@ -131,6 +131,17 @@ static int listen_by(struct service *service, enum fabric fabric, const char *ad
 	return err;
 }
 
+/* An address without a device is nothing to warn of: others may have one. */
+static void say_not_beside(const struct service *service, const char *address, int err)
+{
+	if (service->fabrics.missing != 0)
+		fabrics_say_missing(&service->fabrics, LOGGER_DEBUG);
+	else if (err == -ENODEV)
+		log_info("%s is not listened on by RDMA: no RDMA device has that address", address);
+	else
+		log_warning("%s is not listened on by RDMA: %s", address, fabrics_rdma_reason(err));
+}
+
 /*
  * By RDMA, too, where TCP is listened on. iWARP's ports are those of TCP, so there the same one is taken: then any, which the
  * RDMA stack draws without regard to TCP's.
@@ -149,7 +160,7 @@ static void listen_beside(struct service *service, const char *address, uint16_t
 	if (err == 0)
 		log_info("listening by RDMA, too, on port %u", port);
 	else
-		log_debug("%s is not listened on by RDMA: %s", address, fabrics_rdma_reason(err));
+		say_not_beside(service, address, err);
 }
 
 int service_listen(struct service *service, const char *address, uint16_t *ret_port)

@@ -29,8 +29,18 @@ await "the port is up again" up
 drivers=$(dirname "$(find /usr/lib -name "lib$kind-rdmav*.so" | head -n 1)")
 mount -t tmpfs none "$drivers" || fail "cannot hide the drivers"
 strake net >"$T/out" 2>/dev/null || fail "strake net without drivers"
-umount "$drivers"
 says "No RDMA here: the kernel has RDMA devices, but libibverbs finds none"
+# warned DIR REASON: each of its servers says once why there is no RDMA.
+warned() {
+	local log
+	for log in "$1"/log/{mgs,mds0,ost0}.log; do
+		expect "warnings of no RDMA in $log" 1 "$(grep -c "warning: RDMA is not used: $2" "$log")"
+	done
+}
+cluster "$T/d" --osts 1 --listen 192.0.2.2
+warned "$T/d" "the kernel has RDMA devices, but libibverbs finds none"
+strake cluster stop "$T/d" >/dev/null || fail "stop"
+umount "$drivers"
 
 # A connection manager that cannot be opened, as where its module is not loaded, or in a container.
 hidden() { unshare -m sh -c 'mount --bind /dev/null /dev/infiniband/rdma_cm && exec "$@"' sh "$@"; }
@@ -44,6 +54,10 @@ expect "exit status without a connection manager" 1 $?
 json "len(it['devices']) == 2 and 'rdma_ucm' in it['reason']"
 hidden strake cluster start "$T/h" --listen 192.0.2.2 --transport rdma >"$T/out" 2>&1 && fail "RDMA without a connection manager"
 says "transport is rdma, but $manager"
+CLUSTERS="$CLUSTERS $T/h"
+hidden strake cluster start "$T/h" --osts 1 --listen 192.0.2.2 >"$T/out" || fail "a cluster without a connection manager"
+warned "$T/h" "$manager"
+strake cluster stop "$T/h" >/dev/null || fail "stop"
 
 # --- a test -----------------------------------------------------------------------------------------------------------
 

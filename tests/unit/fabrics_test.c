@@ -539,6 +539,29 @@ START_TEST(a_server_without_rdma_tells_of_none)
 }
 END_TEST
 
+/* What an operator should know, and no more: an address without a device is one of many. */
+static void body_not_listened(struct world *world)
+{
+	serve(world, "127.0.0.2:0");
+	assert(world->reachable.count == 1);
+	assert(times_said("127.0.0.2:0 is not listened on by RDMA: no RDMA device has that address") == 1);
+	assert(times_said("warning: ") == 0);
+	world->service = service_free(world->service);
+
+	fabric.listen_errno = EACCES;
+	serve(world, "127.0.0.1:0");
+	assert(world->reachable.count == 1);
+	assert(times_said("\nwarning: 127.0.0.1:0 is not listened on by RDMA: Permission denied") == 1);
+	reach_all(world);
+	assert(ping(world) == 0 && used(world) == FABRIC_TCP);
+}
+
+START_TEST(what_is_not_listened_on_is_told)
+{
+	in_world((uint64_t)_i, body_not_listened);
+}
+END_TEST
+
 /* --- the setting -------------------------------------------------------------------------------------------------- */
 
 static void body_rdma_only(struct world *world)
@@ -933,6 +956,7 @@ int main(void)
 		without_a_connection_manager_tcp_is_used,
 		tcp_is_used_where_memory_cannot_be_pinned,
 		a_server_without_rdma_tells_of_none,
+		what_is_not_listened_on_is_told,
 		rdma_alone_if_so_chosen,
 		tcp_alone_if_so_chosen,
 		silence_leads_to_tcp_and_back,

@@ -11,8 +11,8 @@
  *   - Faults, by fabric.*: what is posted goes nowhere (silent); connections break by themselves (break_in); RDMA WRITEs
  *     come when they are let go, also after the end of the queue pair that they are from (writes_are_late), as from a card
  *     that does not keep to what it should; receives are refused (refuses_receives), as when the other end has gone;
- *     the connection manager cannot be opened (no_manager); no more memory can be pinned (regions_end); the device goes, and
- *     comes again as another (fabric_device_goes).
+ *     the connection manager cannot be opened (no_manager), or lets nobody listen (listen_errno); no more memory can be
+ *     pinned (regions_end); the device goes, and comes again as another (fabric_device_goes).
  *   - It refuses and counts what asks for memory by a key that is void, or that is not of that memory; a window's is of one
  *     queue pair.
  */
@@ -141,6 +141,7 @@ static struct fake_fabric {
 	bool writes_are_late;                /* RDMA WRITEs come when they are let go */
 	bool refuses_receives;               /* it takes no more of them */
 	bool no_manager;                     /* there is no connection manager to be opened */
+	int listen_errno;                    /* why nobody can listen; 0: he can */
 	unsigned int reads, writes, refused; /* RDMA */
 	unsigned int reads_at_once;          /* the most that one queue pair had under way */
 	bool windows;                        /* the device has them */
@@ -970,6 +971,10 @@ int rdma_bind_addr(struct rdma_cm_id *base, struct sockaddr *address)
 int rdma_listen(struct rdma_cm_id *base, int backlog)
 {
 	(void)backlog;
+	if (fabric.listen_errno != 0) {
+		errno = fabric.listen_errno;
+		return -1;
+	}
 	/* iWARP's ports are TCP's; high ones are asked for where a socket of TCP listens. */
 	if (fabric.iwarp && ntohs(base->route.addr.src_sin.sin_port) >= 10000) {
 		errno = EADDRINUSE;
