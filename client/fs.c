@@ -32,6 +32,8 @@
 #define SLOTS_MAX         128 /* in all: the MDT keeps a reply for each */
 #define MEMORY_DEFAULT    (UINT64_C(1) << 30)
 #define CLOSE_PATIENCE_MS 1500
+#define STATS_TEXT_MAX    65536 /* an xattr's; targets that do not fit, after some 2,500, are not told of */
+#define STATS_TEXT_MORE   256   /* what may have become of it when it is asked for */
 
 void fs_config_defaults(struct fs_config *config)
 {
@@ -53,6 +55,17 @@ const struct uuid *fs_uuid(const struct fs *fs)
 	return &fs->uuid;
 }
 
+static void add_tally(void *arg, const struct target_state *state)
+{
+	struct fs_stats *stats = arg;
+
+	for (enum fabric i = 0; i < FABRIC_COUNT; i++) {
+		stats->connections[i] += state->tally.connections[i];
+		stats->bytes_by[i] += state->tally.bulk[i];
+	}
+	stats->switches += state->tally.switches;
+}
+
 void fs_stats(struct fs *fs, struct fs_stats *ret_stats)
 {
 	struct fs_stats stats = {
@@ -67,45 +80,75 @@ void fs_stats(struct fs *fs, struct fs_stats *ret_stats)
 		.names_ahead = fs->counters.names_ahead,
 		.lookups_ahead = fs->counters.lookups_ahead,
 		.bytes_lost = data_fs_lost(fs->data),
-		.switches = fs->tally.switches,
 		.targets_troubled = targets_troubled(fs->targets),
 	};
 
 	data_fs_held(fs->data, &stats.bytes_held, &stats.files_held);
-	for (enum fabric i = 0; i < FABRIC_COUNT; i++) {
-		stats.connections[i] = fs->tally.connections[i];
-		stats.bytes_by[i] = fs->tally.bulk[i];
-	}
+	targets_each(fs->targets, add_tally, &stats);
 	*ret_stats = stats;
 }
 
-int fs_stats_text(struct fs *fs, char *text, size_t size, size_t *ret_len)
+/* What is written, of so many bytes at most. */
+struct stats_text {
+	char *text;
+	size_t len, size;
+};
+
+__attribute__((format(printf, 2, 3))) static void text_add(struct stats_text *text, const char *format, ...)
 {
-	struct fs_stats stats;
-	char lines[1024];
+	size_t room = text->size - text->len;
+	va_list args;
 	int len;
 
+	va_start(args, format);
+	len = vsnprintf(text->text + text->len, room, format, args);
+	va_end(args);
+	if (len > 0 && (size_t)len < room)
+		text->len += (size_t)len;
+}
+
+/* One line, as a rule: that of the fabric by which it is reached. */
+static void add_target(void *arg, const struct target_state *state)
+{
+	static const char *const names[] = { [FABRIC_TCP] = "tcp", [FABRIC_RDMA] = "rdma" };
+
+	for (enum fabric i = 0; i < FABRIC_COUNT; i++) {
+		uint64_t connections = state->tally.connections[i];
+
+		if (connections > 0)
+			text_add(arg, "%s%u_connections_%s %" PRIu64 "\n", role_name(state->role), state->index,
+				 names[i], connections);
+	}
+}
+
+int fs_stats_text(struct fs *fs, char *ret_text, size_t size, size_t *ret_len)
+{
+	struct stats_text text = { .text = malloc(STATS_TEXT_MAX), .size = STATS_TEXT_MAX };
+	struct fs_stats stats;
+	int err = 0;
+
+	if (text.text == NULL)
+		return -ENOMEM;
 	fs_stats(fs, &stats);
-	len = snprintf(lines, sizeof(lines),
-		       "mds_calls %" PRIu64 "\nost_calls %" PRIu64 "\nresends %" PRIu64 "\nlookups_absent %" PRIu64
-		       "\nlookups_ahead %" PRIu64 "\nnames_ahead %" PRIu64 "\nbytes_read %" PRIu64
-		       "\nbytes_written %" PRIu64 "\nbytes_ahead %" PRIu64 "\nbytes_copied %" PRIu64
-		       "\nbytes_held %" PRIu64 "\nbytes_lost %" PRIu64
-		       "\nfiles_held %u\ntargets_troubled %u\nconnections_tcp %" PRIu64 "\nconnections_rdma %" PRIu64
-		       "\nbytes_tcp %" PRIu64 "\nbytes_rdma %" PRIu64 "\ntransport_switches %" PRIu64 "\n",
-		       stats.mds_calls, stats.ost_calls, stats.resends, stats.lookups_absent, stats.lookups_ahead,
-		       stats.names_ahead, stats.bytes_read, stats.bytes_written, stats.bytes_ahead, stats.bytes_copied,
-		       stats.bytes_held, stats.bytes_lost, stats.files_held, stats.targets_troubled,
-		       stats.connections[FABRIC_TCP], stats.connections[FABRIC_RDMA], stats.bytes_by[FABRIC_TCP],
-		       stats.bytes_by[FABRIC_RDMA], stats.switches);
-	assert(len > 0 && (size_t)len < sizeof(lines));
-	*ret_len = (size_t)len;
-	if (size == 0)
-		return 0;
-	if (size < (size_t)len)
-		return -ERANGE;
-	memcpy(text, lines, (size_t)len);
-	return 0;
+	text_add(&text,
+		 "mds_calls %" PRIu64 "\nost_calls %" PRIu64 "\nresends %" PRIu64 "\nlookups_absent %" PRIu64
+		 "\nlookups_ahead %" PRIu64 "\nnames_ahead %" PRIu64 "\nbytes_read %" PRIu64 "\nbytes_written %" PRIu64
+		 "\nbytes_ahead %" PRIu64 "\nbytes_copied %" PRIu64 "\nbytes_held %" PRIu64 "\nbytes_lost %" PRIu64
+		 "\nfiles_held %u\ntargets_troubled %u\nconnections_tcp %" PRIu64 "\nconnections_rdma %" PRIu64
+		 "\nbytes_tcp %" PRIu64 "\nbytes_rdma %" PRIu64 "\ntransport_switches %" PRIu64 "\n",
+		 stats.mds_calls, stats.ost_calls, stats.resends, stats.lookups_absent, stats.lookups_ahead,
+		 stats.names_ahead, stats.bytes_read, stats.bytes_written, stats.bytes_ahead, stats.bytes_copied,
+		 stats.bytes_held, stats.bytes_lost, stats.files_held, stats.targets_troubled,
+		 stats.connections[FABRIC_TCP], stats.connections[FABRIC_RDMA], stats.bytes_by[FABRIC_TCP],
+		 stats.bytes_by[FABRIC_RDMA], stats.switches);
+	targets_each(fs->targets, add_target, &text);
+	*ret_len = size == 0 ? text.len + STATS_TEXT_MORE : text.len;
+	if (size > 0 && size < text.len)
+		err = -ERANGE;
+	else if (size > 0)
+		memcpy(ret_text, text.text, text.len);
+	free(text.text);
+	return err;
 }
 
 /* --- the map ----------------------------------------------------------------------------------------------------- */

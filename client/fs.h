@@ -371,7 +371,7 @@ struct fs_stats {
 };
 /* Any thread. */
 void fs_stats(struct fs *fs, struct fs_stats *ret_stats);
-/* As lines of a name and a number. *ret_len at most size, else -ERANGE; size 0 asks for the length. */
-int fs_stats_text(struct fs *fs, char *text, size_t size, size_t *ret_len);
+/* As lines of a name and a number. *ret_len at most size, else -ERANGE; size 0 asks how long it may be. -ENOMEM. */
+int fs_stats_text(struct fs *fs, char *ret_text, size_t size, size_t *ret_len);
 
 #endif

@@ -61,7 +61,6 @@ struct fs {
 	struct atimes *atimes;           /* thread-safe */
 	_Atomic unsigned int atime_rule; /* enum fs_atime, and ATIME_NOT_OF_DIRECTORIES */
 	struct fs_counters counters;
-	struct peer_tally tally;                  /* of all workers' peers */
 	_Atomic uint64_t sent_back[FS_SENT_BACK]; /* shown.c */
 	struct shared_dirs shared_dirs;
 

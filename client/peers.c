@@ -115,7 +115,7 @@ static int one_connect(struct worker_peers *peers, struct one_peer *one, const s
 		.key = &fs->config.key,
 		.addresses = (const char *const *)target->addresses,
 		.address_count = target->address_count,
-		.tally = &fs->tally,
+		.tally = &one->state->tally,
 		.owner = peers->worker,
 	};
 	int err;

@@ -169,25 +169,38 @@ struct target_map *targets_map(struct targets *targets)
 	return map;
 }
 
+static bool is_before(const struct target_state *state, enum role role, uint32_t index)
+{
+	return state->role != role ? state->role < role : state->index < index;
+}
+
 struct target_state *targets_state(struct targets *targets, enum role role, uint32_t index)
 {
-	struct target_state *state;
+	struct target_state **at = &targets->states, *state;
 
 	pthread_mutex_lock(&targets->lock);
-	for (state = targets->states; state != NULL; state = state->next)
-		if (state->role == role && state->index == index)
-			break;
-	if (state == NULL) {
+	while (*at != NULL && is_before(*at, role, index))
+		at = &(*at)->next;
+	state = *at;
+	if (state == NULL || state->role != role || state->index != index) {
 		state = calloc(1, sizeof(*state));
 		if (state != NULL) {
 			state->role = role;
 			state->index = index;
-			state->next = targets->states;
-			targets->states = state;
+			state->next = *at;
+			*at = state;
 		}
 	}
 	pthread_mutex_unlock(&targets->lock);
 	return state;
+}
+
+void targets_each(struct targets *targets, void (*tell)(void *arg, const struct target_state *state), void *arg)
+{
+	pthread_mutex_lock(&targets->lock);
+	for (const struct target_state *state = targets->states; state != NULL; state = state->next)
+		tell(arg, state);
+	pthread_mutex_unlock(&targets->lock);
 }
 
 /* Connections tell of themselves as "ADDRESS: what is wrong". */

@@ -6,6 +6,7 @@
 #define STRAKE_CLIENT_TARGETS_H
 
 #include "common/ops.h"
+#include "common/peer.h"
 #include "common/uuid.h"
 #include "proto/mgs.pb-c.h"
 
@@ -64,8 +65,9 @@ struct target_state {
 	enum role role;
 	uint32_t index;
 	_Atomic bool troubled;
-	_Atomic bool silent;    /* it gave no sign of life when asked for one (probe.h) */
-	struct trouble trouble; /* guarded by the targets' lock */
+	_Atomic bool silent;     /* it gave no sign of life when asked for one (probe.h) */
+	struct trouble trouble;  /* guarded by the targets' lock */
+	struct peer_tally tally; /* of all workers' peers */
 };
 
 struct targets *targets_new(void); /* NULL: no memory */
@@ -76,6 +78,9 @@ struct target_map *targets_map(struct targets *targets);               /* with a
 
 /* Finds or makes; lives as long as the targets. NULL: no memory. */
 struct target_state *targets_state(struct targets *targets, enum role role, uint32_t index);
+
+/* All that were asked for, MDTs first, in the order of their indices. tell() calls nothing of this. */
+void targets_each(struct targets *targets, void (*tell)(void *arg, const struct target_state *state), void *arg);
 
 /* A request for it that began at began_ns failed or waits: logs what the operator should know. */
 void targets_trouble(struct targets *targets, struct target_state *state, uint64_t began_ns, const char *reason);

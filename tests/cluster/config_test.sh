@@ -44,6 +44,8 @@ says 0 "is up" strake cluster start "$T/c" --durability strict --transport tcp
 echo words >"$T/m/file"
 getfattr --only-values -n strake.stats "$T/m" >"$T/stats" || fail "strake.stats"
 grep -qE '^connections_tcp [1-9]' "$T/stats" && grep -qx 'connections_rdma 0' "$T/stats" || fail "strake.stats: $(cat "$T/stats")"
+grep -qE '^mdt0_connections_tcp [1-9]' "$T/stats" && grep -qE '^ost0_connections_tcp [1-9]' "$T/stats" || fail "strake.stats: $(cat "$T/stats")"
+! grep -qE '_connections_rdma|^[^ ]* *$' "$T/stats" || fail "strake.stats: $(cat "$T/stats")"
 told() {
 	strake -m "$MGS" status --json | python3 -c '
 import json, sys

@@ -4,6 +4,8 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #define S NSEC_PER_SEC
 
@@ -52,6 +54,29 @@ START_TEST(one_long_attempt_is_said_at_once)
 }
 END_TEST
 
+static void note_state(void *arg, const struct target_state *state)
+{
+	char *text = arg;
+
+	sprintf(text + strlen(text), " %s%u", role_name(state->role), state->index);
+}
+
+START_TEST(targets_are_told_in_order)
+{
+	struct targets *targets = targets_new();
+	struct target_state *first = targets_state(targets, ROLE_OST, 3);
+	char text[64] = "";
+
+	ck_assert_ptr_nonnull(targets_state(targets, ROLE_OST, 10));
+	ck_assert_ptr_nonnull(targets_state(targets, ROLE_MDT, 5));
+	ck_assert_ptr_nonnull(targets_state(targets, ROLE_OST, 0));
+	ck_assert_ptr_eq(targets_state(targets, ROLE_OST, 3), first);
+	targets_each(targets, note_state, text);
+	ck_assert_str_eq(text, " mdt5 ost0 ost3 ost10");
+	targets_free(targets);
+}
+END_TEST
+
 START_TEST(the_map_is_copied_and_outlives_its_replacement)
 {
 	Strake__ClusterMap wire = STRAKE__CLUSTER_MAP__INIT;
@@ -96,5 +121,5 @@ START_TEST(the_map_is_copied_and_outlives_its_replacement)
 END_TEST
 
 UNIT_MAIN("client_targets", trouble_is_said_after_ten_seconds_and_then_each_minute,
-	  trouble_that_nobody_saw_end_is_forgotten, one_long_attempt_is_said_at_once,
+	  trouble_that_nobody_saw_end_is_forgotten, one_long_attempt_is_said_at_once, targets_are_told_in_order,
 	  the_map_is_copied_and_outlives_its_replacement)
