@@ -116,8 +116,7 @@ static void add_target(void *arg, const struct target_state *state)
 		uint64_t connections = state->tally.connections[i];
 
 		if (connections > 0)
-			text_add(arg, "%s%u_connections_%s %" PRIu64 "\n", role_name(state->role), state->index,
-				 names[i], connections);
+			text_add(arg, "%s_connections_%s %" PRIu64 "\n", state->tally.name, names[i], connections);
 	}
 }
 
@@ -220,6 +219,7 @@ static int open_map(struct opening *opening)
 		.key = &fs->config.key,
 		.own_role = ROLE_CLIENT,
 		.own_uuid = fs->mount_uuid,
+		.tally = &fs->mgs_tally,
 		.owner = fs,
 		.map_changed = map_changed,
 	};
@@ -381,6 +381,7 @@ static struct fs *fs_new(struct loop *loop, const struct fs_config *config)
 	fs->config = *config;
 	fs->loop = loop;
 	fs->worker_count = config->workers + 1;
+	fs->mgs_tally = (struct peer_tally){ .name = "mgs" };
 	uuid_make(&fs->mount_uuid);
 	if (config->mountpoint != NULL)
 		fs->mountpoint = strdup(config->mountpoint);

@@ -50,7 +50,8 @@ struct fs {
 	uint64_t root;
 	struct inode *root_inode;
 
-	struct mgs_client *mgs;          /* control loop */
+	struct mgs_client *mgs; /* control loop */
+	struct peer_tally mgs_tally;
 	struct targets *targets;         /* who serves what: thread-safe */
 	struct fs_session *session;      /* thread-safe */
 	struct inode_table *inodes;      /* thread-safe */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -187,6 +188,7 @@ struct target_state *targets_state(struct targets *targets, enum role role, uint
 		if (state != NULL) {
 			state->role = role;
 			state->index = index;
+			snprintf(state->tally.name, sizeof(state->tally.name), "%s%u", role_name(role), index);
 			state->next = *at;
 			*at = state;
 		}

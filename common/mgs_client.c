@@ -466,6 +466,7 @@ static int client_make_peer(struct mgs_client *client, const struct mgs_client_c
 		.admin = config->admin,
 		.addresses = addresses,
 		.address_count = config->mgs.count,
+		.tally = config->tally,
 		.owner = client,
 		.push = client_push,
 		.connected = client_connected,

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 
 struct mgs_client; /* opaque: mgs_client.c */
+struct peer_tally; /* common/peer.h */
 
 /* What a server says of itself at each heartbeat. */
 struct mgs_capacity {
@@ -40,6 +41,8 @@ struct mgs_client_config {
 	struct uuid own_uuid;
 	uint32_t index;
 	bool older; /* an older copy of the data directory, and the operator wants it so */
+
+	struct peer_tally *tally; /* of the connection; borrowed; may be NULL */
 
 	void *owner;
 	/* A new map (also the first; and, for an MDT, the same epoch with other free space). Borrowed for the call. */

@@ -11,7 +11,8 @@
  *     each: RDMA's begins 200 ms earlier, and what stands first is used. On TCP
  *     it goes on trying RDMA, and goes over to it; on RDMA that is silent while
  *     calls are under way it goes over to TCP if that answers, within 2 s. Going
- *     over is a loss like any other.
+ *     over is a loss like any other. That TCP is used, and why, is logged, and
+ *     when that is over.
  *   - Its connections are one line (opening.h): what was sent by one that was lost is
  *     either executed before the next one's first request, or never.
  *   - Every attempt has a deadline. When it passes the connection is given up
@@ -45,11 +46,13 @@
 struct arena;
 struct peer; /* opaque: peer_internal.h */
 
-/* What several peers, of several threads, count together. */
+/* What several peers of one server, of several threads, count together and log once. */
 struct peer_tally {
 	_Atomic uint64_t connections[FABRIC_COUNT]; /* that stand now */
 	_Atomic uint64_t bulk[FABRIC_COUNT];        /* bytes of both directions */
 	_Atomic uint64_t switches;                  /* connections by another fabric than that of the one before */
+	char name[16];                              /* whose they are, for the log; "": nothing is logged */
+	_Atomic bool by_tcp_said;                   /* and nothing else since */
 };
 
 struct peer_config {

@@ -82,6 +82,7 @@ struct peer {
 	uint64_t watched_ns; /* since when */
 	unsigned int silent_looks;
 	unsigned int probe_ms;
+	char no_rdma[DIAL_TEXT_SIZE]; /* what was wrong with RDMA since it was used last; "": nothing that is known */
 
 	/* peer_connect.c */
 	enum peer_state state;

@@ -1,7 +1,9 @@
 #include "common/container_of.h"
+#include "common/logger.h"
 #include "common/peer_internal.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +81,37 @@ int peer_ways_set(struct peer *peer, const char *const *addresses, size_t count)
 	return 0;
 }
 
+/* --- what is said of them ----------------------------------------------------------------------------------------- */
+
+/*
+ * That RDMA is not used though it is known, when there is a word why; and that all of the server's peers use it again. So an
+ * outage is two lines, however often it is tried and whoever tries. One that comes and goes is tried ever more seldom.
+ */
+static void say_fabric(struct peer *peer)
+{
+	struct peer_tally *tally = peer->config.tally;
+
+	if (tally == NULL || tally->name[0] == '\0' || peer->ways[FABRIC_RDMA].count == 0)
+		return;
+	if (peer->fabric == FABRIC_RDMA) {
+		if (tally->connections[FABRIC_TCP] == 0 && atomic_exchange(&tally->by_tcp_said, false))
+			log_info("%s: by RDMA again", tally->name);
+	} else if (peer->fabrics.missing != 0) {
+		fabrics_say_missing(&peer->fabrics, LOGGER_INFO);
+	} else if (peer->no_rdma[0] != '\0' && !atomic_exchange(&tally->by_tcp_said, true)) {
+		log_info("%s: by TCP now, not by RDMA: %s", tally->name, peer->no_rdma);
+	}
+}
+
+__attribute__((format(printf, 2, 3))) static void note_no_rdma(struct peer *peer, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(peer->no_rdma, sizeof(peer->no_rdma), format, args);
+	va_end(args);
+}
+
 /* --- attempts ----------------------------------------------------------------------------------------------------- */
 
 static void way_dialed(void *owner, const struct dial_result *result);
@@ -101,11 +134,13 @@ static int way_dial(struct peer_way *way, struct transport *transport)
 			  &way->dial);
 }
 
-/* Of a round; what is tried beside a connection that stands is nobody's trouble. */
+/* Of a round; what is tried beside a connection that stands is no trouble. */
 static void note_failure(struct peer_way *way, const char *text)
 {
 	struct peer *peer = way->peer;
 
+	if (way->fabric == FABRIC_RDMA)
+		note_no_rdma(peer, "%s", text);
 	/* A word that was said tells more than a door that was shut. */
 	if (peer->conn == NULL && peer->refusal == 0)
 		snprintf(peer->last_error, sizeof(peer->last_error), "%s", text);
@@ -230,13 +265,18 @@ static void other_due(struct loop_timer *timer)
 		watch(peer);
 	} else if (may_probe(peer)) {
 		rdma->tried = 0;
-		if (!way_next(rdma)) /* out of memory, or the like */
+		if (!way_next(rdma)) { /* out of memory, or the like */
+			say_fabric(peer);
 			other_timer_set(peer, peer->probe_ms);
+		}
 	}
 }
 
 void peer_ways_ready(struct peer *peer)
 {
+	if (peer->fabric == FABRIC_RDMA)
+		peer->no_rdma[0] = '\0';
+	say_fabric(peer);
 	if (may_probe(peer) && peer->ways[FABRIC_RDMA].dial == NULL && peer->other_timer.loop == NULL)
 		other_timer_set(peer, peer->probe_ms);
 }
@@ -256,6 +296,8 @@ void peer_ways_lost(struct peer *peer)
 		peer->probe_ms = PROBE_MIN_MS;
 	else if (peer->fabric == FABRIC_RDMA)
 		probe_seldom(peer);
+	if (peer->fabric == FABRIC_RDMA && peer->no_rdma[0] == '\0')
+		note_no_rdma(peer, "%s: the connection was lost", peer_way_address(&peer->ways[FABRIC_RDMA]));
 	peer_ways_stop(peer);
 }
 
@@ -283,12 +325,15 @@ static void way_dialed(void *owner, const struct dial_result *result)
 		if (peer->conn == NULL) {
 			way_failed(way);
 		} else if (peer->fabric == FABRIC_TCP) {
+			say_fabric(peer);
 			probe_seldom(peer);
 			other_timer_set(peer, peer->probe_ms);
 		}
 	} else if (peer->conn != NULL && !is_better(way)) {
 		transport_close(result->conn);
 	} else {
+		if (peer->conn != NULL && way->fabric == FABRIC_TCP)
+			note_no_rdma(peer, "%s: silent", peer_way_address(&peer->ways[FABRIC_RDMA]));
 		peer_adopt(peer, way->fabric, result);
 	}
 }

@@ -546,6 +546,7 @@ static int open_mgs(struct mdt *mdt)
 				      .own_uuid = identity->target,
 				      .index = identity->index,
 				      .older = mdt->older,
+				      .tally = &mdt->mgs_tally,
 				      .owner = mdt,
 				      .map_changed = map_changed,
 				      .reachable = reachable,
@@ -638,6 +639,7 @@ int mdt_open(struct loop *loop, const struct mdt_config *config, struct mdt **re
 		return -ENOMEM;
 	error[0] = '\0';
 	mdt->config = *config;
+	mdt->mgs_tally = (struct peer_tally){ .name = "MGS" };
 	mdt->loop = loop;
 	mdt->store_hook.run = store;
 	mdt->tick.expired = tick;

@@ -18,6 +18,7 @@
 #include "common/identity.h"
 #include "common/key.h"
 #include "common/mgs_client.h"
+#include "common/peer.h"
 #include "common/service.h"
 #include "mds/admit.h"
 #include "mds/alone.h"
@@ -114,6 +115,7 @@ struct mdt {
 	struct service *service;
 	char address[ADDRESS_SIZE]; /* where it listens, the first */
 	struct mgs_client *mgs;
+	struct peer_tally mgs_tally;
 	struct ost_links *links;
 	struct loop_hook store_hook;
 	uint64_t found;         /* the last record, as the start found it */

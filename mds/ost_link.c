@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ struct ost_link {
 	uint32_t index;
 	struct uuid target;
 	struct peer *peer;
+	struct peer_tally tally;
 	bool closing;
 	bool was_connected; /* what was said last */
 	bool runs;          /* it has said that a write of a session that has ended still runs */
@@ -502,6 +504,7 @@ static int link_open_peer(struct ost_link *link, const Strake__Target *target)
 				.key = config->key,
 				.addresses = (const char *const *)target->address,
 				.address_count = target->n_address,
+				.tally = &link->tally,
 				.owner = link,
 				.connected = link_connected,
 			},
@@ -519,6 +522,7 @@ static void link_open(struct ost_links *links, const Strake__Target *target, con
 	link->mdt = links->mdt;
 	link->index = target->index;
 	link->target = *uuid;
+	snprintf(link->tally.name, sizeof(link->tally.name), "OST %" PRIu32, link->index);
 	backlog_init(&link->destroys, &backlog_destroys, link->index);
 	backlog_init(&link->cuts, &backlog_cuts, link->index);
 	err = link_open_peer(link, target);

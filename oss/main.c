@@ -5,6 +5,7 @@
 #include "common/daemon.h"
 #include "common/fiber.h"
 #include "common/logger.h"
+#include "common/peer.h"
 #include "common/units.h"
 #include "oss/ost.h"
 
@@ -59,6 +60,7 @@ static struct {
 } shared = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
 static struct runner runners[OSTS_MAX];
+static struct peer_tally mgs_tally = { .name = "MGS" };
 
 /* --- options ---------------------------------------------------------------------------------------------------------- */
 
@@ -287,6 +289,7 @@ static void open_ost(const struct options *options, unsigned int i, const struct
 		.listen = runner->listen,
 		.key = key,
 		.mgs = options->mgs,
+		.mgs_tally = &mgs_tally,
 		.index = options->index == UINT64_MAX ? -1 : (int)options->index,
 		.full_percent = (unsigned int)options->full_percent,
 		.objects_open = objects_open(options->dir_count),

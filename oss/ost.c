@@ -362,6 +362,7 @@ static int start_mgs(struct ost *ost)
 		.own_role = ROLE_OST,
 		.own_uuid = ost->identity.target,
 		.index = ost->identity.index,
+		.tally = ost->config.mgs_tally,
 		.owner = ost,
 		.reachable = reachable,
 		.capacity = ost_capacity,

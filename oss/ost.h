@@ -45,14 +45,15 @@ enum ost_direct {
 #define OST_FULL_PERCENT_DEFAULT 95u
 
 struct ost_config {
-	const char *dir;           /* borrowed for the OST's life */
-	const char *ledger_dir;    /* where the ledger lies, borrowed; NULL: /dev/shm, if that is a tmpfs */
-	const char *listen;        /* "HOST:PORT", port 0: any; borrowed */
-	const struct key *key;     /* NULL: dir/cluster.key */
-	struct address_list mgs;   /* none: do not register */
-	int index;                 /* what the identity must say; -1: whatever */
-	unsigned int full_percent; /* 0: the default */
-	unsigned int objects_open; /* descriptors kept; 0: the default */
+	const char *dir;              /* borrowed for the OST's life */
+	const char *ledger_dir;       /* where the ledger lies, borrowed; NULL: /dev/shm, if that is a tmpfs */
+	const char *listen;           /* "HOST:PORT", port 0: any; borrowed */
+	const struct key *key;        /* NULL: dir/cluster.key */
+	struct address_list mgs;      /* none: do not register */
+	struct peer_tally *mgs_tally; /* of all of a program's OSTs; borrowed; may be NULL */
+	int index;                    /* what the identity must say; -1: whatever */
+	unsigned int full_percent;    /* 0: the default */
+	unsigned int objects_open;    /* descriptors kept; 0: the default */
 	enum ost_direct direct;
 	uint64_t (*clock_ns)(void); /* of leases; NULL: CLOCK_BOOTTIME */
 

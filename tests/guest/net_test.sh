@@ -52,7 +52,7 @@ says "^No RDMA here: $manager"
 hidden strake net --json >"$T/out"
 expect "exit status without a connection manager" 1 $?
 json "len(it['devices']) == 2 and 'rdma_ucm' in it['reason']"
-hidden strake cluster start "$T/h" --listen 192.0.2.2 --transport rdma >"$T/out" 2>&1 && fail "RDMA without a connection manager"
+hidden strake cluster start "$T/n" --listen 192.0.2.2 --transport rdma >"$T/out" 2>&1 && fail "RDMA without a connection manager"
 says "transport is rdma, but $manager"
 CLUSTERS="$CLUSTERS $T/h"
 hidden strake cluster start "$T/h" --osts 1 --listen 192.0.2.2 >"$T/out" || fail "a cluster without a connection manager"
@@ -94,12 +94,15 @@ limited strake -m "$MGS" net test "$rdma" --transport rdma --seconds 0.1 >"$T/ou
 says "$pin"
 mkdir "$T/m"
 MOUNTS="$T/m"
-limited strake -m "$MGS" mount "$T/m" -o log="$T/mount.log" || fail "a mount without memory for RDMA"
+limited strake -m "$MGS" mount "$T/m" -o log="$T/mount.log" 2>>"$T/mount.log" || fail "a mount without memory for RDMA"
+echo words >"$T/m/file" && sync "$T/m/file" || fail "no write without memory for RDMA"
 by_tcp() {
 	getfattr --absolute-names --only-values -n strake.stats "$T/m" >"$T/out" && grep -q '^connections_tcp [1-9]' "$T/out" &&
 		grep -qx 'connections_rdma 0' "$T/out"
 }
 await "the mount goes by TCP" by_tcp
+told() { grep -q "$1: by TCP now, not by RDMA: rdma://192.0.2.2:.*: $pin" "$T/mount.log"; }
+for target in mgs mdt0 ost0; do await "the mount says why it reaches $target by TCP" told $target; done
 CLUSTERS="$CLUSTERS $T/l"
 limited strake cluster start "$T/l" --osts 1 --listen 192.0.2.2 >"$T/out" || fail "a cluster without memory for RDMA"
 strake -m "$(field "$T/l" mgs 0 address)" net test "$(field "$T/l" oss 0 address)" --seconds 0.1 --json >"$T/out"

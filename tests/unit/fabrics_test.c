@@ -69,6 +69,9 @@ void logger_die(const char *format, ...)
 	abort();
 }
 
+#define BY_TCP  "\nOST 1: by TCP now, not by RDMA: "
+#define BY_RDMA "\nOST 1: by RDMA again"
+
 static unsigned int times_said(const char *text)
 {
 	unsigned int count = 0;
@@ -346,7 +349,7 @@ static void world_fiber(void *arg)
 
 static void in_world(uint64_t seed, void (*body)(struct world *world))
 {
-	struct world world = { .body = body };
+	struct world world = { .body = body, .tally.name = "OST 1" };
 
 	uuid_make(&fs);
 	uuid_make(&target);
@@ -418,16 +421,22 @@ START_TEST(only_addresses_with_a_device_are_told)
 }
 END_TEST
 
-/* Nobody listens there by RDMA, and it is said so. */
+/* Nobody listens there by RDMA, and it is said so: to the operator, too, but once. */
 static void body_refused(struct world *world)
 {
 	const char *addresses[] = { "rdma://127.0.0.1:1", "rdma://127.0.0.1:2", world->reachable.text[0] };
 	uint64_t began_ns = clock_ns();
+	uint16_t tries;
 
 	serve(world, "127.0.0.1:0");
 	reach(world, addresses, 3);
 	assert(ping(world) == 0);
 	assert(used(world) == FABRIC_TCP && clock_ns() - began_ns < AT_MOST_MS * NSEC_PER_MSEC);
+	WAIT_FOR(times_said(BY_TCP "rdma://127.0.0.1:") == 1);
+	assert(times_said(": Connection refused") == 1);
+	tries = fabric.next_port;
+	WAIT_FOR(fabric.next_port >= tries + 2);
+	assert(times_said(BY_TCP) == 1 && times_said(BY_RDMA) == 0);
 }
 
 START_TEST(tcp_is_used_where_rdma_is_refused)
@@ -463,6 +472,7 @@ static void body_client_without(struct world *world)
 	no_device = true;
 	reach_all(world);
 	assert(ping(world) == 0 && used(world) == FABRIC_TCP);
+	assert(times_said("RDMA is not used: ") == 1 && times_said(BY_TCP) == 0);
 }
 
 START_TEST(a_client_without_rdma_uses_tcp)
@@ -653,11 +663,45 @@ static void body_falls_silent(struct world *world)
 	assert(world->tally.switches == stats.connects - 1 && world->tally.bulk[FABRIC_RDMA] > 0 &&
 	       world->tally.bulk[FABRIC_TCP] > 0);
 	assert(world->tally.connections[FABRIC_RDMA] == 1 && world->tally.connections[FABRIC_TCP] == 0);
+	assert(times_said(BY_TCP) == 1 && times_said(": silent") == 1 && times_said(BY_RDMA) == 1);
 }
 
 START_TEST(silence_leads_to_tcp_and_back)
 {
 	in_world((uint64_t)_i, body_falls_silent);
+}
+END_TEST
+
+/* Two peers of one server, as those of two workers. */
+static void body_two_fall_silent(struct world *world)
+{
+	struct peer *both[2];
+
+	serve(world, "127.0.0.1:0");
+	for (int i = 0; i < 2; i++) {
+		reach_all(world);
+		both[i] = world->peer;
+		assert(ping(world) == 0);
+	}
+	WAIT_FOR(world->tally.connections[FABRIC_RDMA] == 2);
+	fabric.silent = true;
+	for (int i = 0; i < 2; i++) {
+		world->peer = both[i];
+		while (ping(world) < 0)
+			;
+	}
+	assert(world->tally.connections[FABRIC_TCP] == 2);
+	assert(times_said(BY_TCP) == 1 && times_said(BY_RDMA) == 0);
+	fabric.silent = false;
+	WAIT_FOR(world->tally.connections[FABRIC_RDMA] == 2 && peer_is_connected(both[0]) &&
+		 peer_is_connected(both[1]));
+	assert(times_said(BY_TCP) == 1 && times_said(BY_RDMA) == 1);
+	peer_free(both[0]);
+}
+
+START_TEST(an_outage_is_told_once)
+{
+	in_world((uint64_t)_i, body_two_fall_silent);
 }
 END_TEST
 
@@ -960,6 +1004,7 @@ int main(void)
 		rdma_alone_if_so_chosen,
 		tcp_alone_if_so_chosen,
 		silence_leads_to_tcp_and_back,
+		an_outage_is_told_once,
 		a_device_may_go_and_come,
 		a_broken_connection_is_made_anew,
 		a_slow_server_keeps_its_connection,
