@@ -1,12 +1,14 @@
 /*
- * late_write: an answer's RDMA WRITE is on its way while its call is given up and answered by TCP: it comes when the memory is
- * somebody else's, and reaches nothing. On real devices, by the peer and the service that all programs have.
+ * late_write: an answer's RDMA WRITE is on its way while its call is given up: it comes when the memory is somebody else's, and
+ * reaches nothing. On real devices, by the peer and the service that all programs have.
  *
- *     late_write HOST:PORT DELAYED HELD INTERFACE
+ *     late_write HOST:PORT DELAYED HELD INTERFACE moved|cancelled|timed-out
  *
  * A server listens there, by TCP and by RDMA, in a process of its own. What DELAYED, a link that RDMA from the server goes
  * over and TCP does not, carries is held back for HELD seconds: longer than going over takes. It comes in by INTERFACE, whose
- * bytes are counted. Prints what has happened; exit status 1, and what has not, if it is not as it should be.
+ * bytes are counted. The call goes over to TCP and is answered (moved), is cancelled, or takes longer than it may (timed-out);
+ * then TCP is not known, which its connection could be given up for instead.
+ * Prints what has happened; exit status 1, and what has not, if it is not as it should be.
  */
 #include "common/address.h"
 #include "common/fabrics.h"
@@ -19,6 +21,7 @@
 #include "common/service.h"
 #include "proto/oss.pb-c.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +35,7 @@
 #define OWN         77    /* what the memory's next owner writes */
 #define LATE_BYTES  50000 /* so many have come late at least: far more than what else goes there */
 #define PATIENCE_MS 60000
+#define ATTEMPT_MS  800 /* of a call that takes longer; before TCP is thought of */
 
 static struct key key;
 static struct uuid fs, target;
@@ -135,28 +139,36 @@ static bool goes_by(void *arg)
 	return peer_is_connected(peer) && stats.fabric == *(const enum fabric *)arg;
 }
 
-/* Until it is answered. Returns how often it was asked. */
-static unsigned int read_into(uint8_t *memory, uint32_t number)
+/* Once. */
+static int ask(struct call *call, uint8_t *memory, uint32_t number)
 {
 	Strake__ReadRequest request = STRAKE__READ_REQUEST__INIT;
 	Strake__Object object = STRAKE__OBJECT__INIT;
-	unsigned int asked = 0;
 	int err;
 
 	request.object = &object;
-	do {
-		struct call call = {
-			.opcode = OP_READ,
-			.request = &request.base,
-			.slot = 1,
-			.seq = number,
-			.bulk_in = memory,
-			.bulk_in_size = SIZE,
-		};
+	call->opcode = OP_READ;
+	call->request = &request.base;
+	call->slot = 1;
+	call->seq = number;
+	call->bulk_in = memory;
+	call->bulk_in_size = SIZE;
+	err = peer_call(peer, call);
+	need(err == 0 || !call->answered, "it is refused");
+	call_release(call);
+	return err;
+}
 
-		err = peer_call(peer, &call);
-		need(err == 0 || !call.answered, "it is refused");
-		call_release(&call);
+/* Until it is answered. Returns how often it was asked. */
+static unsigned int read_into(uint8_t *memory, uint32_t number)
+{
+	unsigned int asked = 0;
+	int err;
+
+	do {
+		struct call call = { 0 };
+
+		err = ask(&call, memory, number);
 		asked++;
 	} while (err < 0 && asked < 20);
 	need(err == 0, "it is not answered");
@@ -193,6 +205,77 @@ static void hold_back(bool on)
 	need(system(command) == 0, command);
 }
 
+/* So much waits on the wire. */
+static bool is_held(void *arg)
+{
+	char line[2000], command[200];
+	const char *backlog = NULL;
+	FILE *file;
+
+	(void)arg;
+	snprintf(command, sizeof(command), "tc -j -s qdisc show dev %s root", delayed);
+	file = popen(command, "r");
+	need(file != NULL, command);
+	while (backlog == NULL && fgets(line, sizeof(line), file) != NULL)
+		backlog = strstr(line, "\"backlog\":");
+	pclose(file);
+	return backlog != NULL && strtoull(backlog + strlen("\"backlog\":"), NULL, 10) >= LATE_BYTES;
+}
+
+static void cancel_fiber(void *arg)
+{
+	await_(is_held, NULL, "nothing is held back");
+	call_cancel(arg);
+}
+
+/* Each returns how often it was asked. */
+static unsigned int is_answered_by_tcp(uint8_t *memory)
+{
+	const enum fabric tcp = FABRIC_TCP;
+	unsigned int asked = read_into(memory, 3);
+
+	need(goes_by((void *)(uintptr_t)&tcp), "it was answered, and not by TCP");
+	return asked;
+}
+
+static unsigned int is_cancelled(uint8_t *memory)
+{
+	static struct call call;
+
+	need(fiber_start(loop_current(), cancel_fiber, &call) == 0, "a fiber");
+	need(ask(&call, memory, 3) == -ECANCELED, "it was not cancelled");
+	return 1;
+}
+
+static unsigned int takes_too_long(uint8_t *memory)
+{
+	struct call call = { .attempt_ms = ATTEMPT_MS };
+
+	need(ask(&call, memory, 3) == -ETIMEDOUT, "it did not take too long");
+	need(is_held(NULL), "nothing is held back");
+	return 1;
+}
+
+static const struct way {
+	const char *name, *what;
+	size_t addresses; /* that are known: RDMA's, and TCP's */
+	unsigned int (*go)(uint8_t *memory);
+} ways[] = {
+	{ "moved", "answered by TCP", 2, is_answered_by_tcp },
+	{ "cancelled", "cancelled", 1, is_cancelled },
+	{ "timed-out", "given up", 1, takes_too_long },
+};
+
+static const struct way *way;
+
+static void find_way(const char *name)
+{
+	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++)
+		if (strcmp(ways[i].name, name) == 0)
+			way = &ways[i];
+	need(way != NULL, "moved, cancelled or timed-out");
+}
+
 static void is_still(const uint8_t *memory, const char *when)
 {
 	for (size_t i = 0; i < SIZE; i++)
@@ -202,8 +285,8 @@ static void is_still(const uint8_t *memory, const char *when)
 
 static void client(void *arg)
 {
-	const char *addresses[2] = { reachable.text[0], reachable.text[1] };
-	const enum fabric rdma = FABRIC_RDMA, tcp = FABRIC_TCP;
+	const char *addresses[2] = { reachable.text[1], reachable.text[0] };
+	const enum fabric rdma = FABRIC_RDMA;
 	const struct peer_config config = {
 		.fs = fs,
 		.target = target,
@@ -211,7 +294,7 @@ static void client(void *arg)
 		.own_role = ROLE_CLIENT,
 		.key = &key,
 		.addresses = addresses,
-		.address_count = 2,
+		.address_count = way->addresses,
 	};
 	uint8_t *memory = memory_of(SIZE);
 	struct peer_stats stats;
@@ -225,13 +308,13 @@ static void client(void *arg)
 	read_into(memory, 2);
 
 	hold_back(true);
+	fiber_sleep_ms(1); /* deadlines are from the loop's time on, which stood meanwhile */
 	bytes = came_in();
 	began_ns = clock_ns();
-	asked = read_into(memory, 3);
-	need(goes_by((void *)(uintptr_t)&tcp), "it was answered, and not by TCP");
+	asked = way->go(memory);
 	memset(memory, OWN, SIZE);
-	need(came_in() - bytes < LATE_BYTES, "what was to come late came before the answer by TCP");
-	printf("answered by TCP after %u ms, asked %u times\n", (unsigned int)((clock_ns() - began_ns) / NSEC_PER_MSEC),
+	need(came_in() - bytes < LATE_BYTES, "what was to come late came before the call was over");
+	printf("%s after %u ms, asked %u times\n", way->what, (unsigned int)((clock_ns() - began_ns) / NSEC_PER_MSEC),
 	       asked);
 	bytes += LATE_BYTES;
 	await_(has_come, &bytes, "nothing came late");
@@ -259,11 +342,12 @@ int main(int argc, char **argv)
 	int pipes[2];
 	pid_t pid;
 
-	need(argc == 5, "HOST:PORT DELAYED HELD INTERFACE");
+	need(argc == 6, "HOST:PORT DELAYED HELD INTERFACE moved|cancelled|timed-out");
 	address = argv[1];
 	delayed = argv[2];
 	held_s = argv[3];
 	interface = argv[4];
+	find_way(argv[5]);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	logger_init("late_write", LOGGER_INFO);
 	uuid_make(&fs);
