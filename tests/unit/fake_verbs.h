@@ -468,20 +468,25 @@ static int fake_dealloc_mw(struct ibv_mw *base)
 	return 0;
 }
 
-/* The window that is bound to this queue pair under that key; NULL. */
-static struct fake_window *fake_window_of(const struct fake_qp *qp, uint32_t key)
+/* The window that is bound under that key; NULL. */
+static struct fake_window *fake_window_bound(uint32_t key)
 {
 	const uint32_t i = (key >> 8) & 0xffff;
 	struct fake_window *window = key >= WINDOW_KEYS && i < WINDOWS_MAX ? fabric.all_windows[i] : NULL;
 
-	return window != NULL && window->key == key && window->qp == qp ? window : NULL;
+	return window != NULL && window->key == key && window->qp != NULL ? window : NULL;
 }
 
-static void *fake_remote_window(const struct fake_qp *peer, uint64_t address, uint32_t key, size_t size,
-				unsigned int access)
+/* ... to this queue pair. */
+static struct fake_window *fake_window_of(const struct fake_qp *qp, uint32_t key)
 {
-	const struct fake_window *window = fake_window_of(peer, key);
+	struct fake_window *window = fake_window_bound(key);
 
+	return window != NULL && window->qp == qp ? window : NULL;
+}
+
+static void *fake_remote_window(const struct fake_window *window, uint64_t address, size_t size, unsigned int access)
+{
 	if (window == NULL || (window->what.mw_access_flags & access) == 0 || address < window->what.addr ||
 	    address + size > window->what.addr + window->what.length) {
 		fabric.refused++;
@@ -509,20 +514,51 @@ static void fake_bind(struct fake_qp *qp, const struct fake_work *work)
 	fabric.binds++;
 }
 
-/* Memory of the other end; NULL: refused. */
-static void *fake_remote(const struct fake_qp *peer, uint64_t address, uint32_t key, size_t size, int access)
+static void *fake_remote_region(const struct ibv_pd *pd, uint64_t address, uint32_t key, size_t size, int access)
 {
 	const struct ibv_mr *region = fabric.regions[key % 1000];
 
-	if (key >= WINDOW_KEYS)
-		return fake_remote_window(peer, address, key, size, (unsigned int)access);
-	if (region == NULL || region->rkey != key || region->pd != peer->base.pd ||
-	    !(fabric.access[key % 1000] & access) || address < (uintptr_t)region->addr ||
-	    address + size > (uintptr_t)region->addr + region->length) {
+	if (region == NULL || region->rkey != key || region->pd != pd || !(fabric.access[key % 1000] & access) ||
+	    address < (uintptr_t)region->addr || address + size > (uintptr_t)region->addr + region->length) {
 		fabric.refused++;
 		return NULL;
 	}
 	return (void *)(uintptr_t)address;
+}
+
+/* Memory of the other end; NULL: refused. */
+static void *fake_remote(const struct fake_qp *peer, uint64_t address, uint32_t key, size_t size, int access)
+{
+	if (key >= WINDOW_KEYS)
+		return fake_remote_window(fake_window_of(peer, key), address, size, (unsigned int)access);
+	return fake_remote_region(peer->base.pd, address, key, size, access);
+}
+
+static inline bool fake_overlap(uintptr_t a, size_t a_size, uintptr_t b, size_t b_size)
+{
+	return a_size > 0 && b_size > 0 && a < b + b_size && b < a + a_size;
+}
+
+/* Is there a key by which anybody reaches any of this memory from afar? A region that is for its own end alone has none. */
+static inline bool fake_reachable(const void *memory, size_t size)
+{
+	const uintptr_t at = (uintptr_t)memory;
+
+	for (unsigned int i = 0; i < REGIONS; i++) {
+		const struct ibv_mr *region = fabric.regions[i];
+
+		if (region != NULL && (fabric.access[i] & (IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE)) != 0 &&
+		    fake_overlap((uintptr_t)region->addr, region->length, at, size))
+			return true;
+	}
+	for (unsigned int i = 0; i < WINDOWS_MAX; i++) {
+		const struct fake_window *window = fabric.all_windows[i];
+
+		if (window != NULL && window->qp != NULL &&
+		    fake_overlap(window->what.addr, window->what.length, at, size))
+			return true;
+	}
+	return false;
 }
 
 /* --- queue pairs -------------------------------------------------------------------------------------------------- */
@@ -789,12 +825,14 @@ static void fake_deliver(struct fake_qp *qp, struct fake_work *work)
 		fake_later_at(fake_due(0), STEP_BREAK)->qp = qp;
 }
 
-/* Its queue pair is gone, and it comes all the same. */
-static void fake_deliver_late(const struct fake_work *work, struct ibv_pd *pd)
+/* Both queue pairs may be gone, and it comes all the same: nothing but its key keeps it from that memory, a window's, too. */
+static void fake_deliver_late(const struct fake_work *work, const struct ibv_pd *pd)
 {
-	const struct fake_qp peer = { .base.pd = pd };
-	void *remote = fake_remote(&peer, work->remote_address, work->remote_key, work->sge[0].length,
-				   IBV_ACCESS_REMOTE_WRITE);
+	const uint32_t key = work->remote_key, size = work->sge[0].length;
+	void *remote = key >= WINDOW_KEYS
+			       ? fake_remote_window(fake_window_bound(key), work->remote_address, size,
+						    IBV_ACCESS_REMOTE_WRITE)
+			       : fake_remote_region(pd, work->remote_address, key, size, IBV_ACCESS_REMOTE_WRITE);
 
 	if (remote != NULL)
 		memcpy(remote, work + 1, work->sge[0].length);

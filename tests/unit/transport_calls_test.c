@@ -37,11 +37,17 @@ static struct calls {
 	uint8_t *near;              /* likewise what is asked, and what is answered comes here: one at a time */
 } calls;
 
+/* It is over for its owner: no key reaches its memory any more, while the connection lives. */
+static void is_fenced(const struct test_call *call)
+{
+	assert(!fake_reachable(call->out, call->out_size) && !fake_reachable(call->in, call->in_size));
+}
+
 static void call_done(void *arg)
 {
 	struct test_call *call = arg;
 
-	assert(call->sending);
+	assert(call->sending && !fake_reachable(call->out, call->out_size));
 	call->sending = false;
 	memset(call->out, CALL_OVER, call->out_size);
 }
@@ -140,6 +146,7 @@ static int calls_frame(void *owner, const struct frame_header *header, const uin
 		return 0;
 	}
 	assert(!call->sending && !call->answered && header->bulk_len == call->in_size);
+	is_fenced(call);
 	*ret_bulk = call->in;
 	return 0;
 }
@@ -150,7 +157,7 @@ static int calls_message(void *owner, const struct frame_header *header)
 	struct test_call *call = &calls.all[header->xid - 1];
 
 	if (header->kind == FRAME_REQUEST) {
-		assert(header->xid == ++calls.come);
+		assert(header->xid == ++calls.come && !fake_reachable(call->come, call->out_size));
 		for (size_t i = 0; i < call->out_size; i++)
 			assert(call->come[i] == traffic_byte((unsigned int)header->xid, i));
 		calls.wanted[calls.waiting_count] = call->wants;
@@ -549,6 +556,7 @@ static void body_calls_broken(struct world *world)
 	}
 	for (unsigned int n = 0; n < calls.asked; n++) { /* the caller's again */
 		assert(!calls.all[n].sending);
+		is_fenced(&calls.all[n]);
 		memset(calls.all[n].in, CALL_OVER, calls.all[n].in_size);
 	}
 	WAIT_FOR(world->far.conn == NULL);
@@ -593,6 +601,7 @@ static void body_late_write(struct world *world)
 	transport_close(world->near.conn);
 	world->near.conn = NULL;
 	assert(!calls.all[1].sending);
+	is_fenced(&calls.all[1]);
 	memset(calls.all[1].in, CALL_OVER, 150000);
 	WAIT_FOR(world->far.conn == NULL);
 	fabric_let_late_writes_go();
