@@ -17,13 +17,14 @@
 #include "proto/mds.pb-c.h"
 #include "proto/oss.pb-c.h"
 #include "tests/unit/fake_verbs.h"
+#include "tests/unit/seeds.h"
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-#define SEEDS      2 /* iWARP, InfiniBand */
+#define SEEDS      3 /* by a test's number: iWARP; InfiniBand without and with windows. SEED=N adds to it (seeds.h) */
 #define SLOTS      8
 #define BULK_SIZE  100000                /* moves from memory to memory */
 #define PUSHES     20000                 /* more than the credits of a connection carry */
@@ -347,7 +348,7 @@ static void world_fiber(void *arg)
 	loop_stop(world->loop);
 }
 
-static void in_world(uint64_t seed, void (*body)(struct world *world))
+static void in_world(int number, void (*body)(struct world *world))
 {
 	struct world world = { .body = body, .tally.name = "OST 1" };
 
@@ -357,8 +358,9 @@ static void in_world(uint64_t seed, void (*body)(struct world *world))
 	no_device = false;
 	fabrics_choose(FABRICS_AUTO);
 	ck_assert_int_eq(loop_new(&world.loop), 0);
-	fabric_begin(world.loop, seed, 300);
-	fabric.iwarp = seed % 2 == 1;
+	fabric_begin(world.loop, seed_of(number), 300);
+	fabric.iwarp = number == 1;
+	fabric.windows = number == 3;
 	fabric.device.transport_type = fabric.iwarp ? IBV_TRANSPORT_IWARP : IBV_TRANSPORT_IB;
 	ck_assert_int_eq(fiber_start(world.loop, world_fiber, &world), 0);
 	ck_assert_int_eq(loop_run(world.loop), 0);
@@ -395,7 +397,7 @@ static void body_both(struct world *world)
 
 START_TEST(rdma_is_used_where_both_are)
 {
-	in_world((uint64_t)_i, body_both);
+	in_world(_i, body_both);
 }
 END_TEST
 
@@ -417,7 +419,7 @@ static void body_wildcard(struct world *world)
 
 START_TEST(only_addresses_with_a_device_are_told)
 {
-	in_world((uint64_t)_i, body_wildcard);
+	in_world(_i, body_wildcard);
 }
 END_TEST
 
@@ -441,7 +443,7 @@ static void body_refused(struct world *world)
 
 START_TEST(tcp_is_used_where_rdma_is_refused)
 {
-	in_world((uint64_t)_i, body_refused);
+	in_world(_i, body_refused);
 }
 END_TEST
 
@@ -461,7 +463,7 @@ static void body_silent(struct world *world)
 
 START_TEST(tcp_is_used_while_rdma_is_silent)
 {
-	in_world((uint64_t)_i, body_silent);
+	in_world(_i, body_silent);
 }
 END_TEST
 
@@ -477,7 +479,7 @@ static void body_client_without(struct world *world)
 
 START_TEST(a_client_without_rdma_uses_tcp)
 {
-	in_world((uint64_t)_i, body_client_without);
+	in_world(_i, body_client_without);
 }
 END_TEST
 
@@ -545,7 +547,7 @@ static void body_server_without(struct world *world)
 
 START_TEST(a_server_without_rdma_tells_of_none)
 {
-	in_world((uint64_t)_i, body_server_without);
+	in_world(_i, body_server_without);
 }
 END_TEST
 
@@ -608,7 +610,7 @@ static void body_rdma_only(struct world *world)
 
 START_TEST(rdma_alone_if_so_chosen)
 {
-	in_world((uint64_t)_i, body_rdma_only);
+	in_world(_i, body_rdma_only);
 }
 END_TEST
 
@@ -632,7 +634,7 @@ static void body_tcp_only(struct world *world)
 
 START_TEST(tcp_alone_if_so_chosen)
 {
-	in_world((uint64_t)_i, body_tcp_only);
+	in_world(_i, body_tcp_only);
 }
 END_TEST
 
@@ -668,7 +670,7 @@ static void body_falls_silent(struct world *world)
 
 START_TEST(silence_leads_to_tcp_and_back)
 {
-	in_world((uint64_t)_i, body_falls_silent);
+	in_world(_i, body_falls_silent);
 }
 END_TEST
 
@@ -749,7 +751,7 @@ static void body_breaks(struct world *world)
 
 START_TEST(a_broken_connection_is_made_anew)
 {
-	in_world((uint64_t)_i, body_breaks);
+	in_world(_i, body_breaks);
 }
 END_TEST
 
@@ -799,7 +801,7 @@ static void body_slow(struct world *world)
 
 START_TEST(a_slow_server_keeps_its_connection)
 {
-	in_world((uint64_t)_i, body_slow);
+	in_world(_i, body_slow);
 }
 END_TEST
 
@@ -831,7 +833,7 @@ static void body_full(struct world *world)
 
 START_TEST(who_has_used_up_his_credits_is_not_left_alone)
 {
-	in_world((uint64_t)_i, body_full);
+	in_world(_i, body_full);
 }
 END_TEST
 
@@ -866,7 +868,7 @@ static void body_pushes(struct world *world)
 
 START_TEST(pushes_come_where_no_more_may_be_asked)
 {
-	in_world((uint64_t)_i, body_pushes);
+	in_world(_i, body_pushes);
 }
 END_TEST
 
@@ -893,7 +895,7 @@ static void body_late(struct world *world)
 
 START_TEST(a_late_write_reaches_no_memory_that_was_given_back)
 {
-	in_world((uint64_t)_i, body_late);
+	in_world(_i, body_late);
 }
 END_TEST
 
@@ -974,7 +976,7 @@ static void body_late_cancelled(struct world *world)
 
 START_TEST(a_late_write_of_a_cancelled_call_reaches_no_memory)
 {
-	in_world((uint64_t)_i, body_late_cancelled);
+	in_world(_i, body_late_cancelled);
 }
 END_TEST
 
@@ -985,7 +987,7 @@ static void body_late_timed_out(struct world *world)
 
 START_TEST(a_late_write_of_a_call_that_took_too_long_reaches_no_memory)
 {
-	in_world((uint64_t)_i, body_late_timed_out);
+	in_world(_i, body_late_timed_out);
 }
 END_TEST
 
@@ -1077,7 +1079,7 @@ static void body_mgs(struct world *world)
 
 START_TEST(the_mgs_is_reached_by_rdma_too)
 {
-	in_world((uint64_t)_i, body_mgs);
+	in_world(_i, body_mgs);
 }
 END_TEST
 
@@ -1119,6 +1121,8 @@ int main(void)
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
+	if (failed > 0)
+		seeds_tell();
 	srunner_free(runner);
 	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

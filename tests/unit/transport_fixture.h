@@ -3,7 +3,7 @@
  * service do not. Bodies run in a fiber, so they check with assert().
  *
  * A test runs on TCP, and on RDMA over a fabric in memory (fake_verbs.h), once with each of some seeds: a failure names it,
- * as the number behind the test's name. SEED=N adds to them. With TEST_RDMA=ADDRESS, an address of a real RDMA device, they
+ * as the number behind the test's name; SEED=N adds to them (seeds.h). With TEST_RDMA=ADDRESS, an address of a real RDMA device, they
  * run there, by the plug-in, and nowhere else; what needs a fabric that falls silent does so if TEST_RDMA_WIRE names a link
  * without which nothing gets through.
  */
@@ -16,6 +16,7 @@
 #include "common/transport_rdma.h"
 #include "common/transport_tcp.h"
 #include "tests/unit/fake_verbs.h"
+#include "tests/unit/seeds.h"
 #include "tests/unit/unit.h"
 
 #include <arpa/inet.h>
@@ -169,13 +170,6 @@ static inline int transport_make(const struct world *world, struct transport **r
 	return strake_transport_rdma_new(world->loop, &world->limits, ret_transport);
 }
 
-static inline uint64_t seed_of(int fabric_number)
-{
-	const char *more = getenv("SEED");
-
-	return (uint64_t)fabric_number + (more != NULL ? (uint64_t)strtoull(more, NULL, 10) : 0);
-}
-
 static inline void in_world(int fabric_number, struct world world, void (*body)(struct world *world))
 {
 	char address[64] = "127.0.0.1:0";
@@ -296,6 +290,8 @@ static inline int transport_run(const char *name, const struct transport_case *c
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
+	if (failed > 0)
+		seeds_tell();
 	srunner_free(runner);
 	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
