@@ -395,27 +395,33 @@ START_TEST(memory_that_is_not_there_ends_it_and_is_told)
 }
 END_TEST
 
-/* One after the other: with what each of the ends hears of it is not looked for more that there is not. */
+/*
+ * One after the other: each is one send and one receive at each end, which bring the credits back, too; and with what an end
+ * hears of it is not looked for more that there is not.
+ */
 static void body_small_calls(struct world *world)
 {
-	unsigned int before = 0;
+	unsigned int before = 0, delivered;
 
 	calls = (struct calls){ 0 };
 	traffic_begin(world);
 	for (unsigned int i = 0; i < CALLS; i++) {
+		delivered = fabric.delivered;
 		call_ask(world, 10, 10);
 		WAIT_FOR(calls.waiting_count == 1);
 		call_answer(&world->far);
 		WAIT_FOR(calls.answered == calls.asked);
+		assert(fabric.delivered == delivered + 2);
 		if (i == 9)
 			before = fabric.looks_in_vain;
 	}
+	assert(fabric.delivered == 2 * CALLS); /* nor between them */
 	assert(fabric.looks_in_vain - before <= 2 * (CALLS - 10) / 4);
 	calls_check(true);
 	traffic_end(world);
 }
 
-START_TEST(small_calls_cost_no_needless_looks)
+START_TEST(small_calls_cost_one_send_each_way_and_no_needless_looks)
 {
 	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_small_calls);
 }
@@ -617,7 +623,8 @@ START_TEST(a_late_write_reaches_no_memory_that_was_given_back)
 END_TEST
 
 TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERYWHERE },
-	       { small_calls_cost_no_needless_looks, IN_MEMORY }, { lasting_memory_is_registered_once, EVERYWHERE },
+	       { small_calls_cost_one_send_each_way_and_no_needless_looks, IN_MEMORY },
+	       { lasting_memory_is_registered_once, EVERYWHERE },
 	       { lasting_memory_leaves_half_of_what_may_be_locked, IN_MEMORY },
 	       { several_requests_have_their_bulk_read_at_a_time, IN_MEMORY },
 	       { who_was_late_himself_cuts_nobody_off, IN_MEMORY },
