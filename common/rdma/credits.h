@@ -37,20 +37,17 @@ static inline struct credits credits_begin(unsigned int peer_receives)
 	return (struct credits){ .may_send = peer_receives, .peer_receives = peer_receives, .granted = CREDITS_OURS };
 }
 
-/* Data has come; kept: it is not used yet. -EPROTO: it had no credit. */
-static inline int credits_received(struct credits *credits, bool kept)
+/* Data has come, and is kept until credits_used(). -EPROTO: it had no credit. */
+static inline int credits_received(struct credits *credits)
 {
 	if (credits->granted == 0)
 		return -EPROTO;
 	credits->granted--;
-	if (kept)
-		credits->kept++;
-	else
-		credits->owed++;
+	credits->kept++;
 	return 0;
 }
 
-/* What was kept is used. */
+/* What was kept is used, all of it. */
 static inline void credits_used(struct credits *credits)
 {
 	credits->owed += credits->kept;

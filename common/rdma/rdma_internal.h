@@ -51,6 +51,10 @@
 #define SENDS       32 /* segments that are being sent; CREDITS_CONTROL of them not for data */
 #define SEND_WORK   (SENDS + PUSHES + READS)
 #define CONN_MEMORY ((size_t)(RECEIVES + SENDS) * SEGMENT_SIZE)
+/* The begin of one frame; and behind it what there were credits for. */
+#define STASH_MAX                                                \
+	(PREFACE_SIZE_MAX + FRAME_HEADER_SIZE + FRAME_BODY_MAX + \
+	 (size_t)CREDITS_OURS * (SEGMENT_SIZE - SEGMENT_HEADER_SIZE))
 
 enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN, CONN_DEAD };
 

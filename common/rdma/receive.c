@@ -18,12 +18,13 @@ static int stash_grow(struct rdma_conn *conn, size_t size)
 {
 	uint8_t *bigger;
 
+	assert(size <= STASH_MAX);
 	if (size <= conn->stash_size)
 		return 0;
 	if (size < conn->need)
 		size = conn->need;
 	if (size < 2 * conn->stash_size && conn->stash_size >= conn->need)
-		size = 2 * conn->stash_size;
+		size = 2 * conn->stash_size < STASH_MAX ? 2 * conn->stash_size : STASH_MAX;
 	bigger = realloc(conn->stash, size);
 	if (bigger == NULL) {
 		rdma_conn_fail(conn, -ENOMEM, "out of memory");
@@ -264,26 +265,46 @@ int rdma_post_receive(struct rdma_conn *conn, uint64_t segment)
 	return posted(ibv_post_recv(conn->id->qp, &wr, &bad));
 }
 
-static void take_data(struct rdma_conn *conn, const uint8_t *data, size_t size)
+static bool is_blocked(const struct rdma_conn *conn)
 {
-	bool kept = conn->paused || conn->choked || conn_waits(conn);
+	return conn->paused || conn->choked || conn_waits(conn);
+}
+
+/*
+ * Its credits return when all that has come is used, but for the begin of one frame: who is blocked again and again, and takes a
+ * little in between, would otherwise keep ever more.
+ */
+static void return_credits(struct rdma_conn *conn)
+{
+	if (conn->state != CONN_DEAD && !is_blocked(conn))
+		credits_used(&conn->credits);
+}
+
+static void take_new(struct rdma_conn *conn, const uint8_t *data, size_t size)
+{
+	const bool blocked = is_blocked(conn);
 	size_t used = 0;
 
-	if (credits_received(&conn->credits, kept) < 0) {
+	if (!blocked && conn->stash_len == 0)
+		used = take(conn, data, size);
+	if (conn->state == CONN_DEAD)
+		return;
+	stash_append(conn, data + used, size - used);
+	if (conn->state != CONN_DEAD && !blocked && used == 0)
+		take_stash(conn);
+}
+
+static void take_data(struct rdma_conn *conn, const uint8_t *data, size_t size)
+{
+	if (credits_received(&conn->credits) < 0) {
 		rdma_conn_fail(conn, -EPROTO, "more was sent than there were credits for");
 		return;
 	}
 	conn->received_ns = loop_now_ns(conn->rdma->loop);
 	conn->rdma->stats.bytes_in += size;
-	if (let_go(conn))
-		return;
-	if (!kept && conn->stash_len == 0)
-		used = take(conn, data, size);
-	if (conn->state == CONN_DEAD)
-		return;
-	stash_append(conn, data + used, size - used);
-	if (conn->state != CONN_DEAD && !kept && used == 0)
-		take_stash(conn);
+	if (!let_go(conn))
+		take_new(conn, data, size);
+	return_credits(conn);
 }
 
 static void take_segment(struct rdma_conn *conn, const uint8_t *segment, size_t size)
@@ -356,7 +377,7 @@ static void after_receiving(struct rdma_conn *conn)
 	check_partial(conn);
 	if (conn->state != CONN_OPEN)
 		return;
-	if (conn->bye_came && !conn->paused && !conn->choked && !conn_is_pulling(conn) && !conn_waits(conn))
+	if (conn->bye_came && !is_blocked(conn) && !conn_is_pulling(conn))
 		rdma_conn_fail(conn, -ECONNRESET, "closed by the other end");
 	else if (conn->queue.first != NULL || conn->finishing || credits_due(&conn->credits))
 		rdma_send_later(conn);
@@ -386,8 +407,7 @@ void rdma_receive_kept(struct rdma_conn *conn)
 	rdma_conn_hold(conn);
 	take_messages(conn);
 	take_stash(conn);
-	if (conn->state != CONN_DEAD && !conn->paused && !conn->choked && !conn_waits(conn))
-		credits_used(&conn->credits);
+	return_credits(conn);
 	after_receiving(conn);
 	rdma_conn_drop(conn);
 }
