@@ -55,6 +55,13 @@
 #define STASH_MAX                                                \
 	(PREFACE_SIZE_MAX + FRAME_HEADER_SIZE + FRAME_BODY_MAX + \
 	 (size_t)CREDITS_OURS * (SEGMENT_SIZE - SEGMENT_HEADER_SIZE))
+/*
+ * The most that a connection takes of memory, in bytes, at the end that answers: of these CONN_MEMORY, pinned, from its
+ * making to its end, and the rest when the other end has it so. Besides them the device keeps RECEIVES and SEND_WORK pieces of work
+ * (where it has windows WINDOW_WORK more) and a completion for each; the owner of the connection its requests and their bulk; and the
+ * queue what it is given to send, which transport_limits bound. The end that asks has a bulk_offer for each of its calls.
+ */
+#define CONN_SUM (CONN_MEMORY + sizeof(struct rdma_conn) + STASH_MAX + PLACES_MAX * sizeof(struct bulk_place))
 
 enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN, CONN_DEAD };
 

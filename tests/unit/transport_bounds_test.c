@@ -1,9 +1,15 @@
-/* What a connection over RDMA keeps of what the other end sends, who writes his frames himself. */
+/*
+ * What a connection over RDMA takes of memory: what it registers and posts, and what it keeps of what the other end sends, who
+ * writes his frames himself. The figures stand here as they stand in ARCHITECTURE.md.
+ */
 #include "common/rdma/rdma_internal.h"
 #include "tests/unit/transport_fixture.h"
 
 #include <errno.h>
 
+#define PINNED    (67 * 8192)
+#define SUM_MAX   (2 * 1024 * 1024)
+#define ITSELF    (12 * 1024) /* struct rdma_conn */
 #define OWN_FRAME (PREFACE_SIZE_MAX + FRAME_HEADER_SIZE)
 
 static struct bounds {
@@ -30,6 +36,29 @@ static const struct transport_events bounds_events = {
 	.message = bounds_message,
 	.closed = end_closed,
 };
+
+static const struct fake_qp *qp_of(const struct end *end)
+{
+	return (const struct fake_qp *)rdma_conn_of(end->conn)->id->qp;
+}
+
+static size_t registered(void)
+{
+	size_t size = 0;
+
+	for (unsigned int i = 0; i < REGIONS; i++)
+		size += fabric.regions[i] != NULL ? fabric.regions[i]->length : 0;
+	return size;
+}
+
+static unsigned int windows_made(void)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < WINDOWS_MAX; i++)
+		count += fabric.all_windows[i] != NULL;
+	return count;
+}
 
 /* So many requests, whose bulk is these pieces, written by hand. */
 static void send_frames(struct world *world, unsigned int count, const struct preface *preface)
@@ -59,6 +88,46 @@ static void begin(struct world *world)
 	send_frames(world, 1, &none);
 	WAIT_FOR(bounds.come == 1);
 }
+
+/* Two ends, of one program. */
+static void body_sum(struct world *world)
+{
+	static uint8_t memory[5 * 20000];
+	const unsigned int sends = fabric.windows ? 64 + 128 : 64;
+
+	begin(world);
+	assert(registered() == 2 * PINNED && PINNED == CONN_MEMORY);
+	assert(sizeof(struct rdma_conn) <= ITSELF && CONN_SUM <= SUM_MAX);
+	for (int i = 0; i < 2; i++) {
+		const struct end *end = i == 0 ? &world->near : &world->far;
+		const struct fake_qp *qp = qp_of(end);
+
+		assert(qp->max_receives == 35 && qp->receive_count == 35 && qp->max_sends == sends);
+		assert(qp->base.recv_cq->cqe == 35 && qp->base.send_cq->cqe == (int)sends);
+	}
+	for (unsigned int i = 0; i < 40 && fabric.windows; i++) {
+		const struct iovec bulk[4] = { { memory, 20000 },
+					       { memory + 20000, 20000 },
+					       { memory + 40000, 20000 },
+					       { memory + 60000, 20000 } };
+		const struct transport_message message = {
+			.header = { .kind = FRAME_REQUEST, .xid = i + 2 },
+			.bulk = bulk,
+			.bulk_count = 4,
+			.bulk_in = memory + 80000,
+			.bulk_in_size = 20000,
+		};
+
+		assert(transport_send(world->near.conn, &message) == 0);
+	}
+	assert(windows_made() == (fabric.windows ? 64 : 0));
+}
+
+START_TEST(a_connection_takes_what_is_said)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &bounds_events }, body_sum);
+}
+END_TEST
 
 static void is_bounded(const struct world *world)
 {
@@ -129,4 +198,22 @@ START_TEST(what_waits_for_bulk_to_be_read_is_bounded)
 }
 END_TEST
 
-TRANSPORT_MAIN("transport_bounds", { what_waits_for_bulk_to_be_read_is_bounded, IN_MEMORY })
+/* Requests that are not answered, and want something of their answers. */
+static void body_places(struct world *world)
+{
+	const struct preface preface = { .place = { .address = 1, .key = 1, .size = 1 } };
+
+	begin(world);
+	send_frames(world, 5000, &preface);
+	WAIT_FOR(world->far.conn == NULL);
+	assert(world->far.closed == -EPROTO && bounds.come == 4096 + 1);
+}
+
+START_TEST(places_of_answers_are_bounded)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &bounds_events }, body_places);
+}
+END_TEST
+
+TRANSPORT_MAIN("transport_bounds", { a_connection_takes_what_is_said, IN_MEMORY },
+	       { what_waits_for_bulk_to_be_read_is_bounded, IN_MEMORY }, { places_of_answers_are_bounded, IN_MEMORY })
