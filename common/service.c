@@ -57,6 +57,7 @@ int service_new(struct loop *loop, const struct service_config *config, struct s
 		.frame_ms = config->frame_deadline_ms != 0 ? config->frame_deadline_ms : SERVICE_FRAME_DEADLINE_MS,
 		.stall_ms = config->stall_ms != 0 ? config->stall_ms : SERVICE_STALL_MS,
 		.queue_max = SERVICE_QUEUE_MAX,
+		.unbegun_max = config->unproved_max != 0 ? config->unproved_max : SERVICE_UNPROVED_MAX,
 	};
 	struct service *service = calloc(1, sizeof(*service));
 

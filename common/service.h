@@ -15,6 +15,8 @@
  *     one asks.
  *   - Answers are sent in LOOP_STAGE_SEND, all that a connection has in one call.
  *   - It listens by TCP, by RDMA or by both, as fabrics.h has it.
+ *   - Who comes by RDMA while unproved_max are in their opening takes the place of one that has been in it for a second, or is
+ *     refused: a peer tries again soon, by TCP at once where it may.
  *   - Nothing here waits: a peer that does not read its answers for
  *     SERVICE_STALL_MS, or goes silent in mid-frame for
  *     SERVICE_FRAME_DEADLINE_MS, is cut off and reported; after SERVICE_HOARD_MS
@@ -40,6 +42,7 @@
 #define SERVICE_HOARD_MS          1000               /* silent in mid-bulk while others wait for memory: cut off */
 #define SERVICE_QUEUE_MAX         (16 * 1024 * 1024) /* bytes of answers for one peer; beyond, it is not read */
 #define SERVICE_CREDITS_DEFAULT   128
+#define SERVICE_UNPROVED_MAX      256 /* connections by RDMA in their opening: strangers pin so many times 536 KiB */
 
 struct service;      /* opaque: service_internal.h */
 struct service_conn; /* one connection */
@@ -60,6 +63,7 @@ struct service_config {
 	const struct key *key, *admin_key; /* borrowed for the service's life */
 	uint16_t credits;                  /* 0: the default */
 	size_t connections_max;            /* 0: 16384 */
+	unsigned int unproved_max;         /* by RDMA, in their opening; 0: SERVICE_UNPROVED_MAX */
 	unsigned int frame_deadline_ms;    /* 0: SERVICE_FRAME_DEADLINE_MS */
 	unsigned int stall_ms;             /* a peer that reads nothing is cut off; 0: SERVICE_STALL_MS */
 	void *owner;                       /* for the callbacks below */

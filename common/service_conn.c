@@ -232,8 +232,11 @@ void service_incoming(void *owner, struct transport_incoming *incoming, const ch
 	snprintf(conn->name, sizeof(conn->name), "client %s", name);
 	conn->opening = calloc(1, sizeof(*conn->opening));
 	err = conn->opening == NULL ? -ENOMEM : transport_accept(incoming, &opening_events, conn, &conn->transport);
-	if (err < 0) {
+	if (err == -EBUSY)
+		service_refused(service, name, "too many are in their opening");
+	else if (err < 0)
 		service_refused(service, name, conn->fabric == FABRIC_RDMA ? fabrics_rdma_reason(err) : strerror(-err));
+	if (err < 0) {
 		free(conn->opening);
 		free(conn);
 		return;

@@ -94,12 +94,17 @@ struct transport_message {
 	size_t bulk_in_size;
 };
 
-/* What one connection may cost. 0: no bound. */
+/* What connections may cost, each where not said. 0: no bound. */
 struct transport_limits {
 	unsigned int opening_ms; /* from the first to transport_begin() */
 	unsigned int frame_ms;   /* from a frame's first byte to its last, while we read */
 	unsigned int stall_ms;   /* with something to send and the other end taking nothing */
 	size_t queue_max;        /* bytes to send; above it nothing is read, and a stall lasts a sixth of stall_ms */
+	/*
+	 * So many that were accepted may be before transport_begin(), all together, on a fabric that pins memory for each: who comes then
+	 * takes the place of the one that has been there the longest, if that is a second, or is refused.
+	 */
+	unsigned int unbegun_max;
 };
 
 struct transport_stats {
@@ -170,7 +175,10 @@ static inline bool transport_serves(struct transport *transport, const char *hos
 	return transport->ops->serves(transport, host);
 }
 
-/* Only within `incoming`, once. -ENOMEM and others (-ENOBUFS: transport_rdma.h): it is refused. */
+/*
+ * Only within `incoming`, once. -EBUSY: too many have not begun (unbegun_max); -ENOMEM and others (-ENOBUFS: transport_rdma.h): it is
+ * refused.
+ */
 static inline int transport_accept(struct transport_incoming *incoming, const struct transport_events *events,
 				   void *owner, struct transport_conn **ret_conn)
 {

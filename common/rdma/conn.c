@@ -47,6 +47,20 @@ void rdma_conn_drop(struct rdma_conn *conn)
 	}
 }
 
+void rdma_conn_accepted(struct rdma_conn *conn)
+{
+	conn->unbegun = true;
+	conn->accepted_ns = loop_now_ns(conn->rdma->loop);
+	conn->rdma->unbegun++;
+}
+
+static void not_unbegun(struct rdma_conn *conn)
+{
+	if (conn->unbegun)
+		conn->rdma->unbegun--;
+	conn->unbegun = false;
+}
+
 void rdma_conn_end(struct rdma_conn *conn)
 {
 	struct transport_rdma *rdma = conn->rdma;
@@ -56,6 +70,7 @@ void rdma_conn_end(struct rdma_conn *conn)
 		return;
 	conn->state = CONN_DEAD;
 	conn->events = NULL;
+	not_unbegun(conn);
 
 	loop_timer_cancel(&conn->timer);
 	rdma_connect_stop(conn);
@@ -202,6 +217,7 @@ static void conn_begin(struct transport_conn *base, const struct transport_event
 
 	assert(!conn->framed);
 	conn->framed = true;
+	not_unbegun(conn);
 	/* Who begins at once has no opening; to connect takes its time all the same. */
 	if (conn->state == CONN_OPEN)
 		conn->opening_until_ns = 0;

@@ -17,6 +17,7 @@
 #define BACKLOG  1024
 #define ROUTE_MS 2000
 #define RETRIES  7                  /* of what is not acknowledged; the most there are */
+#define BEGIN_MS 1000               /* so long nobody has to give his place who has come and has not begun: an opening takes a moment */
 #define AGAIN_NS (2 * NSEC_PER_SEC) /* where there is no device to listen on */
 
 struct rdma_listener {
@@ -80,6 +81,32 @@ static void name_format(struct rdma_cm_id *id, char out[ADDRESS_SIZE])
 	address_join(host, (uint16_t)strtoul(port, NULL, 10), out);
 }
 
+/* The one that was accepted first of those that have not begun; NULL. Also one that its owner has let go, and that lingers. */
+static struct rdma_conn *find_slowest(const struct transport_rdma *rdma)
+{
+	struct rdma_conn *slowest = NULL;
+
+	for (struct rdma_conn *conn = rdma->all; conn != NULL; conn = conn->next) {
+		if (conn->unbegun)
+			slowest = conn;
+	}
+	return slowest;
+}
+
+/* One more may come who has proved nothing yet: what he costs is pinned. */
+static bool is_room_for_one(struct transport_rdma *rdma)
+{
+	struct rdma_conn *slowest;
+
+	if (rdma->limits.unbegun_max == 0 || rdma->unbegun < rdma->limits.unbegun_max)
+		return true;
+	slowest = find_slowest(rdma);
+	if (slowest == NULL || loop_now_ns(rdma->loop) - slowest->accepted_ns < BEGIN_MS * NSEC_PER_MSEC)
+		return false;
+	rdma_conn_fail(slowest, -ETIMEDOUT, "no complete greeting in time, and others wait for its place");
+	return true;
+}
+
 int rdma_transport_accept(struct transport_incoming *base, const struct transport_events *events, void *owner,
 			  struct transport_conn **ret_conn)
 {
@@ -91,10 +118,13 @@ int rdma_transport_accept(struct transport_incoming *base, const struct transpor
 	int err;
 
 	assert(id != NULL);
+	if (!is_room_for_one(rdma_of(base->transport)))
+		return -EBUSY;
 	incoming->id = NULL;
 	err = rdma_conn_new(rdma_of(base->transport), id, events, owner, &conn);
 	if (err < 0)
 		return err;
+	rdma_conn_accepted(conn);
 	greeted(conn, &incoming->greeting);
 	err = rdma_conn_set_up(conn);
 	if (err == 0) {

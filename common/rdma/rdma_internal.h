@@ -117,9 +117,11 @@ struct rdma_conn {
 	uint64_t opening_until_ns;         /* also: of finishing and lingering */
 	enum conn_state state;
 	bool framed, dirty, resumed;
-	bool finishing; /* its owner has finished it */
-	bool lingering; /* its owner has closed it: waits for what is posted */
-	bool may_begin; /* on iWARP who was accepted sends after he has heard something */
+	bool unbegun;         /* accepted, and not begun: counted in the transport */
+	uint64_t accepted_ns; /* then */
+	bool finishing;       /* its owner has finished it */
+	bool lingering;       /* its owner has closed it: waits for what is posted */
+	bool may_begin;       /* on iWARP who was accepted sends after he has heard something */
 	bool bye_sent, bye_came;
 	bool paused;          /* the owner said "not now" */
 	bool choked;          /* too much to send */
@@ -178,7 +180,8 @@ struct transport_rdma {
 	struct loop_hook hook;
 	bool hooked;
 	struct loop_timer resume_timer;
-	struct rdma_conn *all, *dirty;
+	struct rdma_conn *all, *dirty; /* all: the newest first */
+	unsigned int unbegun;          /* of them */
 	struct rdma_conn *resumed_first, *resumed_last;
 	struct transport_item_pool items;
 	struct rdma_device *devices;
@@ -263,6 +266,9 @@ void rdma_conn_drop(struct rdma_conn *conn);
 
 /* End its life: nothing comes up from it any more, and no memory of others is touched. Fine when it has ended. */
 void rdma_conn_end(struct rdma_conn *conn);
+
+/* It is accepted, and counts until it has begun or has ended: transport_limits.unbegun_max. */
+void rdma_conn_accepted(struct rdma_conn *conn);
 
 /* It ends, and not by its owner's will, who is told. The caller holds it, or touches it no more. */
 void rdma_conn_fail(struct rdma_conn *conn, int err, const char *text);

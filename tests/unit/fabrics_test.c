@@ -93,8 +93,9 @@ struct world {
 	struct peer_tally tally;
 	struct request *held[4];
 	unsigned int held_count;
-	uint16_t credits;     /* 0: the service's default */
-	uint32_t done[SLOTS]; /* the newest number of each slot */
+	uint16_t credits;      /* 0: the service's default */
+	unsigned int unproved; /* likewise */
+	uint32_t done[SLOTS];  /* the newest number of each slot */
 	unsigned int executed, asked, lost, pushed;
 
 	/* work */
@@ -170,6 +171,7 @@ static void serve(struct world *world, const char *address)
 		.handle = handle,
 		.bulk_alloc = bulk_alloc,
 		.credits = world->credits,
+		.unproved_max = world->unproved,
 	};
 
 	assert(service_new(world->loop, &config, &world->service) == 0);
@@ -244,13 +246,18 @@ static bool uses(const struct world *world, enum fabric by)
 	return peer_is_connected(world->peer) && used(world) == by;
 }
 
-static int ping_for(struct world *world, unsigned int attempt_ms)
+static int ping_by(struct peer *peer, unsigned int attempt_ms)
 {
 	struct call call = { .opcode = OP_PING, .attempt_ms = attempt_ms };
-	int err = peer_call(world->peer, &call);
+	int err = peer_call(peer, &call);
 
 	call_release(&call);
 	return err;
+}
+
+static int ping_for(struct world *world, unsigned int attempt_ms)
+{
+	return ping_by(world->peer, attempt_ms);
 }
 
 static int ping(struct world *world)
@@ -991,6 +998,128 @@ START_TEST(a_late_write_of_a_call_that_took_too_long_reaches_no_memory)
 }
 END_TEST
 
+/* --- strangers ---------------------------------------------------------------------------------------------------- */
+
+#define UNPROVED  4
+#define STRANGERS (UNPROVED + 2)
+#define CROWD     100
+
+/* Who connects, and says nothing. */
+static struct stranger {
+	struct transport_conn *conn;
+	int closed; /* 0: not yet */
+} strangers[STRANGERS];
+
+static size_t stranger_bytes(void *owner, const uint8_t *data, size_t size)
+{
+	(void)owner, (void)data;
+	return size;
+}
+
+static void stranger_closed(void *owner, int err, const char *text)
+{
+	(void)text;
+	((struct stranger *)owner)->closed = err;
+}
+
+static const struct transport_events stranger_events = { .bytes = stranger_bytes, .closed = stranger_closed };
+
+static struct transport *strangers_come(struct world *world)
+{
+	const struct transport_limits limits = { 0 };
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct transport *transport;
+
+	assert(strake_transport_rdma_new(world->loop, &limits, &transport) == 0);
+	address.sin_port = htons(world->port);
+	for (int i = 0; i < STRANGERS; i++)
+		assert(transport_connect(transport, (const struct sockaddr *)&address, sizeof(address),
+					 &stranger_events, &strangers[i], &strangers[i].conn) == 0);
+	return transport;
+}
+
+static unsigned int strangers_closed(int err)
+{
+	unsigned int count = 0;
+
+	for (int i = 0; i < STRANGERS; i++)
+		count += strangers[i].closed == err;
+	return count;
+}
+
+static unsigned int connections_pinned(void)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < REGIONS; i++)
+		count += fabric.regions[i] != NULL && fabric.regions[i]->length == 67 * 8192;
+	return count;
+}
+
+/* They pin so much and no more; who has the key gets in all the same, by the place of one of them. */
+static void body_strangers(struct world *world)
+{
+	struct transport *transport;
+
+	fabrics_choose(FABRICS_RDMA);
+	world->unproved = UNPROVED;
+	serve(world, "127.0.0.1:0");
+	transport = strangers_come(world);
+	WAIT_FOR(served_by(world, FABRIC_RDMA) + STRANGERS - strangers_closed(0) == STRANGERS);
+	assert(served_by(world, FABRIC_RDMA) == UNPROVED && strangers_closed(-ECONNREFUSED) == 2);
+	assert(connections_pinned() == 2 * UNPROVED); /* both ends are of this program */
+	reach_all(world);
+	assert(ping(world) == 0);
+	WAIT_FOR(strangers_closed(0) < UNPROVED);
+	assert(strangers_closed(0) == UNPROVED - 1); /* before their time to open was over */
+	transport_free(transport);
+}
+
+START_TEST(strangers_pin_so_much_and_no_more)
+{
+	in_world(_i, body_strangers);
+}
+END_TEST
+
+static void crowd_fiber(void *arg)
+{
+	struct world *world = arg;
+	struct peer *peer;
+
+	reach_all(world);
+	peer = world->peer;
+	assert(ping_by(peer, 20 * AT_MOST_MS) == 0);
+	world->workers--;
+	WAIT_FOR(world->enough);
+	peer_free(peer);
+	world->asked--;
+}
+
+/* All come at once, far more than may be in their opening, as when a server is there again. */
+static void body_crowd(struct world *world)
+{
+	struct service_stats stats;
+
+	fabrics_choose(FABRICS_RDMA);
+	world->unproved = UNPROVED;
+	serve(world, "127.0.0.1:0");
+	world->workers = world->asked = CROWD;
+	for (int i = 0; i < CROWD; i++)
+		assert(fiber_start(world->loop, crowd_fiber, world) == 0);
+	WAIT_FOR(world->workers == 0);
+	service_stats(world->service, &stats);
+	assert(served_by(world, FABRIC_RDMA) == CROWD && stats.refused > 0);
+	world->enough = true;
+	WAIT_FOR(world->asked == 0);
+	world->peer = NULL;
+}
+
+START_TEST(a_crowd_gets_in)
+{
+	in_world(_i, body_crowd);
+}
+END_TEST
+
 /* --- the MGS ------------------------------------------------------------------------------------------------------ */
 
 static int ost_reachable(void *owner, const char *preferred, struct address_list *ret_list)
@@ -1107,6 +1236,8 @@ int main(void)
 		a_late_write_reaches_no_memory_that_was_given_back,
 		a_late_write_of_a_cancelled_call_reaches_no_memory,
 		a_late_write_of_a_call_that_took_too_long_reaches_no_memory,
+		strangers_pin_so_much_and_no_more,
+		a_crowd_gets_in,
 		the_mgs_is_reached_by_rdma_too,
 	};
 	Suite *suite = suite_create("fabrics");

@@ -49,7 +49,7 @@ struct fake_cq {
 
 struct fake_channel {                 /* of completions */
 	struct ibv_comp_channel base; /* first */
-	struct fake_cq *cqs[64];      /* that have something to tell */
+	struct fake_cq *cqs[512];     /* that have something to tell */
 	int count;
 };
 
@@ -246,7 +246,7 @@ static void fake_cq_tell(struct fake_cq *cq)
 {
 	struct fake_channel *channel = (struct fake_channel *)cq->base.channel;
 
-	assert(channel->count < 64);
+	assert(channel->count < 512);
 	channel->cqs[channel->count++] = cq;
 	cq->told++;
 	fake_fd_signal(channel->base.fd);
