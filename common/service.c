@@ -251,6 +251,11 @@ enum role service_conn_role(const struct service_conn *conn)
 	return conn->hello.own_role;
 }
 
+enum fabric service_conn_fabric(const struct service_conn *conn)
+{
+	return conn->fabric;
+}
+
 const struct uuid *service_conn_uuid(const struct service_conn *conn)
 {
 	return &conn->hello.own_uuid;

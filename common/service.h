@@ -109,6 +109,7 @@ void service_hold(struct service *service, bool held);
 /* Who is at the other end, for reports ("client 127.0.0.1:4711"); and what it said of itself. */
 const char *service_conn_name(const struct service_conn *conn);
 enum role service_conn_role(const struct service_conn *conn);
+enum fabric service_conn_fabric(const struct service_conn *conn);
 const struct uuid *service_conn_uuid(const struct service_conn *conn); /* as the peer gave it */
 
 /* Something of the owner's that hangs on the connection (a session, say). */

@@ -4,7 +4,8 @@
  * Where no sums are asked for nobody here needs to see the bytes: pages that the page cache has go by reference into a pipe
  * (sendfile), while it is our turn at the object, and from there into the socket when that takes them (splice). So how many
  * there are is known before it is promised, and who reads slowly is in nobody's way. What is not in the page cache, or small,
- * goes through a buffer.
+ * goes through a buffer; so does all that goes by RDMA, which the device takes out of the buffer, and would have to be copied
+ * out of a pipe.
  *
  * The pages remain the file's until the reader has them: of what is written there meanwhile he may see a part.
  */
@@ -179,6 +180,11 @@ static void read_object(struct ost *ost, struct request *request)
 	reply_bytes(ost, request, bulk, (size_t)got);
 }
 
+static bool may_be_by_sendfile(const struct request *request, const Strake__ReadRequest *read)
+{
+	return read->no_sums && read->length >= SENDFILE_MIN && service_conn_fabric(request->conn) == FABRIC_TCP;
+}
+
 void ost_read(struct ost *ost, struct request *request)
 {
 	const Strake__ReadRequest *read = (const Strake__ReadRequest *)request->body;
@@ -191,7 +197,7 @@ void ost_read(struct ost *ost, struct request *request)
 		service_reply_error(request, err);
 		return;
 	}
-	if (read->no_sums && read->length >= SENDFILE_MIN && read_by_sendfile(ost, request))
+	if (may_be_by_sendfile(request, read) && read_by_sendfile(ost, request))
 		return;
 	read_object(ost, request);
 }

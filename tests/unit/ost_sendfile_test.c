@@ -1,4 +1,6 @@
-/* Reads that leave the page cache without a copy. */
+/* Reads that leave the page cache without a copy; and by RDMA, over a fabric in memory, memory without one. */
+#include "common/transport_rdma.h"
+#include "tests/unit/fake_verbs.h"
 #include "tests/unit/ost_io.h"
 #include "tests/unit/unit.h"
 
@@ -6,6 +8,19 @@
 #include <sys/statfs.h>
 
 static const struct where large = { .ino = 8, .gen = 1, .stripe = 4 * MIB };
+
+static bool has_rdma;
+
+/* In the place of common/transport_rdma.c's, which loads the plug-in. */
+int transport_rdma_new(struct loop *on, const struct transport_limits *limits, struct transport **ret_transport)
+{
+	return has_rdma ? strake_transport_rdma_new(on, limits, ret_transport) : -ENODEV;
+}
+
+const char *transport_rdma_reason(void)
+{
+	return "";
+}
 
 static bool read_is(uint32_t offset, const uint8_t *expected, size_t length)
 {
@@ -192,5 +207,59 @@ START_TEST(what_a_gone_peer_left_is_thrown_away)
 }
 END_TEST
 
+static struct peer *connect_by_rdma(void)
+{
+	struct peer *peer;
+	struct peer_config config = {
+		.fs = ost->identity.fs,
+		.target = ost->identity.target,
+		.role = ROLE_OST,
+		.own_role = ROLE_CLIENT,
+		.key = &ost->key,
+		.address_count = 1,
+	};
+	struct address_list reachable;
+	const char *address = reachable.text[1];
+
+	assert(service_reachable(ost->service, NULL, &reachable) == 0);
+	assert(reachable.count == 2 && address_is_rdma(address));
+	uuid_make(&config.own_uuid);
+	config.addresses = &address;
+	assert(peer_new(loop, &config, &peer) == 0);
+	return peer;
+}
+
+/* What would leave by sendfile over TCP: from memory, and no pipe is filled that the transport would have to read. */
+static void by_rdma(void)
+{
+	struct peer *tcp = client;
+	uint8_t *data = pattern(MIB, 14);
+	unsigned int writes;
+
+	assert(write_at(large, 0, data, MIB) == 0 && read_is(0, data, MIB));
+	assert(!sendfile_is_possible() || leaves_by_sendfile(0, data, MIB));
+	client = connect_by_rdma();
+	writes = fabric.writes;
+	assert(leaves_otherwise(0, data, MIB) && fabric.writes == writes + 1);
+	peer_free(client);
+	client = tcp;
+	free(data);
+}
+
+START_TEST(reads_without_sums_leave_memory_by_rdma)
+{
+	fixture_format();
+	fixture_body = by_rdma;
+	has_rdma = true;
+	ck_assert_int_eq(loop_new(&loop), 0);
+	fabric_begin(loop, 1, 300);
+	ck_assert_int_eq(fiber_start(loop, fixture_fiber, NULL), 0);
+	ck_assert_int_eq(loop_run(loop), 0);
+	fabric_end();
+	loop = loop_free(loop);
+	temp_dir_remove(fixture_dir);
+}
+END_TEST
+
 UNIT_MAIN("ost_sendfile", reads_without_sums_leave_by_sendfile, a_cut_does_not_disturb_what_is_being_sent,
-	  what_a_gone_peer_left_is_thrown_away)
+	  what_a_gone_peer_left_is_thrown_away, reads_without_sums_leave_memory_by_rdma)
