@@ -94,7 +94,7 @@ static void device_ready(struct loop_watch *watch, uint32_t events)
 		rdma_conn_drop(conn);
 	}
 	device->crowded = taken > 1;
-	if (taken == 0 && (events & EPOLLERR) != 0) /* and will be for ever */
+	if (taken == 0 && (events & (EPOLLERR | EPOLLHUP)) != 0) /* and will be for ever */
 		device_gone(device);
 }
 

@@ -723,7 +723,7 @@ static void body_device_goes(struct world *world)
 	for (int i = 0; i < 2; i++) {
 		WAIT_FOR(uses(world, FABRIC_RDMA));
 		work_goes_on(world);
-		fabric_device_goes();
+		fabric_device_goes(true);
 		WAIT_FOR(uses(world, FABRIC_TCP));
 		work_goes_on(world);
 		fabric_device_comes();

@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define REGIONS     1000
@@ -49,6 +50,8 @@ struct fake_cq {
 
 struct fake_channel {                 /* of completions */
 	struct ibv_comp_channel base; /* first */
+	struct fake_channel *next;    /* of all */
+	int other_fd;                 /* what is written here wakes who waits for the base\'s; -1: its device is gone */
 	struct fake_cq *cqs[512];     /* that have something to tell */
 	int count;
 };
@@ -151,6 +154,7 @@ static struct fake_fabric {
 	struct loop_timer timer;
 	struct fake_later *later;
 	struct fake_id *ids;
+	struct fake_channel *channels;
 	uint16_t next_port;
 	unsigned int objects; /* that live: contexts' users leave none */
 	struct ibv_device device;
@@ -246,10 +250,12 @@ static void fake_cq_tell(struct fake_cq *cq)
 {
 	struct fake_channel *channel = (struct fake_channel *)cq->base.channel;
 
+	if (channel->other_fd < 0)
+		return;
 	assert(channel->count < 512);
 	channel->cqs[channel->count++] = cq;
 	cq->told++;
-	fake_fd_signal(channel->base.fd);
+	fake_fd_signal(channel->other_fd);
 }
 
 static void fake_complete(struct ibv_cq *base, const struct ibv_wc *wc)
@@ -330,16 +336,28 @@ int ibv_destroy_cq(struct ibv_cq *base)
 struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *context)
 {
 	struct fake_channel *channel = fake_new(sizeof(*channel));
+	int fds[2]; /* readable as long as there is an event */
 
+	assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
 	channel->base.context = context;
-	channel->base.fd = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE); /* readable as long as there is an event */
+	channel->base.fd = fds[0];
+	channel->other_fd = fds[1];
+	channel->next = fabric.channels;
+	fabric.channels = channel;
 	return &channel->base;
 }
 
-int ibv_destroy_comp_channel(struct ibv_comp_channel *channel)
+int ibv_destroy_comp_channel(struct ibv_comp_channel *base)
 {
-	assert(fake_is_open(channel->context));
-	close(channel->fd);
+	struct fake_channel *channel = (struct fake_channel *)base, **at = &fabric.channels;
+
+	assert(fake_is_open(base->context));
+	while (*at != channel)
+		at = &(*at)->next;
+	*at = channel->next;
+	close(base->fd);
+	if (channel->other_fd >= 0)
+		close(channel->other_fd);
 	fake_free(channel);
 	return 0;
 }
@@ -352,7 +370,7 @@ int ibv_get_cq_event(struct ibv_comp_channel *base, struct ibv_cq **cq, void **c
 	assert(fcntl(base->fd, F_GETFL) & O_NONBLOCK);
 	if (channel->count == 0) {
 		fabric.looks_in_vain++;
-		errno = EAGAIN;
+		errno = channel->other_fd < 0 ? EIO : EAGAIN;
 		return -1;
 	}
 	fake_fd_taken(base->fd);
@@ -1313,15 +1331,21 @@ static void fabric_begin(struct loop *loop, uint64_t seed, unsigned int delay_us
 								    .post_recv = fake_post_recv } };
 }
 
-/* It is taken out, or fails: what is posted goes nowhere, and whoever is at it hears so. */
-static inline void fabric_device_goes(void)
+/* It is taken out, or fails: what is posted goes nowhere, its channels have nothing but errors; and, told: whoever is at it hears so. */
+static inline void fabric_device_goes(bool told)
 {
 	fabric.gone = fabric.silent = true;
 	for (struct fake_id *id = fabric.ids; id != NULL; id = id->next) {
-		if (id->base.verbs == NULL)
+		if (id->base.verbs == NULL) /* at a wildcard */
 			continue;
 		id->listens = false;
-		fake_tell(id, RDMA_CM_EVENT_DEVICE_REMOVAL);
+		if (told)
+			fake_tell(id, RDMA_CM_EVENT_DEVICE_REMOVAL);
+	}
+	for (struct fake_channel *channel = fabric.channels; channel != NULL; channel = channel->next) {
+		if (channel->other_fd >= 0)
+			close(channel->other_fd);
+		channel->other_fd = -1;
 	}
 }
 

@@ -134,7 +134,13 @@ static inline void world_incoming(void *owner, struct transport_incoming *incomi
 	transport_begin(world->far.conn, world->events, &world->far);
 }
 
-static const struct transport_listener_events world_listener = { .incoming = world_incoming };
+static inline void world_paused(void *owner, int err)
+{
+	(void)owner;
+	assert(err < 0);
+}
+
+static const struct transport_listener_events world_listener = { .incoming = world_incoming, .paused = world_paused };
 
 static inline void world_connect(struct world *world)
 {

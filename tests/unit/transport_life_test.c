@@ -210,6 +210,59 @@ START_TEST(what_came_before_a_receive_is_refused_counts)
 }
 END_TEST
 
+/* Somebody comes through, however often he has to try. */
+static void connect_at_last(struct world *world)
+{
+	while (world->far.conn == NULL) {
+		world->near.closed = 0;
+		world_connect(world);
+		WAIT_FOR(world->near.closed != 0 || world->far.conn != NULL);
+	}
+}
+
+/* What connects when it is there again has it, also who listens at an address of its own. */
+static void body_device_goes(struct world *world)
+{
+	world_connect(world);
+	near_send(world, 10, 50000);
+	WAIT_FOR(world->far.messages == 1);
+	fabric_device_goes(true);
+	WAIT_FOR(world->near.conn == NULL && world->far.conn == NULL);
+	assert(world->near.closed == -ENODEV && world->far.closed == -ENODEV);
+	fabric_device_comes();
+	connect_at_last(world);
+	near_send(world, 10, 50000);
+	WAIT_FOR(world->far.messages == 2);
+}
+
+START_TEST(a_device_that_goes_and_comes_back_is_used_again)
+{
+	in_world(_i, (struct world){ .accepts = true }, body_device_goes);
+}
+END_TEST
+
+/* Nor does who has heard nothing look again and again for what it has to tell. */
+static void body_device_is_dead(struct world *world)
+{
+	unsigned int looks;
+
+	world_connect(world);
+	near_send(world, 10, 50000);
+	WAIT_FOR(world->far.messages == 1 && world->near.done == 1);
+	fabric_device_goes(false);
+	WAIT_FOR(world->near.conn == NULL && world->far.conn == NULL);
+	assert(world->near.closed == -ENODEV && world->far.closed == -ENODEV);
+	looks = fabric.looks_in_vain;
+	fiber_sleep_ms(20);
+	assert(fabric.looks_in_vain == looks);
+}
+
+START_TEST(a_device_that_is_gone_wakes_nobody)
+{
+	in_world(_i, (struct world){ .accepts = true }, body_device_is_dead);
+}
+END_TEST
+
 /* Where there is no device it can still be loaded: nothing that it uses of a program is missing in this one. */
 START_TEST(the_plugin_can_be_loaded)
 {
@@ -228,8 +281,9 @@ END_TEST
 
 TRANSPORT_MAIN("transport_life", { who_is_not_accepted_is_refused, EVERYWHERE },
 	       { a_message_done_may_close_the_connection, EVERYWHERE },
-	       { what_was_said_before_the_end_is_heard, EVERYWHERE },
-	       { a_frame_may_finish_the_connection, EVERYWHERE }, { a_paused_connection_may_be_finished, EVERYWHERE },
-	       { who_reads_nothing_is_given_up, EVERYWHERE }, { silence_in_the_middle_of_a_frame_ends_it, SILENT },
-	       { a_connection_must_stand_in_time, SILENT }, { what_came_before_a_receive_is_refused_counts, IN_MEMORY },
-	       { the_plugin_can_be_loaded, ONCE })
+	       { what_was_said_before_the_end_is_heard, EVERYWHERE }, { a_frame_may_finish_the_connection, EVERYWHERE },
+	       { a_paused_connection_may_be_finished, EVERYWHERE }, { who_reads_nothing_is_given_up, EVERYWHERE },
+	       { silence_in_the_middle_of_a_frame_ends_it, SILENT }, { a_connection_must_stand_in_time, SILENT },
+	       { what_came_before_a_receive_is_refused_counts, IN_MEMORY },
+	       { a_device_that_goes_and_comes_back_is_used_again, IN_MEMORY },
+	       { a_device_that_is_gone_wakes_nobody, IN_MEMORY }, { the_plugin_can_be_loaded, ONCE })
