@@ -85,25 +85,32 @@ static int getattr_ask(struct worker *worker, struct inode *inode, struct fs_ctx
 	return err;
 }
 
-/* What the OSTs said, for the attributes they were asked with: into the inode, unless it has changed since. */
+/*
+ * What the OSTs said, for the attributes they were asked with: into the inode, unless it has changed since. Then what is known by
+ * now counts as well: what we wrote ourselves may have reached the OSTs after their answers, and be reported by now. A size that
+ * was cut meanwhile stays unsure: they are to be asked for it.
+ */
 static void settle(struct inode *inode, uint64_t asked_ns, const struct glimpse *glimpse, struct attr *attr)
 {
-	pthread_mutex_lock(&inode->lock);
-	if (inode->attr.version == attr->version && inode->attr.gen == attr->gen && inode->attr.cut == attr->cut) {
-		struct attr now = inode->attr;
+	struct attr now = *attr;
+	bool newer;
 
+	pthread_mutex_lock(&inode->lock);
+	newer = inode->attr_valid && inode->attr.version > attr->version;
+	if (newer || inode->attr.version == attr->version)
+		now = inode->attr;
+	if (!newer || (now.size_unsure && now.gen == attr->gen && now.cut == attr->cut)) {
 		now.size_unsure = false;
 		if (glimpse->end > now.size)
 			now.size = glimpse->end;
 		now.blocks = glimpse->blocks;
+	}
+	if (inode->attr.version == attr->version) {
 		inode_set_attr(inode, &now, asked_ns);
-		*attr = inode->attr;
-	} else {
-		if (glimpse->end > attr->size)
-			attr->size = glimpse->end;
-		attr->blocks = glimpse->blocks;
+		now = inode->attr;
 	}
 	pthread_mutex_unlock(&inode->lock);
+	*attr = now;
 }
 
 /*
@@ -174,7 +181,8 @@ int inode_settle_size(struct inode *inode, struct fs_ctx *ctx, uint64_t asked_ns
 			settle(inode, asked_ns, &glimpse, attr);
 			if (asked.layout->ost_count > 0 && settled_should_be_told(inode, &asked))
 				settled_tell(worker, inode, ctx, &asked, &glimpse);
-			return 0;
+			asked_ns = clock_ns();
+			continue;
 		}
 		if (err != -ESTALE)
 			return err;

@@ -326,7 +326,7 @@ static inline bool serve(struct fake *fake, struct request *request)
 		return true;
 	case OP_GLIMPSE:
 		note('G');
-		return false;
+		return osts.hold == OP_GLIMPSE ? fake_hold(fake, request) : false;
 	case OP_COPY:
 		note('Y');
 		if (osts.hold == OP_COPY)

@@ -306,6 +306,41 @@ static void replaced_body(struct fake *fake)
 	end();
 }
 
+static struct attr stat_of_it;
+
+static void stat_fiber(void *arg)
+{
+	struct fs_ctx ctx = root_ctx();
+
+	(void)arg;
+	background_result = fs_getattr(mount.fs, &ctx, 2, true, &stat_of_it);
+	background_over = true;
+}
+
+/*
+ * Others write, too, so the OSTs are asked for its size; and before their answers are here it has grown by a write of ours, which is
+ * told by then.
+ */
+static void overtaken_body(struct fake *fake)
+{
+	const Strake__GlimpseReply before = STRAKE__GLIMPSE_REPLY__INIT;
+
+	begin(fake);
+	fake->inodes[1].unsure = fake->inodes[1].written = true;
+	fake_changed(fake, &fake->inodes[1]);
+	osts.hold = OP_GLIMPSE;
+	start(stat_fiber);
+	while (fake->held_count < FAKE_OSTS)
+		fiber_sleep_ms(1);
+	put_letters(0, 'x', 8192);
+	assert(flush() == 0 && fake->asked[OP_SIZE] == 1);
+	for (unsigned int i = 0; i < FAKE_OSTS; i++)
+		fake_reply(fake->held[i], &before.base);
+	fake->held_count = 0;
+	assert(finish() == 0 && stat_of_it.size == 8192 && !stat_of_it.size_unsure);
+	end();
+}
+
 /* Who waits for another's report is woken by each answer of an OST; that uses up no patience with what is stale. */
 static void turn_body(struct fake *fake)
 {
@@ -340,6 +375,7 @@ START_TEST(a_report_tells_what_is_on_the_osts)
 	fake_run(killed_body);
 	fake_run(doubt_body);
 	fake_run(replaced_body);
+	fake_run(overtaken_body);
 	fake_run(turn_body);
 	fake_run(close_body);
 }
