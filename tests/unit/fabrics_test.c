@@ -408,6 +408,28 @@ START_TEST(rdma_is_used_where_both_are)
 }
 END_TEST
 
+/* For a firewall, as iWARP cannot have TCP's: the one that is listened on first is told. */
+static void body_port(struct world *world)
+{
+	uint16_t port;
+
+	serve(world, "rdma://127.0.0.1:4711");
+	assert(service_listen(world->service, "127.0.0.1:0", &port) == 0);
+	assert(service_reachable(world->service, NULL, &world->reachable) == 0);
+	assert(world->reachable.count == 2);
+	assert(!address_is_rdma(world->reachable.text[0]));
+	assert(strcmp(world->reachable.text[1], "rdma://127.0.0.1:4711") == 0);
+	reach_all(world);
+	assert(ping(world) == 0);
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+}
+
+START_TEST(the_port_of_rdma_can_be_named)
+{
+	in_world((uint64_t)_i, body_port);
+}
+END_TEST
+
 static void body_wildcard(struct world *world)
 {
 	bool found = false;
@@ -1216,6 +1238,7 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		rdma_is_used_where_both_are,
+		the_port_of_rdma_can_be_named,
 		only_addresses_with_a_device_are_told,
 		tcp_is_used_where_rdma_is_refused,
 		tcp_is_used_while_rdma_is_silent,
