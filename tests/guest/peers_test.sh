@@ -14,13 +14,16 @@ key=$T/c/mgs/cluster.key
 mount_more "$T/m"
 
 . "$(dirname "$0")/../cluster/attacks.sh"
-declare -A address
-for server in $servers; do address[$server]=$(field "$T/c" "$server" 0 address); done
+declare -A address proc pinned_before
+for server in $servers; do
+	address[$server]=$(field "$T/c" "$server" 0 address)
+	proc[$server]=/proc/$(field "$T/c" "$server" 0 pid)/status
+done
 work_begins
 pids_before=$(pids)
 
 wrong_peer() { # SERVER ATTACK...
-	timeout 200 wrong_verbs "$key" "${address[$1]}" "${@:2}"
+	MEANWHILE="cat ${proc[$1]} >$T/meanwhile.$1" timeout 200 wrong_verbs "$key" "${address[$1]}" "${@:2}"
 }
 
 # --- connecting -------------------------------------------------------------------------------------------------------
@@ -64,8 +67,18 @@ before=$(lines)
 FLOOD=5 on_all flood
 [ $(($(lines) - before)) -lt 130 ] || fail "a flood of peers that were refused has filled a log with $(($(lines) - before)) lines"
 unharmed "a flood"
-# Nor do many who ask nothing keep anybody out.
+
+# Nor do many who ask nothing keep anybody out. Fifty have 600 KiB each of a server's memory, which the device knows, and give it back.
+pinned() { awk '/^VmPin:/ { print $2 }' "$1"; } # STATUS: KiB
+let_go() { [ "$(pinned "${proc[$1]}")" -le $((pinned_before[$1] + 600)) ]; }
+for server in $servers; do pinned_before[$server]=$(pinned "${proc[$server]}"); done
 attack idle
+for server in $servers; do
+	more=$(($(pinned "$T/meanwhile.$server") - pinned_before[$server]))
+	say "$server: fifty who ask nothing have $more KiB, beside ${pinned_before[$server]}"
+	[ $more -ge $((50 * 500)) ] && [ $more -le $((50 * 600)) ] || fail "the $server's fifty have $more KiB"
+	await "the $server has given that back" let_go "$server"
+done
 
 expect "the servers that run, after all of that" "$pids_before" "$(pids)"
 work_ends

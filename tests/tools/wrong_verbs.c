@@ -5,7 +5,8 @@
  *     wrong_verbs KEYFILE HOST:PORT ATTACK...
  *
  * Each attack waits for what the server must do about it: refuse the connection, or end it in time; then somebody who does
- * nothing wrong must be served. Exit status 1, and what has not happened, if not. It needs a device.
+ * nothing wrong must be served. Exit status 1, and what has not happened, if not. It needs a device. MEANWHILE: a command, run
+ * while all of idle's connections stand.
  */
 #include "common/address.h"
 #include "common/bulk_sums.h"
@@ -38,6 +39,8 @@
 #define FRAME_MS   10000 /* SERVICE_FRAME_DEADLINE_MS */
 #define LATE_MS    20000 /* and how much later it may be on a machine that is busy */
 #define WR_SEND    (UINT64_C(1) << 32)
+#define WAKE_MS    500
+#define WAKES      4
 
 struct peer {
 	struct rdma_cm_id *id;
@@ -98,6 +101,11 @@ static void post_receive(struct peer *peer, uint64_t number)
 		peer->ended = true;
 }
 
+static bool is_iwarp(const struct peer *peer)
+{
+	return peer->id->verbs->device->transport_type == IBV_TRANSPORT_IWARP;
+}
+
 static void set_up(struct peer *peer)
 {
 	struct ibv_qp_init_attr attr = {
@@ -110,7 +118,7 @@ static void set_up(struct peer *peer)
 	peer->channel = ibv_create_comp_channel(peer->id->verbs);
 	need(peer->pd != NULL && peer->channel != NULL, "a protection domain");
 	need(fcntl(peer->channel->fd, F_SETFL, O_NONBLOCK) == 0, "fcntl");
-	if (cover == NULL && peer->id->verbs->device->transport_type == IBV_TRANSPORT_IWARP)
+	if (cover == NULL && is_iwarp(peer))
 		cover = ibv_create_cq(peer->id->verbs, 32768, NULL, NULL, 0);
 	peer->cq = ibv_create_cq(peer->id->verbs, RECEIVES + SENDS, NULL, peer->channel, 0);
 	need(peer->cq != NULL, "a completion queue");
@@ -215,8 +223,8 @@ static void cm_event(struct peer *peer)
 
 	need(rdma_get_cm_event(peer->id->channel, &event) == 0, "rdma_get_cm_event");
 	/* REJECTED: by one whom the connection manager's third step has not reached yet. */
-	peer->ended = peer->ended || event->event == RDMA_CM_EVENT_DISCONNECTED ||
-		      event->event == RDMA_CM_EVENT_REJECTED;
+	peer->ended =
+		peer->ended || event->event == RDMA_CM_EVENT_DISCONNECTED || event->event == RDMA_CM_EVENT_REJECTED;
 	rdma_ack_cm_event(event);
 }
 
@@ -328,6 +336,27 @@ static void hello(uint8_t out[OPENING_HELLO_SIZE])
 	opening_hello_encode(&hello, out);
 }
 
+/*
+ * siw's kernel answers who connects, and only then has itself woken by what he says (siw_accept()): what is there by then lies
+ * unread until something follows. That something is a WRITE of nothing.
+ */
+static void be_heard(struct peer *peer)
+{
+	struct ibv_send_wr wr = { .wr_id = WR_SEND, .opcode = IBV_WR_RDMA_WRITE }, *bad;
+
+	for (unsigned int i = 0; i < WAKES && is_iwarp(peer); i++) {
+		const int64_t until = now_ms() + WAKE_MS;
+
+		while (peer->stream_len == 0 && !peer->ended && step(peer, until))
+			;
+		if (peer->stream_len > 0 || peer->ended)
+			return;
+		need(ibv_post_send(peer->id->qp, &wr, &bad) == 0, "a WRITE of nothing");
+		peer->sends_out++;
+		fprintf(stderr, "wrong_verbs: %s: not heard at once\n", attack);
+	}
+}
+
 /* The opening, with the right key. */
 static void open_it(struct peer *peer)
 {
@@ -339,6 +368,7 @@ static void open_it(struct peer *peer)
 
 	hello(own);
 	say(peer, own, sizeof(own));
+	be_heard(peer);
 	hear(peer, welcome, sizeof(welcome));
 	if (opening_prove(&key, own, welcome, &who, proof, text) < 0)
 		die("%s", text);
@@ -497,10 +527,13 @@ static void flood(void)
 /* So many at once stand and ask nothing; then each is served. */
 static void idle(void)
 {
+	const char *meanwhile = getenv("MEANWHILE");
 	struct peer *peers[50];
 
 	for (uint32_t i = 0; i < sizeof(peers) / sizeof(*peers); i++)
 		peers[i] = opened();
+	if (meanwhile != NULL && system(meanwhile) != 0)
+		die("%s", meanwhile);
 	for (uint32_t i = 0; i < sizeof(peers) / sizeof(*peers); i++) {
 		say_frame(peers[i], &(struct said){ .header = { .opcode = OP_PING, .xid = i + 1 } });
 		expect_answer(peers[i], i + 1);
@@ -756,8 +789,7 @@ static struct said memory_said(const struct ibv_mr *region, const struct memory_
 /* siw has memory read that nobody has a right to read. */
 static bool is_let_in(const struct peer *peer, const struct memory_lie *lie, bool place)
 {
-	return !place && lie->access == IBV_ACCESS_LOCAL_WRITE &&
-	       peer->id->verbs->device->transport_type == IBV_TRANSPORT_IWARP;
+	return !place && lie->access == IBV_ACCESS_LOCAL_WRITE && is_iwarp(peer);
 }
 
 static void memory_lied_about(const struct memory_lie *lie, bool place)
