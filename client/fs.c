@@ -64,6 +64,7 @@ static void add_tally(void *arg, const struct target_state *state)
 		stats->bytes_by[i] += state->tally.bulk[i];
 	}
 	stats->switches += state->tally.switches;
+	stats->silences += state->tally.silences;
 }
 
 void fs_stats(struct fs *fs, struct fs_stats *ret_stats)
@@ -134,12 +135,13 @@ int fs_stats_text(struct fs *fs, char *ret_text, size_t size, size_t *ret_len)
 		 "\nlookups_ahead %" PRIu64 "\nnames_ahead %" PRIu64 "\nbytes_read %" PRIu64 "\nbytes_written %" PRIu64
 		 "\nbytes_ahead %" PRIu64 "\nbytes_copied %" PRIu64 "\nbytes_held %" PRIu64 "\nbytes_lost %" PRIu64
 		 "\nfiles_held %u\ntargets_troubled %u\nconnections_tcp %" PRIu64 "\nconnections_rdma %" PRIu64
-		 "\nbytes_tcp %" PRIu64 "\nbytes_rdma %" PRIu64 "\ntransport_switches %" PRIu64 "\n",
+		 "\nbytes_tcp %" PRIu64 "\nbytes_rdma %" PRIu64 "\ntransport_switches %" PRIu64
+		 "\nrdma_silences %" PRIu64 "\n",
 		 stats.mds_calls, stats.ost_calls, stats.resends, stats.lookups_absent, stats.lookups_ahead,
 		 stats.names_ahead, stats.bytes_read, stats.bytes_written, stats.bytes_ahead, stats.bytes_copied,
 		 stats.bytes_held, stats.bytes_lost, stats.files_held, stats.targets_troubled,
 		 stats.connections[FABRIC_TCP], stats.connections[FABRIC_RDMA], stats.bytes_by[FABRIC_TCP],
-		 stats.bytes_by[FABRIC_RDMA], stats.switches);
+		 stats.bytes_by[FABRIC_RDMA], stats.switches, stats.silences);
 	targets_each(fs->targets, add_target, &text);
 	*ret_len = size == 0 ? text.len + STATS_TEXT_MORE : text.len;
 	if (size > 0 && size < text.len)

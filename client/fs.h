@@ -367,6 +367,7 @@ struct fs_stats {
 	uint64_t connections[FABRIC_COUNT]; /* to the MDT and the OSTs, that stand */
 	uint64_t bytes_by[FABRIC_COUNT];    /* of file data, there and back, also read ahead and sent again */
 	uint64_t switches;                  /* from one fabric to the other */
+	uint64_t silences;                  /* of RDMA, that led to TCP */
 	unsigned int targets_troubled;      /* servers that did not answer the last attempt, or PING (probe.h) */
 };
 /* Any thread. */

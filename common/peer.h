@@ -51,6 +51,7 @@ struct peer_tally {
 	_Atomic uint64_t connections[FABRIC_COUNT]; /* that stand now */
 	_Atomic uint64_t bulk[FABRIC_COUNT];        /* bytes of both directions */
 	_Atomic uint64_t switches;                  /* connections by another fabric than that of the one before */
+	_Atomic uint64_t silences;                  /* of RDMA, that a connection was given up for: TCP had answered */
 	char name[16];                              /* whose they are, for the log; "": nothing is logged */
 	_Atomic bool by_tcp_said;                   /* and nothing else since */
 };

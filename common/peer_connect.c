@@ -212,6 +212,8 @@ static void hook_fiber(void *arg)
 static void connection_replaced(struct peer *peer)
 {
 	peer->state = PEER_DIALING;
+	if (peer->config.tally != NULL && peer->fabric == FABRIC_RDMA)
+		peer->config.tally->silences++;
 	transport_close(peer->conn);
 	connection_ended(peer);
 	if (peer->config.lost != NULL)

@@ -691,8 +691,8 @@ static void body_falls_silent(struct world *world)
 	work_ends(world);
 	peer_stats(world->peer, &stats);
 	assert(stats.connects_by[FABRIC_RDMA] == 2 && stats.connects == world->lost + 1);
-	assert(world->tally.switches == stats.connects - 1 && world->tally.bulk[FABRIC_RDMA] > 0 &&
-	       world->tally.bulk[FABRIC_TCP] > 0);
+	assert(world->tally.switches == stats.connects - 1 && world->tally.silences == 1);
+	assert(world->tally.bulk[FABRIC_RDMA] > 0 && world->tally.bulk[FABRIC_TCP] > 0);
 	assert(world->tally.connections[FABRIC_RDMA] == 1 && world->tally.connections[FABRIC_TCP] == 0);
 	assert(times_said(BY_TCP) == 1 && times_said(": silent") == 1 && times_said(BY_RDMA) == 1);
 }
