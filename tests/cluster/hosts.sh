@@ -1,7 +1,8 @@
 # For tests whose servers and clients are hosts of their own; after lib.sh:  . "$(dirname "$0")/hosts.sh"
 #
 # Each is a network namespace on one bridge: mgs, mds, oss0, oss1, c0 and c1 are 192.0.2.1 to 6, and v1 to v6 there. The
-# servers run; $MGS and $key are how to reach them. DEVICES=siw|rxe: each has an RDMA device of that kind (in a guest).
+# servers run; $MGS and $key are how to reach them. DEVICES=siw|rxe: each has an RDMA device of that kind (in a guest);
+# TRANSPORT: the servers' `transport`.
 # shellcheck shell=bash
 
 tag=st$$
@@ -20,7 +21,7 @@ host() { # NAME N
 	ip netns exec "$tag$1" ip addr add "192.0.2.$2/24" dev "v$2"
 	ip netns exec "$tag$1" ip link set "v$2" up
 	ip netns exec "$tag$1" ip link set lo up
-	[ -z "${DEVICES:-}" ] || ip netns exec "$tag$1" rdma link add "$DEVICES-$2" type "$DEVICES" netdev "v$2" ||
+	[ -z "${DEVICES:-}" ] || ip netns exec "$tag$1" rdma link add "$DEVICES-$tag-$2" type "$DEVICES" netdev "v$2" ||
 		fail "no RDMA device for host $1"
 }
 on() { # HOST COMMAND...: a mount would be in a mount namespace of its own, see mount_on
@@ -34,7 +35,7 @@ server() { # HOST LOG COMMAND...
 	local h=$1 log=$2
 	shift 2
 	mkdir -p "$T/c/log"
-	ip netns exec "$tag$h" "$@" >"$T/c/log/$log.log" 2>&1 &
+	ip netns exec "$tag$h" "$@" ${TRANSPORT:+--transport "$TRANSPORT"} >"$T/c/log/$log.log" 2>&1 &
 	PIDS="$PIDS $!"
 }
 mount_on() { # HOST MNT [OPTIONS]
@@ -49,6 +50,7 @@ mount_on() { # HOST MNT [OPTIONS]
 
 host mgs 1; host mds 2; host oss0 3; host oss1 4; host c0 5; host c1 6
 MGS=192.0.2.1:9400
+[ "${TRANSPORT:-}" != rdma ] || MGS=rdma://$MGS
 strake format mgs -d "$T/mgs" -c fabric >/dev/null || fail "format mgs"
 server mgs mgs strake-mgs -d "$T/mgs" -l "$(listen 1):9400"
 key=$T/mgs/cluster.key

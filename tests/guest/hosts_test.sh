@@ -1,6 +1,7 @@
 #!/bin/bash
 # Servers and clients as separate hosts, each in a network namespace of its own with an RDMA device of its own: mounts go by
-# RDMA, what one writes another reads; on iWARP also while packets are lost. In a guest (guest.sh).
+# RDMA, servers among themselves, too, what one writes another reads; on iWARP also while packets are lost; and the same where
+# `transport` is rdma. In a guest (guest.sh).
 . "$(dirname "$0")/../cluster/lib.sh"
 
 [ -d /sys/class/net/wires ] || skip "it runs in the guest of tests/guest/guest.sh"
@@ -11,16 +12,28 @@ DEVICES=siw
 counter() { getfattr --absolute-names --only-values -n strake.stats "$T/$1" | awk -v name="$2" '$1 == name { print $2 }'; }
 # goes_by_rdma MNT: all of that mount's connections.
 goes_by_rdma() { [ "$(counter "$1" connections_rdma)" -gt 0 ] && [ "$(counter "$1" connections_tcp)" = 0 ]; }
+# all_by_rdma: the servers' connections, to each other, too. The MGS has one of each of the five others, and that of who asks.
+all_by_rdma() {
+	on c0 strake -m $MGS --key "$key" status --json >"$T/out" && python3 -c '
+import json, sys
+status = json.load(open(sys.argv[1]))
+others = [server["connections"] for server in status["mds"] + status["oss"]]
+sys.exit(status["mgs"][0]["connections"] != json.loads(sys.argv[2]) or
+         len(others) != 3 or any(one["tcp"] != 0 or one["rdma"] == 0 for one in others))' "$T/out" "$mgs_has"
+}
+mgs_has='{"tcp": 1, "rdma": 5}'
+[ "${TRANSPORT:-}" != rdma ] || mgs_has='{"tcp": 0, "rdma": 6}'
 
-for c in c0 c1; do mount_on $c "$T/$c"; done
+for c in c0 c1; do mount_on $c "$T/$c" ${TRANSPORT:+-o "transport=$TRANSPORT"}; done
 head -c 20000000 /dev/urandom >"$T/data"
 cp "$T/data" "$T/c0/f" || fail "cp"
 cmp -s "$T/data" "$T/c1/f" || fail "another host reads other bytes"
 for c in c0 c1; do await "the mount on $c goes by RDMA" goes_by_rdma $c; done
+await "the servers go by RDMA" all_by_rdma
 hammer -p 2 -n "${SCALE:-100}" -s 5 "$T/c0" || fail "hammer"
 
 # Of rxe, one lost packet in a hundred stops large transfers for many seconds: it is no test of ours.
-if [ $DEVICES = siw ]; then
+if [ $DEVICES = siw ] && [ -z "${TRANSPORT:-}" ]; then
 	for n in 3 4 5; do ip netns exec "$tag" tc qdisc add dev "p$n" root netem loss 1% || fail "no netem"; done
 	before=$(counter c0 bytes_rdma)
 	hammer -p 2 -n "${SCALE:-100}" -s 6 "$T/c0" || fail "hammer while packets are lost"
@@ -32,7 +45,12 @@ if [ $DEVICES = siw ]; then
 fi
 for c in c0 c1; do
 	await "the mount on $c goes by RDMA in the end" goes_by_rdma $c
+done
+await "the servers go by RDMA in the end" all_by_rdma
+for c in c0 c1; do
 	expect "bytes lost of $c" 0 "$(counter $c bytes_lost)"
 	strake umount "$T/$c" || fail "umount on $c"
 done
 on c0 strake -m $MGS --key "$key" fsck >"$T/fsck.out" 2>&1 || fail "fsck: $(cat "$T/fsck.out")"
+# All of it once more.
+[ -n "${TRANSPORT:-}" ] || TRANSPORT=rdma bash "$0" || fail "where transport is rdma"
