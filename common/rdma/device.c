@@ -154,6 +154,7 @@ int rdma_device_get(struct transport_rdma *rdma, struct rdma_cm_id *id, struct r
 			device_put(device);
 			return err;
 		}
+		device->voids = device->domain->voids;
 		device->next = rdma->devices;
 		rdma->devices = device;
 	}

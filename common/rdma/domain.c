@@ -39,6 +39,18 @@ static uint8_t reads_of(const struct ibv_device_attr *attr)
 	return (uint8_t)(reads < 1 ? 1 : reads > READS ? READS : reads);
 }
 
+/* Drivers say so also where libibverbs' part of them has none (bnxt_re; hns of late). So one is asked for. */
+static bool has_windows(struct ibv_pd *pd, const struct ibv_device_attr *attr)
+{
+	struct ibv_mw *mw = NULL;
+
+	if ((attr->device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0)
+		mw = ibv_alloc_mw(pd, IBV_MW_TYPE_2);
+	if (mw != NULL)
+		ibv_dealloc_mw(mw);
+	return mw != NULL;
+}
+
 static int domain_new(struct ibv_context *context, const struct ibv_device_attr *attr, struct rdma_domain **ret_domain)
 {
 	struct rdma_domain *domain = malloc(sizeof(*domain));
@@ -50,7 +62,6 @@ static int domain_new(struct ibv_context *context, const struct ibv_device_attr 
 		.pd = ibv_alloc_pd(context),
 		.refs = 1,
 		.reads = reads_of(attr),
-		.windows = (attr->device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0,
 		.voids = (attr->device_cap_flags & IBV_DEVICE_MEM_MGT_EXTENSIONS) != 0,
 		.voided_flags = IBV_WC_WITH_INV | (attr->vendor_id == RXE_VENDOR ? RXE_VOIDED_FLAG : 0),
 	};
@@ -60,6 +71,7 @@ static int domain_new(struct ibv_context *context, const struct ibv_device_attr 
 		free(domain);
 		return err;
 	}
+	domain->windows = has_windows(domain->pd, attr);
 	*ret_domain = domain;
 	return 0;
 }

@@ -51,7 +51,7 @@ struct rdma_conn_param rdma_connection_param(const struct rdma_conn *conn, uint8
 	const struct greeting own = {
 		.receives = CREDITS_OURS,
 		.segment_size = SEGMENT_SIZE,
-		.voids = conn->device->domain->voids,
+		.voids = conn->device->voids,
 	};
 
 	greeting_encode(&own, greeting);

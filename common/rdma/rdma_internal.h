@@ -86,7 +86,7 @@ struct rdma_domain {
 	unsigned int refs;         /* of transports */
 	uint8_t reads;             /* RDMA READs that a queue pair can have under way, at either end */
 	bool windows;              /* the device has them */
-	bool voids;                /* and it can void those of another end */
+	bool voids;                /* and it can void those of another end, as far as is known */
 	unsigned int voided_flags; /* of a receive: that has voided one here */
 };
 
@@ -100,6 +100,7 @@ struct rdma_device {
 	struct ibv_comp_channel *channel;
 	struct loop_watch watch;
 	unsigned int wakes;
+	bool voids;   /* it does void those of another end */
 	bool crowded; /* it had more than one thing to tell last time */
 };
 

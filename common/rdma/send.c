@@ -45,22 +45,40 @@ static void batch_add(struct rdma_conn *conn, struct batch *batch, enum segment_
 		return;
 	conn->credits.may_send--;
 	conn->stream_sent += length;
-	if (bulk_void_due(conn, conn->stream_sent, &void_key)) {
+	if (bulk_void_due(conn, conn->stream_sent, &void_key) && conn->device->voids) {
 		wr->opcode = IBV_WR_SEND_WITH_INV;
 		wr->invalidate_rkey = void_key;
 	}
 }
 
+/*
+ * Libraries know no SEND that voids a key whose kernel says that its device can (bnxt_re's until 2025): so who asked does it, and
+ * what was not taken is posted without.
+ */
+static int post_without_voiding(struct rdma_conn *conn, struct ibv_send_wr *first)
+{
+	struct ibv_send_wr *bad;
+
+	conn->device->voids = false;
+	for (struct ibv_send_wr *wr = first; wr != NULL; wr = wr->next) {
+		if (wr->opcode == IBV_WR_SEND_WITH_INV)
+			wr->opcode = IBV_WR_SEND;
+	}
+	return posted(ibv_post_send(conn->id->qp, first, &bad));
+}
+
 /* -errno: the connection has ended. */
 static int batch_post(struct rdma_conn *conn, struct batch *batch)
 {
-	struct ibv_send_wr binds[WINDOWS], *bad;
+	struct ibv_send_wr binds[WINDOWS], *bad = NULL;
 	int err;
 
 	if (batch->count == 0)
 		return 0;
 	conn->rdma->stats.sends++;
 	err = posted(ibv_post_send(conn->id->qp, windows_bind(conn, binds, batch->wr), &bad));
+	if (err < 0 && bad != NULL && bad->opcode == IBV_WR_SEND_WITH_INV && conn->device->voids)
+		err = post_without_voiding(conn, bad);
 	if (err < 0)
 		rdma_conn_fail(conn, err, "the device takes no more");
 	return err;

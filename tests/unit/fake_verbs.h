@@ -148,6 +148,7 @@ static struct fake_fabric {
 	unsigned int reads, writes, refused; /* RDMA */
 	unsigned int reads_at_once;          /* the most that one queue pair had under way */
 	bool windows;                        /* the device has them */
+	bool no_windows, no_voiding;         /* its library has none, and no SEND that voids those of another end */
 	bool binds_wrongly;                  /* under another key than it was told */
 	bool tells_wrongly;                  /* which key was voided */
 	unsigned int binds, voided, voided_from_afar;
@@ -463,10 +464,15 @@ static void *fake_memory(const struct fake_qp *qp, const struct ibv_sge *sge)
 
 static struct ibv_mw *fake_alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type)
 {
-	struct fake_window *window = fake_new(sizeof(*window));
+	struct fake_window *window;
 	uint32_t i = 0;
 
 	assert(fabric.windows && type == IBV_MW_TYPE_2);
+	if (fabric.no_windows) {
+		errno = EOPNOTSUPP;
+		return NULL;
+	}
+	window = fake_new(sizeof(*window));
 	while (fabric.all_windows[i] != NULL)
 		assert(++i < WINDOWS_MAX);
 	fabric.all_windows[i] = window;
@@ -689,12 +695,16 @@ static int fake_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ib
 	struct fake_qp *qp = (struct fake_qp *)base;
 	struct fake_later *later;
 
-	(void)bad;
 	if (qp->failed && fabric.iwarp)
 		return -ENOTCONN; /* as siw's: of the wrong sign */
 	for (; wr != NULL; wr = wr->next) {
-		struct fake_work *work = fake_work_new(qp, wr->wr_id, wr->sg_list, wr->num_sge);
+		struct fake_work *work;
 
+		if (wr->opcode == IBV_WR_SEND_WITH_INV && fabric.no_voiding) {
+			*bad = wr;
+			return EINVAL;
+		}
+		work = fake_work_new(qp, wr->wr_id, wr->sg_list, wr->num_sge);
 		assert(qp->send_count < qp->max_sends);
 		assert(!fabric.iwarp || qp->id->initiator || qp->id->heard_first);
 		work->opcode = wr->opcode;

@@ -359,6 +359,53 @@ static void answer_the_rest(struct world *world)
 	traffic_end(world);
 }
 
+/* Bulk moves from memory to memory all the same, and every key is void in time. */
+static void ask_five(struct world *world)
+{
+	for (unsigned int i = 0; i < 5; i++) {
+		call_ask(world, 100000, 100000);
+		WAIT_FOR(calls.waiting_count > 0 || world->near.conn == NULL);
+		assert(world->near.conn != NULL);
+		call_answer(&world->far);
+		WAIT_FOR((calls.answered == calls.asked && calls.replies_out == 0) || world->near.conn == NULL);
+		assert(world->near.conn != NULL);
+	}
+	assert(fabric.reads + fabric.writes == 5 * 3 && fabric.refused == 0);
+	assert(fabric.voided_from_afar == 0 && fabric.voided == fabric.binds);
+	calls_check(true);
+	traffic_end(world);
+}
+
+/* The device has windows, and its library no SEND that voids one of another end. */
+static void body_no_voiding(struct world *world)
+{
+	fabric.no_voiding = true;
+	begin_after_one(world);
+	ask_five(world);
+	assert((fabric.binds > 0) == fabric.windows);
+}
+
+START_TEST(a_library_without_a_voiding_send_will_do)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_no_voiding);
+}
+END_TEST
+
+/* The device has windows, and its library none. */
+static void body_no_windows(struct world *world)
+{
+	fabric.no_windows = true;
+	begin_after_one(world);
+	ask_five(world);
+	assert(fabric.binds == 0);
+}
+
+START_TEST(a_library_without_windows_will_do)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_no_windows);
+}
+END_TEST
+
 /* The asker's memory is not what the request says: whose connection that ends is told why. A source, or a place. */
 static void body_memory_is_not_there(struct world *world)
 {
@@ -630,6 +677,8 @@ TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERY
 	       { who_was_late_himself_cuts_nobody_off, IN_MEMORY },
 	       { who_takes_no_more_requests_is_told_of_those_he_took, EVERYWHERE },
 	       { calls_in_plenty_get_their_bulk, EVERYWHERE }, { who_voids_what_was_not_shown_is_cut_off, IN_MEMORY },
+	       { a_library_without_a_voiding_send_will_do, IN_MEMORY },
+	       { a_library_without_windows_will_do, IN_MEMORY },
 	       { memory_that_is_not_there_ends_it_and_is_told, IN_MEMORY },
 	       { calls_of_a_broken_connection_give_everything_back, EVERYWHERE },
 	       { a_late_write_reaches_no_memory_that_was_given_back, IN_MEMORY })
