@@ -16,8 +16,9 @@
 
 #define BACKLOG  1024
 #define ROUTE_MS 2000
-#define RETRIES  7                  /* of what is not acknowledged; the most there are */
-#define BEGIN_MS 1000               /* so long nobody has to give his place who has come and has not begun: an opening takes a moment */
+#define RETRIES  7 /* of what is not acknowledged; the most there are */
+#define BEGIN_MS \
+	1000 /* so long nobody has to give his place who has come and has not begun: an opening takes a moment */
 #define AGAIN_NS (2 * NSEC_PER_SEC) /* where there is no device to listen on */
 
 struct rdma_listener {
@@ -283,10 +284,11 @@ void rdma_cm_ready(struct loop_watch *watch, uint32_t events)
 static int listen_on(struct rdma_listener *listener, struct sockaddr *address)
 {
 	struct rdma_cm_id *id;
-	int err = 0;
+	int err = 0, only = 1;
 
 	if (rdma_create_id(listener->rdma->channel, &id, &listener->hears, RDMA_PS_TCP) < 0)
 		return -errno;
+	(void)rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, &only, sizeof(only));
 	if (rdma_bind_addr(id, address) < 0 || rdma_listen(id, BACKLOG) < 0)
 		err = -errno;
 	if (err < 0)
@@ -340,19 +342,12 @@ static int listen_at(struct rdma_listener *listener, const char *host, uint16_t 
 	return err;
 }
 
-int rdma_transport_listen(struct transport *base, const char *address, const struct transport_listener_events *events,
-			  void *owner, uint16_t *ret_port)
+static int listener_new(struct transport_rdma *rdma, const char *host, uint16_t port,
+			const struct transport_listener_events *events, void *owner, uint16_t *ret_port)
 {
-	struct transport_rdma *rdma = rdma_of(base);
-	struct rdma_listener *listener;
-	char host[256];
-	uint16_t port;
+	struct rdma_listener *listener = calloc(1, sizeof(*listener));
 	int err;
 
-	err = address_split(address, host, &port);
-	if (err < 0)
-		return err;
-	listener = calloc(1, sizeof(*listener));
 	if (listener == NULL)
 		return -ENOMEM;
 	*listener = (struct rdma_listener){
@@ -362,13 +357,7 @@ int rdma_transport_listen(struct transport *base, const char *address, const str
 		.owner = owner,
 		.again.expired = listen_again,
 	};
-	if (address_host_is_wildcard(host)) {
-		err = listen_at(listener, "::", port);
-		if (err < 0 && err != -EADDRINUSE) /* a machine without IPv6 */
-			err = listen_at(listener, "0.0.0.0", port);
-	} else {
-		err = listen_at(listener, host, port);
-	}
+	err = listen_at(listener, host, port);
 	if (err < 0) {
 		free(listener);
 		return err;
@@ -377,6 +366,28 @@ int rdma_transport_listen(struct transport *base, const char *address, const str
 	rdma->listeners = listener;
 	*ret_port = ntohs(rdma_get_src_port(listener->id));
 	return 0;
+}
+
+/*
+ * Of a wildcard IPv4 and IPv6 are listened for each by itself: iWARP's devices hear nobody of the one by the other. Some have no
+ * IPv6, nor do some machines.
+ */
+int rdma_transport_listen(struct transport *base, const char *address, const struct transport_listener_events *events,
+			  void *owner, uint16_t *ret_port)
+{
+	struct transport_rdma *rdma = rdma_of(base);
+	uint16_t port, same;
+	char host[256];
+	bool any;
+	int err = address_split(address, host, &port);
+
+	if (err < 0)
+		return err;
+	any = address_host_is_wildcard(host);
+	err = listener_new(rdma, any ? "0.0.0.0" : host, port, events, owner, ret_port);
+	if (err == 0 && any)
+		(void)listener_new(rdma, "::", *ret_port, events, owner, &same);
+	return err;
 }
 
 bool rdma_transport_serves(struct transport *base, const char *host)

@@ -92,7 +92,7 @@ struct fake_id {
 	struct fake_id *next;   /* of all */
 	struct fake_id *peer;
 	struct fake_qp *qp;
-	bool listens, heard_first, initiator, disconnect_told;
+	bool listens, heard_first, initiator, disconnect_told, one_family;
 	bool half; /* accepted, and the third step has not come: to leave is to reject */
 	int unacknowledged;
 	uint8_t private_data[64];
@@ -1015,15 +1015,43 @@ int rdma_destroy_id(struct rdma_cm_id *base)
 	return 0;
 }
 
+int rdma_set_option(struct rdma_cm_id *base, int level, int name, void *value, size_t size)
+{
+	assert(level == RDMA_OPTION_ID && name == RDMA_OPTION_ID_AFONLY && size == sizeof(int));
+	((struct fake_id *)base)->one_family = *(const int *)value != 0;
+	return 0;
+}
+
+/* Whoever listens is for a wildcard; one of the other family may be beside it only if both say so. */
+static bool fake_port_is_taken(const struct fake_id *by, sa_family_t family)
+{
+	for (const struct fake_id *id = fabric.ids; id != NULL; id = id->next) {
+		const bool apart = id->one_family && by->one_family && id->base.route.addr.src_addr.sa_family != family;
+
+		if (id->listens && !apart &&
+		    id->base.route.addr.src_sin.sin_port == by->base.route.addr.src_sin.sin_port)
+			return true;
+	}
+	return false;
+}
+
 int rdma_bind_addr(struct rdma_cm_id *base, struct sockaddr *address)
 {
-	if (address->sa_family != AF_INET) {
+	const sa_family_t family = address->sa_family;
+
+	if (family == AF_INET6)
+		base->route.addr.src_sin6 = *(struct sockaddr_in6 *)(void *)address;
+	else
+		base->route.addr.src_sin = *(struct sockaddr_in *)(void *)address;
+	if (base->route.addr.src_sin.sin_port == 0) /* where IPv6's is, too */
+		base->route.addr.src_sin.sin_port = htons(++fabric.next_port);
+	if (fake_port_is_taken((struct fake_id *)base, family) ||
+	    (family == AF_INET6 && !IN6_IS_ADDR_UNSPECIFIED(&base->route.addr.src_sin6.sin6_addr))) {
 		errno = EADDRNOTAVAIL;
 		return -1;
 	}
-	base->route.addr.src_sin = *(struct sockaddr_in *)(void *)address;
-	if (base->route.addr.src_sin.sin_port == 0)
-		base->route.addr.src_sin.sin_port = htons(++fabric.next_port);
+	if (family == AF_INET6)
+		return 0;
 	if (base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_ANY) &&
 	    (base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_LOOPBACK) || fabric.gone)) {
 		errno = ENODEV;
@@ -1129,7 +1157,10 @@ static void fake_connect(const struct fake_later *later)
 	struct rdma_cm_id *base;
 
 	for (listener = fabric.ids; listener != NULL; listener = listener->next) {
+		/* All are asked for by IPv4. iWARP's devices hear nobody of the one family by the other. */
 		if (listener->listens &&
+		    (listener->base.route.addr.src_addr.sa_family == AF_INET ||
+		     !(fabric.iwarp || listener->one_family)) &&
 		    listener->base.route.addr.src_sin.sin_port == asker->base.route.addr.dst_sin.sin_port)
 			break;
 	}

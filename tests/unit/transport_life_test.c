@@ -210,6 +210,22 @@ START_TEST(what_came_before_a_receive_is_refused_counts)
 }
 END_TEST
 
+/* A wildcard's are heard, of either family, also where devices hear only one. */
+static void body_wildcard(struct world *world)
+{
+	assert(transport_listen(world->server, "[::]:0", &world_listener, world, &world->port) == 0);
+	world_connect(world);
+	near_send(world, 10, 1000);
+	WAIT_FOR(world->far.messages == 1 || world->near.conn == NULL);
+	assert(world->near.conn != NULL);
+}
+
+START_TEST(who_listens_at_a_wildcard_hears_both_families)
+{
+	in_world(_i, (struct world){ .accepts = true }, body_wildcard);
+}
+END_TEST
+
 /* Somebody comes through, however often he has to try. */
 static void connect_at_last(struct world *world)
 {
@@ -285,5 +301,6 @@ TRANSPORT_MAIN("transport_life", { who_is_not_accepted_is_refused, EVERYWHERE },
 	       { a_paused_connection_may_be_finished, EVERYWHERE }, { who_reads_nothing_is_given_up, EVERYWHERE },
 	       { silence_in_the_middle_of_a_frame_ends_it, SILENT }, { a_connection_must_stand_in_time, SILENT },
 	       { what_came_before_a_receive_is_refused_counts, IN_MEMORY },
+	       { who_listens_at_a_wildcard_hears_both_families, IN_MEMORY },
 	       { a_device_that_goes_and_comes_back_is_used_again, IN_MEMORY },
 	       { a_device_that_is_gone_wakes_nobody, IN_MEMORY }, { the_plugin_can_be_loaded, ONCE })
