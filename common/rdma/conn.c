@@ -359,10 +359,11 @@ int rdma_conn_set_up(struct rdma_conn *conn)
 	conn->region = ibv_reg_mr(conn->device->domain->pd, conn->memory, CONN_MEMORY, IBV_ACCESS_LOCAL_WRITE);
 	if (conn->region == NULL)
 		return errno == ENOMEM || errno == EPERM ? -ENOBUFS : -errno; /* EPERM: a limit of 0 */
-	conn->receive_cq = ibv_create_cq(id->verbs, RECEIVES, conn, conn->device->channel, 0);
+	conn->receive_cq = ibv_create_cq(id->verbs, RECEIVES, conn, conn->device->channel, conn->device->vector);
 	if (conn->receive_cq == NULL)
 		return -errno;
-	conn->send_cq = ibv_create_cq(id->verbs, (int)attr.cap.max_send_wr, conn, conn->device->channel, 0);
+	conn->send_cq =
+		ibv_create_cq(id->verbs, (int)attr.cap.max_send_wr, conn, conn->device->channel, conn->device->vector);
 	if (conn->send_cq == NULL)
 		return -errno;
 	attr.send_cq = conn->send_cq;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #define LOOK_EVERY 8 /* wakes, for more than one event */
 
@@ -132,6 +133,15 @@ static int device_begin(struct rdma_device *device, struct rdma_cm_id *id)
 	return err < 0 ? err : loop_watch_add(device->rdma->loop, &device->watch, EPOLLIN);
 }
 
+/* Loops and processes take turns: all on one interrupt would be served by one CPU. */
+static int next_vector(const struct ibv_context *context)
+{
+	static _Atomic unsigned int count;
+	const unsigned int n = (unsigned int)getpid() + atomic_fetch_add(&count, 1);
+
+	return context->num_comp_vectors > 0 ? (int)(n % (unsigned int)context->num_comp_vectors) : 0;
+}
+
 int rdma_device_get(struct transport_rdma *rdma, struct rdma_cm_id *id, struct rdma_device **ret_device)
 {
 	struct rdma_device *device = rdma->devices;
@@ -155,6 +165,7 @@ int rdma_device_get(struct transport_rdma *rdma, struct rdma_cm_id *id, struct r
 			return err;
 		}
 		device->voids = device->domain->voids;
+		device->vector = next_vector(id->verbs);
 		device->next = rdma->devices;
 		rdma->devices = device;
 	}

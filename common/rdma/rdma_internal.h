@@ -100,6 +100,7 @@ struct rdma_device {
 	struct ibv_comp_channel *channel;
 	struct loop_watch watch;
 	unsigned int wakes;
+	int vector;   /* of its queues: which of the device's interrupts wakes their loop */
 	bool voids;   /* it does void those of another end */
 	bool crowded; /* it had more than one thing to tell last time */
 };

@@ -140,6 +140,7 @@ static struct fake_fabric {
 	_Atomic bool silent;                 /* what is posted from now on goes nowhere; who connects by iWARP waits */
 	unsigned int break_in;               /* after so many sends the connection breaks; 0: never */
 	unsigned int delivered;              /* sends */
+	unsigned int vectors;                /* that queues have: bits */
 	unsigned int looks_in_vain;          /* for an event of a completion channel */
 	bool writes_are_late;                /* RDMA WRITEs come when they are let go */
 	bool refuses_receives;               /* it takes no more of them */
@@ -302,7 +303,8 @@ struct ibv_cq *ibv_create_cq(struct ibv_context *context, int cqe, void *cq_cont
 {
 	struct fake_cq *cq = fake_new(sizeof(*cq));
 
-	(void)vector;
+	assert(vector >= 0 && vector < context->num_comp_vectors);
+	fabric.vectors |= 1u << vector;
 	cq->base.context = context;
 	cq->base.cq_context = cq_context;
 	cq->base.channel = channel;
@@ -1364,6 +1366,7 @@ static void fabric_begin(struct loop *loop, uint64_t seed, unsigned int delay_us
 	};
 	for (size_t i = 0; i < sizeof(fabric.contexts) / sizeof(*fabric.contexts); i++)
 		fabric.contexts[i] = (struct ibv_context){ .device = &fabric.device,
+							   .num_comp_vectors = 8,
 							   .ops = { .poll_cq = fake_poll_cq,
 								    .req_notify_cq = fake_req_notify_cq,
 								    .alloc_mw = fake_alloc_mw,
