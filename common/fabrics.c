@@ -52,8 +52,8 @@ static bool kernel_has_devices(void)
 const char *fabrics_rdma_reason(int err)
 {
 	if (err == -ENODEV && kernel_has_devices())
-		return "the kernel has RDMA devices, but libibverbs finds none: it wants the kernel's ib_uverbs and a "
-		       "driver of its own (Debian: ibverbs-providers)";
+		return "the kernel has RDMA devices, but libibverbs finds none that connects reliably (EFA's do not): "
+		       "it wants the kernel's ib_uverbs and a driver of its own (Debian: ibverbs-providers)";
 	if (err == -ENODEV)
 		return "this machine has no RDMA device (ibv_devices shows those that there are)";
 	if (err == -EUNATCH)

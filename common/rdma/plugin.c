@@ -133,14 +133,18 @@ static const struct transport_ops rdma_ops = {
 	.free = rdma_transport_free,
 };
 
+/* Of those that connect reliably: not EFA, nor usNIC. */
 static bool any_device(void)
 {
 	int count = 0;
 	struct ibv_device **list = ibv_get_device_list(&count);
+	bool any = false;
 
+	for (int i = 0; list != NULL && i < count; i++)
+		any |= list[i]->transport_type == IBV_TRANSPORT_IB || list[i]->transport_type == IBV_TRANSPORT_IWARP;
 	if (list != NULL)
 		ibv_free_device_list(list);
-	return count > 0;
+	return any;
 }
 
 __attribute__((visibility("default"))) int strake_transport_rdma_new(struct loop *loop,

@@ -115,13 +115,16 @@ static int tell_device(const struct listing *listing, struct ibv_device *device)
 	return err;
 }
 
-/* Where something cannot be asked, its addresses are not told; the devices are. */
+/*
+ * Where something cannot be asked, its addresses are not told; the devices are, but for those that cannot be opened (a container may
+ * see all of them, and have one).
+ */
 __attribute__((visibility("default"))) int strake_transport_rdma_ports(void (*tell)(void *arg,
 										    const struct rdma_port *port),
 								       void *arg)
 {
 	struct listing listing = { .tell = tell, .arg = arg };
-	int count = 0, err = 0, channel_err = 0;
+	int count = 0, told = 0, err = 0, channel_err = 0;
 	struct ibv_device **devices = ibv_get_device_list(&count);
 
 	if (devices == NULL || count == 0)
@@ -132,8 +135,12 @@ __attribute__((visibility("default"))) int strake_transport_rdma_ports(void (*te
 		channel_err = channel_error();
 	if (listing.channel != NULL)
 		(void)getifaddrs(&listing.all);
-	for (int i = 0; i < count && err == 0; i++)
-		err = tell_device(&listing, devices[i]);
+	for (int i = 0; i < count; i++) {
+		int device_err = tell_device(&listing, devices[i]);
+
+		told += device_err == 0;
+		err = told > 0 ? 0 : device_err;
+	}
 	if (listing.all != NULL)
 		freeifaddrs(listing.all);
 	if (listing.channel != NULL)

@@ -210,6 +210,21 @@ START_TEST(what_came_before_a_receive_is_refused_counts)
 }
 END_TEST
 
+/* EFA's devices are in libibverbs' list, and connect nobody reliably. */
+static void body_unreliable(struct world *world)
+{
+	struct transport *transport;
+
+	fabric.device.transport_type = IBV_TRANSPORT_UNSPECIFIED;
+	assert(transport_make(world, &transport) == -ENODEV);
+}
+
+START_TEST(a_device_that_connects_nobody_reliably_is_none)
+{
+	in_world(_i, (struct world){ .accepts = true }, body_unreliable);
+}
+END_TEST
+
 /* The queues of both transports, as those of several loops, have interrupts of their own. */
 static void body_vectors(struct world *world)
 {
@@ -315,6 +330,7 @@ TRANSPORT_MAIN("transport_life", { who_is_not_accepted_is_refused, EVERYWHERE },
 	       { a_paused_connection_may_be_finished, EVERYWHERE }, { who_reads_nothing_is_given_up, EVERYWHERE },
 	       { silence_in_the_middle_of_a_frame_ends_it, SILENT }, { a_connection_must_stand_in_time, SILENT },
 	       { what_came_before_a_receive_is_refused_counts, IN_MEMORY },
+	       { a_device_that_connects_nobody_reliably_is_none, IN_MEMORY },
 	       { transports_share_out_the_device_s_interrupts, IN_MEMORY },
 	       { who_listens_at_a_wildcard_hears_both_families, IN_MEMORY },
 	       { a_device_that_goes_and_comes_back_is_used_again, IN_MEMORY },
