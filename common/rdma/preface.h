@@ -7,7 +7,7 @@
  * A request tells, in pieces, where its bulk can be read, and then does not bring it along (apart); and in what place the bulk
  * of its answer may be written. An answer that is apart has been written there, before it was sent. Voidable: the key of the place
  * or, if there is none, of the first piece is a window's, and is to be voided by the SEND that brings the answer, or one
- * before; whoever cannot do that has not said that he could (segment.h).
+ * before; whoever cannot do that has not said that he could (segment.h), or leaves it to who asked.
  */
 #ifndef STRAKE_COMMON_RDMA_PREFACE_H
 #define STRAKE_COMMON_RDMA_PREFACE_H
