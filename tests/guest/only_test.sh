@@ -1,7 +1,7 @@
 #!/bin/bash
 # RDMA and nothing else: where `transport` is rdma no server and no mount has a socket of TCP, so each byte between them, those to
-# and from the MGS, too, goes by RDMA; also when servers were killed and found again. And the workers of a mount have queue pairs
-# of their own. In a guest (guest.sh).
+# and from the MGS, too, goes by RDMA; also when servers were killed and found again, and when a mount's daemon was: the servers
+# hear of it, and what it had synced is there. And the workers of a mount have queue pairs of their own. In a guest (guest.sh).
 . "$(dirname "$0")/../cluster/lib.sh"
 
 [ -d /sys/class/net/wires ] || skip "it runs in the guest of tests/guest/guest.sh"
@@ -53,9 +53,41 @@ await "workers have queue pairs of their own" crowded
 [ "$(counter m2 connections_rdma)" -le 6 ] || fail "one worker has $(counter m2 connections_rdma) connections"
 say "connections of 4 workers: $(counter m connections_rdma), of one: $(counter m2 connections_rdma)"
 
+# A mount's daemon is killed while a file is open there that was synced.
+crash_mount() { # MNT FILE NAME: of the file, which has its bytes
+	strake cluster status "$T/c" --json | python3 -c '
+import json, os, signal, sys
+mnt, source, name = sys.argv[1:]
+pid = next(mount["pid"] for mount in json.load(sys.stdin)["mounts"] if mount["path"] == mnt)
+with open(source, "rb") as file: data = file.read()
+fd = os.open(f"{mnt}/{name}", os.O_WRONLY | os.O_CREAT)
+while data: data = data[os.write(fd, data):]
+os.fsync(fd)
+os.kill(pid, signal.SIGKILL)' "$@" || fail "no daemon of $1"
+}
+connections() { # of the MDS and the OSSes, as they say
+	strake -m "$MGS" status --json | python3 -c '
+import json, sys
+status = json.load(sys.stdin)
+print(sum(server["connections"]["rdma"] for server in status["mds"] + status["oss"]))'
+}
+# Two of the MDS and the mounts, to each OSS.
+all_told() { [ "$(connections)" = $(($(counter m connections_rdma) + $(counter m2 connections_rdma) + 2)) ]; }
+await "the servers tell of all connections" all_told
+before=$(connections) gone=$(counter m2 connections_rdma)
+head -c 10000000 /dev/urandom >"$T/synced"
+crash_mount "$T/m2" "$T/synced" synced
+fallen() { [ "$(connections)" = $((before - gone)) ]; }
+await "the servers hear that the mount is gone" fallen
+umount -l "$T/m2" || fail "umount of a mount whose daemon was killed"
+mount_more "$T/m2" -o workers=1,transport=rdma
+cmp "$T/synced" "$T/m2/synced" || fail "what was synced by a daemon that was killed is not there"
+work 2
+only_rdma "a mount's daemon was killed"
+
 for role in mgs mds oss; do
 	crash $role 0
 	strake cluster start "$T/c" >/dev/null || fail "restart of the $role"
 done
-work 2
+work 3
 only_rdma "each server was killed"
