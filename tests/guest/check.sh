@@ -37,10 +37,10 @@ fi
 passed=0 failed=0
 mkdir -p build/log
 
-# guest_runs NAME KIND COMMAND [SECONDS]; $cpus: not as many as the machine has
-guest_runs() {
+# runs NAME COMMAND...: and says how it went
+runs() {
 	local log=build/log/guest-${1// /-}.log start=$SECONDS
-	if tests/guest/guest.sh -r "$2" -m 2048 -t "${4:-600}" ${cpus:+-c "$cpus"} bash -c "$3" >"$log" 2>&1; then
+	if "${@:2}" >"$log" 2>&1; then
 		echo "ok    $1 ($((SECONDS - start)) s)"
 		passed=$((passed + 1))
 	else
@@ -49,6 +49,9 @@ guest_runs() {
 		failed=$((failed + 1))
 	fi
 }
+
+# guest_runs NAME KIND COMMAND [SECONDS]; $cpus: not as many as the machine has
+guest_runs() { runs "$1" tests/guest/guest.sh -r "$2" -m 2048 -t "${4:-600}" ${cpus:+-c "$cpus"} bash -c "$3"; }
 
 # The same where files are mapped, by verifiers or by programs: with one CPU (guest.sh says why). That it is enough is seen first.
 mapping_runs() { cpus=1 guest_runs "$@"; }
@@ -105,6 +108,7 @@ else
 		rdma_runs $kind only link late net peers hosts
 	done
 	rdma_runs rxe device
+	runs counts env COUNTS=1 tests/guest/bench.sh # no byte is copied in user space; a small call is one send and one receive
 	mapping_runs "nfs_test" none "NFS_PACKAGES=$(printf %q "$nfs") bash tests/guest/nfs_test.sh"
 	# shellcheck disable=SC2046 # a list
 	[ -z "${ALL:-}" ] || cluster_runs mapping_runs siw 25 $(all_others)
