@@ -639,7 +639,8 @@ int fs_lock_test(struct file *file, struct fs_ctx *ctx, struct fs_lock *want)
 	return err;
 }
 
-bool locks_close_is_nothing(struct inode *inode, uint64_t owner)
+/* Is there nothing that a close by that owner has to give back? */
+static bool gives_nothing(struct inode *inode, uint64_t owner)
 {
 	const struct lock all = { .kind = LOCK_POSIX, .owner = owner, .end = UINT64_MAX };
 	bool nothing;
@@ -654,8 +655,7 @@ bool fs_close_is_nothing(struct file *file, uint64_t owner)
 {
 	struct inode *inode = file->inode;
 
-	return (file->flags & O_ACCMODE) == O_RDONLY && !atomic_load(&file->lost) &&
-	       locks_close_is_nothing(inode, owner);
+	return (file->flags & O_ACCMODE) == O_RDONLY && !atomic_load(&file->lost) && gives_nothing(inode, owner);
 }
 
 int fs_close_by(struct file *file, struct fs_ctx *ctx, uint64_t owner)

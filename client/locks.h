@@ -46,8 +46,6 @@ void locks_free(struct inode *inode); /* with its last reference */
 /* Is a lock held here or asked for, other than the right to append? inode->lock is held. */
 bool locks_are_used(const struct inode *inode);
 
-/* Is there nothing that a close by that owner has to give back? No waiting. */
-bool locks_close_is_nothing(struct inode *inode, uint64_t owner);
 /* The handle is being closed: what was taken through it is given back, in the background. */
 void locks_close_handle(struct file *file);
 

@@ -50,17 +50,6 @@ uint64_t fs_attr_shown(struct fs *fs, const struct fs_ctx *ctx, const struct att
 	return valid_ns;
 }
 
-bool shown_is_old(struct inode *inode)
-{
-	struct attr_shown *shown = &inode->shown;
-	bool old = shown->until_ns > clock_ns() &&
-		   (shown->several || shown->version != inode->attr.version || shown->size != inode->attr.size);
-
-	if (old)
-		shown->until_ns = 0;
-	return old;
-}
-
 bool shown_is_believed(struct inode *inode)
 {
 	bool believed = inode->shown.until_ns > clock_ns();
@@ -76,12 +65,17 @@ void shown_attr_is_old(struct inode *inode)
 	pthread_mutex_unlock(&inode->lock);
 }
 
+/* May the kernel believe other attributes than inode->attr? Once: it is about to be told. */
 static bool is_old(struct inode *inode)
 {
+	struct attr_shown *shown = &inode->shown;
 	bool old;
 
 	pthread_mutex_lock(&inode->lock);
-	old = shown_is_old(inode);
+	old = shown->until_ns > clock_ns() &&
+	      (shown->several || shown->version != inode->attr.version || shown->size != inode->attr.size);
+	if (old)
+		shown->until_ns = 0;
 	pthread_mutex_unlock(&inode->lock);
 	return old;
 }

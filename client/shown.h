@@ -21,9 +21,6 @@
  */
 bool shown_looks_again(struct inode *inode, const struct fs_ctx *ctx, bool maps, const struct attr *attr);
 
-/* May the kernel believe other attributes than inode->attr? Once: it is about to be told. inode->lock is held. */
-bool shown_is_old(struct inode *inode);
-
 /*
  * For a lock that is granted: may the kernel believe any attributes? Once: it is about to be told. While locks are used none
  * is shown that it may believe, so that nobody's open has the kernel drop some: whose question is under way at that moment

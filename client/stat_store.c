@@ -172,12 +172,6 @@ struct stat_page *stat_page_new(size_t entries, size_t name_bytes, uint64_t mark
 	return page;
 }
 
-struct stat_page *stat_page_free(struct stat_page *page)
-{
-	free(page);
-	return NULL;
-}
-
 void stat_page_add(struct stat_page *page, struct stat_store *store, const char *name, size_t len,
 		   const struct attr *attr)
 {
@@ -243,7 +237,7 @@ bool stat_store_put(struct stat_store *store, uint64_t ino, struct stat_page *pa
 	}
 	pthread_mutex_unlock(&store->lock);
 	if (!taken)
-		stat_page_free(page);
+		free(page);
 	return taken;
 }
 

@@ -43,7 +43,6 @@ struct stat_page; /* opaque: stat_store.c */
 
 /* With room for that many entries and the bytes of their names. mark: of before it was asked for. NULL: no memory. */
 struct stat_page *stat_page_new(size_t entries, size_t name_bytes, uint64_t mark, uint64_t asked_ns);
-struct stat_page *stat_page_free(struct stat_page *page);
 void stat_page_add(struct stat_page *page, struct stat_store *store, const char *name, size_t len,
 		   const struct attr *attr);
 

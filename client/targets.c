@@ -76,7 +76,7 @@ int target_map_new(const Strake__ClusterMap *wire, struct target_map **ret_map)
 	return 0;
 }
 
-struct target_map *target_map_ref(struct target_map *map)
+static struct target_map *target_map_ref(struct target_map *map)
 {
 	atomic_fetch_add(&map->refs, 1);
 	return map;

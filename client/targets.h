@@ -33,8 +33,7 @@ struct target_map {
 };
 
 int target_map_new(const Strake__ClusterMap *wire, struct target_map **ret_map); /* -EPROTO, -ENOMEM */
-struct target_map *target_map_ref(struct target_map *map);
-void target_map_put(struct target_map *map); /* NULL is fine */
+void target_map_put(struct target_map *map);                                     /* NULL is fine */
 const struct target *target_map_find(const struct target_map *map, enum role role,
 				     uint32_t index); /* NULL: not there */
 

@@ -43,8 +43,6 @@ void ost_slot_finish(struct ost *ost, const struct ost_slot *slot, int err, cons
 int ost_change_begin(struct ost *ost, struct running_write *running);
 void ost_change_end(struct ost *ost, struct running_write *running);
 
-uint64_t ost_lease_now(const struct ost *ost);
-
 /* destroy.c: all objects of these contents; the error is the request's. */
 int ost_destroy_contents(struct ost *ost, const uint64_t *inos, const uint64_t *gens, size_t count,
 			 uint64_t newest_session);

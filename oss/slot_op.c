@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 
-uint64_t ost_lease_now(const struct ost *ost)
+static uint64_t lease_now(const struct ost *ost)
 {
 	return ost->config.clock_ns();
 }
@@ -14,7 +14,7 @@ bool ost_slot_begin(struct ost *ost, struct request *request, struct ost_slot *r
 	const struct slot_reply *stored;
 	enum slot_verdict verdict;
 	void *replaced;
-	int err = session_table_check(&ost->sessions, header->session, ost_lease_now(ost));
+	int err = session_table_check(&ost->sessions, header->session, lease_now(ost));
 
 	if (err == 0)
 		err = slot_begin(ost->slots, header->session, header->slot, header->seq, request, &verdict, &stored,
@@ -57,7 +57,7 @@ void ost_slot_finish(struct ost *ost, const struct ost_slot *slot, int err, cons
 
 int ost_change_begin(struct ost *ost, struct running_write *running)
 {
-	int err = session_table_check(&ost->sessions, running->session, ost_lease_now(ost));
+	int err = session_table_check(&ost->sessions, running->session, lease_now(ost));
 
 	if (err < 0)
 		return err;

@@ -62,7 +62,8 @@ bool fsck_is_given_up(const struct fsck *fsck, uint32_t index)
 	return ost && ost->unchecked;
 }
 
-const char *fsck_mdt_reason(const struct fsck *fsck, int err)
+/* Why the MDT's lists ended with that, in words; borrowed until the fiber next waits. */
+static const char *mdt_reason(const struct fsck *fsck, int err)
 {
 	return servers_reason(fsck->servers, ROLE_MDT, 0, err);
 }
@@ -360,7 +361,7 @@ int fsck_run(struct loop *loop, const struct fsck_options *options, struct fsck_
 	else if (err < 0 && (fsck.is_local || err == -ENOMEM))
 		snprintf(error, error_size, "sorting the entries: %s", strerror(-err));
 	else if (err < 0)
-		snprintf(error, error_size, "the MDT cannot be checked: %s", fsck_mdt_reason(&fsck, err));
+		snprintf(error, error_size, "the MDT cannot be checked: %s", mdt_reason(&fsck, err));
 	for (size_t i = 0; i < fsck.suspect_count; i++)
 		free(fsck.suspects[i].name);
 	free(fsck.suspects);

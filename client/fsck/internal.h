@@ -35,9 +35,6 @@ bool fsck_ost_is_there(void *fsck, uint32_t ost);
 void fsck_give_up(struct fsck *fsck, uint32_t ost, int err);
 bool fsck_is_given_up(const struct fsck *fsck, uint32_t ost);
 
-/* Why the MDT's lists ended with that, in words; borrowed until the fiber next waits. */
-const char *fsck_mdt_reason(const struct fsck *fsck, int err);
-
 /* again.c: look at all suspects until each is cleared, found guilty, or has not held still. Errors of the MDT's lists. */
 int fsck_again(struct fsck *fsck);
 

@@ -360,7 +360,8 @@ static int take_word(char *word, char *value, struct mount_options *options, cha
 	return err < 0 ? -EINVAL : 0;
 }
 
-int mount_options_words(char *words, struct mount_options *options, char *error, size_t error_size)
+/* Those after one -o. -EINVAL with a sentence in error. Changes the string. */
+static int take_words(char *words, struct mount_options *options, char *error, size_t error_size)
 {
 	char *rest = words, *word;
 	int err = 0;
@@ -441,7 +442,7 @@ void mount_options_parse(int argc, char **argv, struct mount_options *ret_option
 			o->key = optarg;
 			break;
 		case 'o':
-			if (mount_options_words(optarg, o, error, sizeof(error)) < 0)
+			if (take_words(optarg, o, error, sizeof(error)) < 0)
 				refuse("%s", error);
 			break;
 		case 'f':

@@ -34,7 +34,4 @@ struct mount_options {
 /* Exits 2 (help: 0) with what is wrong. */
 void mount_options_parse(int argc, char **argv, struct mount_options *ret_options);
 
-/* The -o words only. -EINVAL with a sentence in error. Changes the string. */
-int mount_options_words(char *words, struct mount_options *options, char *error, size_t error_size);
-
 #endif

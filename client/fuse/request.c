@@ -58,7 +58,7 @@ static void fill_time(int64_t ns, uint64_t *seconds, uint32_t *nanoseconds)
 	*nanoseconds = (uint32_t)rest;
 }
 
-void fuse_fill_attr(const struct attr *attr, struct fuse_attr *out)
+static void fill_attr(const struct attr *attr, struct fuse_attr *out)
 {
 	struct stat st;
 
@@ -90,7 +90,7 @@ static void fill_entry(const struct fuse_server *server, const struct attr *attr
 		.attr_valid = attr_ns / NSEC_PER_SEC,
 		.attr_valid_nsec = (uint32_t)(attr_ns % NSEC_PER_SEC),
 	};
-	fuse_fill_attr(attr, &out->attr);
+	fill_attr(attr, &out->attr);
 }
 
 void fuse_fill_entry(const struct fuse_request *request, const struct attr *attr, struct fuse_entry_out *out)
@@ -133,7 +133,7 @@ void fuse_answer_attr(struct fuse_request *request, const struct attr *attr)
 		.attr_valid_nsec = (uint32_t)(valid_ns % NSEC_PER_SEC),
 	};
 
-	fuse_fill_attr(attr, &out.attr);
+	fill_attr(attr, &out.attr);
 	fuse_answer(request, &out, sizeof(out));
 }
 
@@ -155,7 +155,7 @@ void fuse_answer_statx(struct fuse_request *request, const struct attr *attr)
 	struct fuse_statx *stat = &out.stat;
 	struct fuse_attr plain;
 
-	fuse_fill_attr(attr, &plain);
+	fill_attr(attr, &plain);
 	*stat = (struct fuse_statx){
 		.mask = STATX_BASIC_STATS | STATX_BTIME,
 		.blksize = plain.blksize,

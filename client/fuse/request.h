@@ -46,7 +46,6 @@ void fuse_answer_statx(struct fuse_request *request, const struct attr *attr); /
 void fuse_drop_attr(const struct fuse_request *request);
 void fuse_drop_attr_of(const struct fuse_request *request, uint64_t nodeid); /* ... of that one */
 
-void fuse_fill_attr(const struct attr *attr, struct fuse_attr *out);
 /* A name in the directory that the request is about. */
 void fuse_fill_entry(const struct fuse_request *request, const struct attr *attr, struct fuse_entry_out *out);
 
