@@ -17,8 +17,7 @@ enum op_flags {
 	OP_SLOT = 1 << 0,
 	OP_PUSH = 1 << 1,
 	OP_MDT = 1 << 2,
-	OP_ADMIN = 1 << 3,
-	OP_VOLATILE = 1 << 4,
+	OP_VOLATILE = 1 << 3,
 };
 
 struct op {

@@ -190,8 +190,6 @@ static int request_admit(const struct service_conn *conn, const struct op *op, c
 		return -EPROTO;
 	if ((op->flags & OP_MDT) && conn->hello.own_role != ROLE_MDT)
 		return -EPERM;
-	if ((op->flags & OP_ADMIN) && !conn->hello.admin)
-		return -EPERM;
 	return 0;
 }
 
