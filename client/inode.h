@@ -20,7 +20,7 @@
 #include <pthread.h>
 
 struct inode_data;  /* opaque: data path (data.h) */
-struct inode_locks; /* opaque: locks.c */
+struct inode_locks; /* lock_op.h */
 
 enum open_modes { OPEN_READ = 1, OPEN_WRITE = 2 }; /* as on the wire */
 

@@ -23,9 +23,9 @@
  *     nothing of those who came after.
  *   - The MDT comes back: what is held is told again (RECLAIM, session.c); an answer that crosses that is asked for anew.
  *     The session is lost: so are the locks; each handle of a file that was locked answers EIO from then on.
- *   - Appending: the right to place bytes at the end (LOCK_APPEND) is the mount's, kept until another mount asks for it or
- *     the file is closed for writing here. Who appends holds it for one write; those who wait when it comes have their turn
- *     before it goes.
+ *
+ * Operations and their turns are in lock_op.c, barriers in lock_barrier.c, the right to append, a lock like the others, in
+ * append.c; here is what is asked of them, and what is held.
  */
 #ifndef STRAKE_CLIENT_LOCKS_H
 #define STRAKE_CLIENT_LOCKS_H
@@ -34,10 +34,6 @@
 #include "client/worker.h"
 #include "common/lock_list.h"
 #include "proto/mds.pb-c.h"
-
-#define LOCKS_ASK_MS 5000 /* who waits asks again after that, told or not */
-
-struct inode_locks; /* opaque: locks.c */
 
 void lock_to_wire(const struct lock *lock, Strake__Lock *out);
 
@@ -65,14 +61,5 @@ struct held_locks {
 int locks_collect(const struct inode *inode, struct held_locks *held);
 /* The session was lost: nothing is held any more, and handles of what was locked are lost. -ENOMEM: all is as it was. */
 int locks_lost(struct fs *fs);
-
-/*
- * Around a write at the end of the file: between them nobody else appends, on any mount, and data_size() is the end.
- * -EINTR, -ECANCELED, -EIO as worker_mds_call().
- */
-int locks_append_begin(struct inode *inode, struct fs_ctx *ctx, unsigned int *ret_mark);
-void locks_append_end(struct inode *inode);
-/* Who has waited since he began: is it still so? Not if the session was lost; then begin anew. inode->lock is held. */
-bool locks_append_stands(const struct inode *inode, unsigned int mark);
 
 #endif

@@ -28,7 +28,7 @@
 struct worker_peers; /* opaque: peers.c */
 struct slot_share;   /* opaque: slot_share.c */
 struct tell_queue;   /* opaque: tell.c */
-struct lock_op;      /* opaque: locks.c */
+struct lock_op;      /* lock_op.h */
 
 struct worker {
 	struct fs *fs;
@@ -42,7 +42,7 @@ struct worker {
 	unsigned int busy;         /* fibers of worker_spawn() */
 	struct fiber_queue idle;   /* worker_free() waits here for busy == 0 */
 	struct ctx_wait *waits;    /* all that wait on this worker */
-	struct lock_op *lock_ops;  /* that may wait for a lock: locks.c */
+	struct lock_op *lock_ops;  /* that may wait for a lock: lock_op.c */
 	_Atomic bool map_posted;   /* map_post is on its way */
 	struct loop_post map_post; /* the control loop says: a new map */
 };

@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* As on the wire. APPEND: a mount's right to place bytes at the end of a file (client/locks.h). */
+/* As on the wire. APPEND: a mount's right to place bytes at the end of a file (client/append.h). */
 enum lock_kind { LOCK_POSIX = 1, LOCK_FLOCK = 2, LOCK_APPEND = 3 };
 enum lock_type { LOCK_FREE = 0, LOCK_SHARED = 1, LOCK_EXCLUSIVE = 2 };
 /* What giving back (LOCK_FREE) gives back: the range, or all of the owner's POSIX locks, or all of the handle's. */

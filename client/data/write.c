@@ -2,8 +2,8 @@
  * Write-behind: fs_write() copies into dirty extents and returns, or waits where too much is held. What is due is sent by
  * send.c, told to the MDT by report.c, made stable by commit.c.
  */
+#include "client/append.h"
 #include "client/data/internal.h"
-#include "client/locks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -198,7 +198,7 @@ static int data_accept(struct inode_data *data, uint64_t offset, const uint8_t *
 	return err;
 }
 
-/* May it go on? Then `size` is accounted for, and nobody else appends (mark: locks_append_begin()). */
+/* May it go on? Then `size` is accounted for, and nobody else appends (mark: append_begin()). */
 static int write_begin(struct file *file, struct fs_ctx *ctx, uint64_t offset, size_t size, unsigned int *ret_mark)
 {
 	struct inode *inode = file->inode;
@@ -214,7 +214,7 @@ static int write_begin(struct file *file, struct fs_ctx *ctx, uint64_t offset, s
 	if (err == 0)
 		err = data_reserve(inode, ctx, size);
 	if (err == 0 && ctx->append) {
-		err = locks_append_begin(inode, ctx, ret_mark);
+		err = append_begin(inode, ctx, ret_mark);
 		if (err < 0)
 			atomic_fetch_sub(&inode->fs->data->held, size);
 	}
@@ -243,10 +243,10 @@ static int write_wait(struct file *file, struct fs_ctx *ctx, struct inode_data *
 		if (data->dirty.bytes > DATA_DIRTY_MAX) {
 			data_kick(data);
 			err = data_wait(inode, ctx);
-		} else if (*appends && !locks_append_stands(inode, mark)) {
+		} else if (*appends && !append_stands(inode, mark)) {
 			pthread_mutex_unlock(&inode->lock);
-			locks_append_end(inode);
-			err = locks_append_begin(inode, ctx, &mark);
+			append_end(inode);
+			err = append_begin(inode, ctx, &mark);
 			*appends = err == 0;
 			pthread_mutex_lock(&inode->lock);
 		} else {
@@ -282,7 +282,7 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 		pthread_mutex_unlock(&inode->lock);
 		atomic_fetch_sub(&inode->fs->data->held, size);
 		if (appends)
-			locks_append_end(inode);
+			append_end(inode);
 		if (owner != NULL)
 			owner->release(owner);
 		return err;
@@ -313,7 +313,7 @@ int fs_write(struct file *file, struct fs_ctx *ctx, uint64_t offset, const void 
 	}
 	pthread_mutex_unlock(&inode->lock);
 	if (appends)
-		locks_append_end(inode);
+		append_end(inode);
 	if (was_clean)
 		data_account(path);
 	if (!ctx->paged)
