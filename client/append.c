@@ -11,27 +11,6 @@
 
 static const struct lock append_lock = { .kind = LOCK_APPEND, .type = LOCK_EXCLUSIVE, .end = UINT64_MAX };
 
-void append_settled(struct lock_op *op)
-{
-	struct inode_locks *locks = op->inode->locks;
-	bool asked = op->wait && locks->append == APPEND_ASKED;
-
-	if (asked || (!op->wait && locks->append == APPEND_ENDING))
-		locks->append = APPEND_NONE;
-	if (asked && op->err == 0) {
-		locks->append = APPEND_HELD;
-		locks->append_due = locks->append_waiting;
-		locks->append_looked_ns = clock_ns();
-		/* Or nobody can append any more: who has asked for it was killed, and the last one has closed the file. */
-		if (locks->recalled || op->inode->open_write == 0)
-			append_give(op->inode);
-	} else if (asked) {
-		locks->append_error = op->err;
-		locks->append_failures++;
-	}
-	fiber_wake_all(&locks->changed);
-}
-
 static void give_back(struct worker *worker, void *arg)
 {
 	struct inode *inode = arg;
@@ -55,17 +34,43 @@ static void give_back(struct worker *worker, void *arg)
 	(void)worker;
 }
 
+/* inode->lock is held. */
+static void give(struct inode *inode)
+{
+	if (worker_spawn(fs_worker(inode->fs), give_back, inode_ref(inode)) < 0)
+		inode_put(inode); /* not the last: the caller has one. It is asked for again. */
+	else
+		inode->locks->append = APPEND_ENDING;
+}
+
 void append_give(struct inode *inode)
 {
-	struct inode_locks *locks = inode->locks;
+	if (inode->locks->append == APPEND_HELD)
+		give(inode);
+}
 
-	if (locks->append != APPEND_HELD)
-		return;
-	if (worker_spawn(fs_worker(inode->fs), give_back, inode_ref(inode)) < 0) {
-		inode_put(inode); /* not the last: the caller has one. It is asked for again. */
-		return;
+void append_settled(struct lock_op *op)
+{
+	struct inode_locks *locks = op->inode->locks;
+	bool asked = op->wait && locks->append == APPEND_ASKED;
+
+	if (asked || (!op->wait && locks->append == APPEND_ENDING))
+		locks->append = APPEND_NONE;
+	if (asked && op->err == 0) {
+		locks->append = APPEND_HELD;
+		locks->append_due = locks->append_waiting;
+		locks->append_looked_ns = clock_ns();
+		/* Or nobody can append any more: who has asked for it was killed, and the last one has closed the file. */
+		if (locks->recalled || op->inode->open_write == 0)
+			append_give(op->inode);
+	} else if (asked) {
+		locks->append_error = op->err;
+		locks->append_failures++;
+		/* Asked for and not answered (soft): the MDT may have given it, and would ask for it in vain. */
+		if (lock_list_holds(&locks->held, &append_lock, LOCK_EXCLUSIVE))
+			give(op->inode);
 	}
-	locks->append = APPEND_ENDING;
+	fiber_wake_all(&locks->changed);
 }
 
 /* It is ours; look at the size once in a while, which others may change without that right. */

@@ -6,6 +6,7 @@
  *
  *         none -> asked -> held -> ending -> none     ending: wanted elsewhere; given back when all who have their turn are done
  *                             \-> none                the session was lost
+ *                   \-> ending                        not answered in time (soft): it may be ours, and goes back
  *
  *   - It is asked for and given back by operations like any lock (lock_op.h), so the size is as of the grant. Others may change
  *     that without the right: it is looked at anew each second.

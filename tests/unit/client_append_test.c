@@ -125,7 +125,7 @@ static void append_elsewhere(struct fake *fake)
 
 /* --- the mount --------------------------------------------------------------------------------------------------- */
 
-static void begin(struct fake *fake)
+static void begin_as(struct fake *fake, bool soft)
 {
 	struct fs_ctx ctx = { .trusted = true };
 	struct fs_config config;
@@ -138,8 +138,14 @@ static void begin(struct fake *fake)
 	fake->inodes[1].fixed = true;
 	fake->hook = serve;
 	fake_config(fake, &config);
+	config.soft = soft;
 	fake_mount(fake, &config, &mount);
 	assert(fs_open_file(mount.fs, &ctx, INO, O_RDWR, &file, &keep) == 0);
+}
+
+static void begin(struct fake *fake)
+{
+	begin_as(fake, false);
 }
 
 static void end(void)
@@ -395,6 +401,32 @@ START_TEST(who_is_killed_holds_up_nobody)
 }
 END_TEST
 
+/* --- who gives up ------------------------------------------------------------------------------------------------- */
+
+/* The MDT may give the right to somebody who has given up (soft): it goes back, or no other mount ever had it. */
+static void soft_body(struct fake *fake)
+{
+	begin_as(fake, true);
+	mount.fs->config.soft_timeout_ms = 500; /* what was asked for before has had time */
+	hold.lock = true;
+	start(fake, 0);
+	wait_over(1);
+	assert(results[0] == -EIO && order[0] == 'T');
+	let_go(fake); /* too late */
+	expect_last('G');
+	mount.fs->config.soft_timeout_ms = 60000;
+	append();
+	assert(size() == 3);
+	expect_last('T');
+	end();
+}
+
+START_TEST(who_gives_up_keeps_no_right)
+{
+	fake_run(soft_body);
+}
+END_TEST
+
 /* --- a lost session ----------------------------------------------------------------------------------------------- */
 
 /*
@@ -434,4 +466,4 @@ START_TEST(turns_end_with_the_session)
 END_TEST
 
 UNIT_MAIN("client_append", the_right_is_kept_until_it_is_wanted, who_is_killed_holds_up_nobody,
-	  turns_end_with_the_session)
+	  who_gives_up_keeps_no_right, turns_end_with_the_session)
