@@ -200,6 +200,33 @@ static void soft_body(struct fake *fake)
 	fake_unmount(&mount);
 }
 
+/* When what it gave back is answered at last, it takes again. */
+static void soft_again_body(struct fake *fake)
+{
+	const struct fs_lock want = { .type = F_WRLCK, .owner = OWNER, .end = UINT64_MAX };
+	struct fs_lock none = want;
+	struct fs_ctx ctx = { .trusted = true };
+	int err = -EIO;
+
+	freed = taken = 0;
+	mount_soft(fake, serve_or_not);
+	assert(fs_lock(file, &ctx, &want, false) == 0);
+	be_impatient();
+	unreachable = true;
+	none.type = F_UNLCK;
+	assert(fs_lock(file, &ctx, &none, false) == -EIO && fs_lock(file, &ctx, &want, false) == -EIO);
+	unreachable = false;
+	while (freed == 0)
+		fiber_sleep_ms(1);
+	for (int tries = 0; tries < 1000 && err == -EIO; tries++) {
+		fiber_sleep_ms(1);
+		err = fs_lock(file, &ctx, &want, false);
+	}
+	assert(err == 0 && taken == 2);
+	fs_release(file);
+	fake_unmount(&mount);
+}
+
 static unsigned int given_back; /* rights to append */
 static bool hold_locks;         /* keep every LOCK */
 
@@ -546,6 +573,7 @@ static void append_for_nobody_body(struct fake *fake)
 START_TEST(a_soft_mount_sees_through_what_it_gives_back)
 {
 	fake_run(soft_body);
+	fake_run(soft_again_body);
 	fake_run(soft_doubt_body);
 }
 END_TEST
