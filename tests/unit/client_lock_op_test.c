@@ -12,12 +12,15 @@
 
 static struct fake_mount mount;
 static struct file *file;
-static char order[16];            /* Wait for a lock; Ask for one, and do not wait; give Back; Write; report the Size */
-static bool taken;                /* by somebody else, as long as it is waited for */
+static char
+	order[16]; /* Wait for a lock; Ask for one, and do not wait; give Back; write; report the size; Drop pages */
+static bool taken; /* by somebody else, as long as it is waited for */
 static uint64_t waiter;           /* number of the last that waits */
 static uint64_t owner;            /* in the last LOCK */
 static struct service_conn *conn; /* by which it came */
 static int refused;               /* GLIMPSEs, with this error */
+static bool hold;                 /* keep the next LOCK */
+static struct fake *cluster;
 
 static void note(char what)
 {
@@ -49,6 +52,10 @@ static bool serve(struct fake *fake, struct request *request)
 
 	switch (request->header.opcode) {
 	case OP_LOCK:
+		if (hold) {
+			hold = false;
+			return fake_hold(fake, request);
+		}
 		answer_lock(fake, request);
 		return true;
 	case OP_WRITE:
@@ -68,21 +75,30 @@ static bool serve(struct fake *fake, struct request *request)
 	}
 }
 
-static void begin_as(struct fake *fake, bool (*hook)(struct fake *fake, struct request *request))
+/* drop_pages NULL: nobody has pages. */
+static void begin_as(struct fake *fake, bool (*hook)(struct fake *fake, struct request *request), int flags,
+		     void (*drop_pages)(void *owner, uint64_t ino, uint64_t offset, uint64_t size))
 {
 	struct fs_ctx ctx = { .trusted = true };
 	struct fs_config config;
 	bool keep;
 
 	memset(order, 0, sizeof(order));
-	taken = false;
+	taken = hold = false;
 	refused = 0;
+	cluster = fake;
 	fake_make(fake, "f", S_IFREG | 0644);
 	fake->inodes[1].fixed = true;
 	fake->hook = hook;
 	fake_config(fake, &config);
+	config.drop_pages = drop_pages;
 	fake_mount(fake, &config, &mount);
-	assert(fs_open_file(mount.fs, &ctx, INO, O_RDWR, &file, &keep) == 0);
+	assert(fs_open_file(mount.fs, &ctx, INO, flags, &file, &keep) == 0);
+}
+
+static void begin(struct fake *fake)
+{
+	begin_as(fake, serve, O_RDWR, NULL);
 }
 
 static void end(void)
@@ -124,7 +140,7 @@ static bool in_order(const char *wanted)
 /* Before any question what was written here is on the OSTs, and the MDT knows how much that is. */
 static void out_body(struct fake *fake)
 {
-	begin_as(fake, serve);
+	begin(fake);
 	put("before");
 	assert(lock(F_WRLCK) == 0 && in_order("wsA"));
 	put("under the lock");
@@ -141,7 +157,7 @@ END_TEST
 /* The OSTs do not say where the file ends: nobody has the lock who does not know. */
 static void unusable_body(struct fake *fake)
 {
-	begin_as(fake, serve);
+	begin(fake);
 	fake->inodes[1].unsure = true;
 	fake_changed(fake, &fake->inodes[1]);
 	refused = -EIO;
@@ -154,6 +170,69 @@ static void unusable_body(struct fake *fake)
 START_TEST(a_lock_that_cannot_be_used_is_given_back)
 {
 	fake_run(unusable_body);
+}
+END_TEST
+
+/* --- the kernel's pages ------------------------------------------------------------------------------------------- */
+
+static bool restart; /* the MDT comes back meanwhile */
+
+static void drop_pages(void *fs_owner, uint64_t ino, uint64_t offset, uint64_t size)
+{
+	unsigned int before = cluster->asked[OP_RECLAIM];
+
+	(void)fs_owner;
+	assert(ino == INO && offset == 0 && size == 0);
+	assert(!file->inode->pages_valid); /* else an open would have them kept */
+	note('D');
+	if (!restart)
+		return;
+	restart = false;
+	cluster->instance++;
+	fs_session_renew_soon(mount.fs->session);
+	while (cluster->asked[OP_RECLAIM] == before)
+		fiber_sleep_ms(1);
+}
+
+/* Who is given a lock sees no page of what was there before; and keeps those that are of what is there. */
+static void pages_body(struct fake *fake)
+{
+	begin_as(fake, serve, O_RDONLY, drop_pages);
+	assert(lock(F_RDLCK) == 0 && in_order("AD")); /* what the open has said is perhaps not done yet */
+	assert(lock(F_UNLCK) == 0 && in_order("B"));
+	assert(lock(F_RDLCK) == 0 && in_order("A"));
+	assert(lock(F_UNLCK) == 0 && in_order("B"));
+	fake_changed(fake, &fake->inodes[1]);
+	assert(lock(F_RDLCK) == 0 && in_order("AD"));
+	assert(lock(F_UNLCK) == 0 && in_order("B"));
+
+	/* What another MDT told counts no more. */
+	fake_changed(fake, &fake->inodes[1]);
+	restart = true;
+	assert(lock(F_RDLCK) == 0 && !restart && in_order("AD"));
+	assert(lock(F_UNLCK) == 0 && in_order("B"));
+	assert(lock(F_RDLCK) == 0 && in_order("AD"));
+	end();
+}
+
+/* What was written by a mapping is out before a write lock goes: once for each open, or where it is known to be mapped. */
+static void mapped_body(struct fake *fake)
+{
+	begin_as(fake, serve, O_RDWR, drop_pages);
+	assert(lock(F_WRLCK) == 0 && in_order("AD"));
+	assert(lock(F_UNLCK) == 0 && in_order("DB"));
+	assert(lock(F_WRLCK) == 0 && in_order("AD"));
+	assert(lock(F_UNLCK) == 0 && in_order("B"));
+	assert(lock(F_WRLCK) == 0 && in_order("A"));
+	file->inode->mapped = true;
+	assert(lock(F_UNLCK) == 0 && in_order("DB"));
+	end();
+}
+
+START_TEST(no_page_is_older_than_the_lock)
+{
+	fake_run(pages_body);
+	fake_run(mapped_body);
 }
 END_TEST
 
@@ -200,7 +279,7 @@ static uint64_t wait_until(struct fake *fake, void (*happens)(struct fake *fake)
 /* Who waits asks again when he is told, or may have missed it; and by himself now and then, as a word may be lost. */
 static void told_body(struct fake *fake)
 {
-	begin_as(fake, serve);
+	begin(fake);
 	assert(wait_until(fake, tell) < 3 * NSEC_PER_SEC);
 	assert(wait_until(fake, fake_break_connections) < 3 * NSEC_PER_SEC);
 	assert(wait_until(fake, NULL) < 10 * NSEC_PER_SEC);
@@ -210,6 +289,55 @@ static void told_body(struct fake *fake)
 START_TEST(who_waits_asks_again)
 {
 	fake_run(told_body);
+}
+END_TEST
+
+static struct fs_ctx killed;
+static bool killed_over, freed;
+
+static void killed_fiber(void *arg)
+{
+	const struct fs_lock want = { .type = F_WRLCK, .owner = OWNER, .end = UINT64_MAX };
+
+	(void)arg;
+	killed = (struct fs_ctx){ .trusted = true };
+	assert(fs_lock(file, &killed, &want, false) == -EINTR);
+	killed_over = true;
+}
+
+static void free_fiber(void *arg)
+{
+	(void)arg;
+	assert(lock(F_UNLCK) == 0);
+	freed = true;
+}
+
+/* Who is gone before his turn comes takes nothing: nobody would have it. */
+static void killed_body(struct fake *fake)
+{
+	begin(fake);
+	assert(lock(F_WRLCK) == 0 && in_order("A"));
+	hold = true;
+	killed_over = freed = false;
+	assert(fiber_start(fake->loop, free_fiber, NULL) == 0);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	assert(fiber_start(fake->loop, killed_fiber, NULL) == 0);
+	fiber_yield();
+	fs_interrupt(&killed);
+	while (!killed_over)
+		fiber_sleep_ms(1);
+	fake->held_count = 0;
+	answer_lock(fake, fake->held[0]);
+	while (!freed)
+		fiber_sleep_ms(1);
+	assert(lock(F_RDLCK) == 0 && in_order("BA")); /* in line behind him */
+	end();
+}
+
+START_TEST(who_is_gone_before_his_turn_takes_nothing)
+{
+	fake_run(killed_body);
 }
 END_TEST
 
@@ -242,7 +370,7 @@ static bool serve_reclaim(struct fake *fake, struct request *request)
 /* All locks are told, in parts; the last one says that it is the last, and has what is open. */
 static void restart_body(struct fake *fake)
 {
-	begin_as(fake, serve_reclaim);
+	begin_as(fake, serve_reclaim, O_RDWR, NULL);
 	for (uint64_t i = 0; i < RANGES; i++)
 		assert(lock_range(F_WRLCK, 10 * i, 10 * i + 4, false) == 0);
 	fake->instance++;
@@ -270,7 +398,7 @@ static void flock_body(struct fake *fake)
 	uint64_t first_owner;
 	bool keep;
 
-	begin_as(fake, serve);
+	begin(fake);
 	assert(fs_open_file(mount.fs, &ctx, INO, O_RDWR, &second, &keep) == 0);
 	assert(fs_lock(file, &ctx, &want, false) == 0);
 	first_owner = owner;
@@ -286,4 +414,5 @@ START_TEST(a_flock_is_its_handles)
 END_TEST
 
 UNIT_MAIN("client_lock_op", what_was_written_is_out_before_a_lock_goes, a_lock_that_cannot_be_used_is_given_back,
-	  who_waits_asks_again, an_mdt_that_comes_back_is_told_of_all_locks, a_flock_is_its_handles)
+	  no_page_is_older_than_the_lock, who_waits_asks_again, who_is_gone_before_his_turn_takes_nothing,
+	  an_mdt_that_comes_back_is_told_of_all_locks, a_flock_is_its_handles)

@@ -304,12 +304,14 @@ static void let_all_go(struct fake *fake)
 
 static void end_lost(struct fake *fake)
 {
+	const struct fs_lock any = { .type = F_RDLCK, .owner = OWNER + 1, .end = UINT64_MAX };
 	struct fs_ctx ctx = { .trusted = true };
 	struct attr attr;
 
 	let_all_go(fake);
 	assert(fs_getattr(mount.fs, &ctx, 2, true, &attr) == 0); /* in the new session */
 	assert(fs_write(file, &ctx, 0, "x", 1, NULL) == -EIO && fs_fallocate(file, &ctx, 0, 0, 1) == -EIO);
+	assert(fs_lock(file, &ctx, &any, false) == -EIO);
 	fs_release(file);
 	fake_unmount(&mount);
 }
