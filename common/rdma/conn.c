@@ -64,9 +64,10 @@ static void not_unbegun(struct rdma_conn *conn)
 void rdma_conn_end(struct rdma_conn *conn)
 {
 	struct transport_rdma *rdma = conn->rdma;
-	bool connected = conn->state == CONN_CONNECTING || conn->state == CONN_OPEN;
+	const enum conn_state state = conn->state;
+	bool leaves;
 
-	if (conn->state == CONN_DEAD)
+	if (state == CONN_DEAD)
 		return;
 	conn->state = CONN_DEAD;
 	conn->events = NULL;
@@ -74,10 +75,11 @@ void rdma_conn_end(struct rdma_conn *conn)
 
 	loop_timer_cancel(&conn->timer);
 	rdma_connect_stop(conn);
-	if (connected)
+	leaves = state == CONN_CONNECTING && rdma_leave_begin(conn);
+	if ((state == CONN_CONNECTING || state == CONN_OPEN) && !leaves)
 		rdma_disconnect(conn->id); /* fails where the other end was first */
 	windows_free(conn);
-	if (conn->id->qp != NULL)
+	if (conn->id->qp != NULL && !leaves) /* of one that leaves nothing was shown */
 		rdma_destroy_qp(conn->id);
 	if (conn->previous != NULL)
 		conn->previous->next = conn->next;

@@ -1,7 +1,12 @@
 /*
- * rdma_connect(). On iWARP the kernel's software stack connects by TCP within the call, which lasts as long as TCP tries where
- * the other end is silent: so there a thread makes it, one for each attempt. It waits in a system call, which a signal ends; then
- * it is joined. Until then nothing else uses the id, and nothing of it is destroyed, but events of it may be told.
+ * rdma_connect(), and rdma_disconnect() before the connection stands. On iWARP the kernel's software stack connects by TCP within
+ * the call, which lasts as long as TCP tries where the other end is silent: so there a thread makes it, one for each attempt. It waits
+ * in a system call, which a signal ends; then it is joined. Until then nothing else uses the id, and nothing of it is destroyed, but
+ * events of it may be told.
+ *
+ * When TCP's connection is made and the other end does not answer, the kernel's iWARP manager lets nobody disconnect or destroy the
+ * id until its driver gives up (iw_cm_disconnect() and destroy_cm_id() of its iwcm.c wait for that; siw: 10 s), and no signal
+ * ends that. So a thread waits there, too, and what there is of the connection goes when it is joined.
  */
 #include "common/container_of.h"
 #include "common/rdma/rdma_internal.h"
@@ -73,6 +78,67 @@ void rdma_connect_stop(struct rdma_conn *conn)
 	conn->connecting = false;
 }
 
+static void *leave_thread(void *arg)
+{
+	struct rdma_conn *conn = arg;
+
+	rdma_disconnect(conn->id);
+	atomic_store(&conn->connect_over, true);
+	(void)eventfd_write(conn->rdma->connects.fd, 1);
+	return NULL;
+}
+
+bool rdma_leave_begin(struct rdma_conn *conn)
+{
+	struct transport_rdma *rdma = conn->rdma;
+	sigset_t all, before;
+	int err;
+
+	if (conn->id->verbs->device->transport_type != IBV_TRANSPORT_IWARP ||
+	    conn->credits.peer_receives > 0) /* accepted */
+		return false;
+	atomic_store(&conn->connect_over, false);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&conn->connect_thread, NULL, leave_thread, conn);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err != 0)
+		return false;
+	rdma_conn_hold(conn);
+	conn->leaving_next = rdma->leaving;
+	rdma->leaving = conn;
+	return true;
+}
+
+/* Its thread is over, or is waited for. */
+static void leave_end(struct rdma_conn **at)
+{
+	struct rdma_conn *conn = *at;
+
+	*at = conn->leaving_next;
+	pthread_join(conn->connect_thread, NULL);
+	rdma_destroy_qp(conn->id);
+	rdma_conn_drop(conn);
+}
+
+void rdma_leave_all(struct transport_rdma *rdma)
+{
+	while (rdma->leaving != NULL)
+		leave_end(&rdma->leaving);
+}
+
+static void leave_those_over(struct transport_rdma *rdma)
+{
+	struct rdma_conn **at = &rdma->leaving;
+
+	while (*at != NULL) {
+		if (atomic_load(&(*at)->connect_over))
+			leave_end(at);
+		else
+			at = &(*at)->leaving_next;
+	}
+}
+
 static struct rdma_conn *find_over(const struct transport_rdma *rdma)
 {
 	struct rdma_conn *conn = rdma->all;
@@ -91,6 +157,7 @@ void rdma_connects_ready(struct loop_watch *watch, uint32_t events)
 
 	(void)events;
 	(void)eventfd_read(watch->fd, &count);
+	leave_those_over(rdma);
 	while ((conn = find_over(rdma)) != NULL) {
 		pthread_join(conn->connect_thread, NULL);
 		conn->connecting = false;

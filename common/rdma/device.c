@@ -87,6 +87,8 @@ static void device_ready(struct loop_watch *watch, uint32_t events)
 		taken++;
 
 		ibv_ack_cq_events(cq, 1);
+		if (conn->state == CONN_DEAD) /* it is leaving */
+			continue;
 		rdma_conn_hold(conn);
 		if (cq == conn->receive_cq)
 			rdma_receive(conn);

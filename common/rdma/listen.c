@@ -219,6 +219,8 @@ void rdma_conn_told(struct rdma_hears *hears, const struct rdma_told *told)
 {
 	struct rdma_conn *conn = container_of(hears, struct rdma_conn, hears);
 
+	if (conn->state == CONN_DEAD) /* it is leaving */
+		return;
 	rdma_conn_hold(conn);
 	switch (told->type) {
 	case RDMA_CM_EVENT_ADDR_RESOLVED:

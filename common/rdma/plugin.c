@@ -103,6 +103,7 @@ static void rdma_transport_free(struct transport *base)
 	rdma_listeners_free(rdma);
 	while (rdma->all != NULL)
 		rdma_conn_end(rdma->all);
+	rdma_leave_all(rdma);
 	loop_timer_cancel(&rdma->resume_timer);
 	if (rdma->hooked)
 		loop_hook_remove(rdma->loop, LOOP_STAGE_SEND, &rdma->hook);

@@ -139,6 +139,7 @@ struct rdma_conn {
 	pthread_t connect_thread;
 	int connect_err; /* its own until: */
 	_Atomic bool connect_over;
+	struct rdma_conn *leaving_next;
 
 	struct rdma_cm_id *id;
 	struct rdma_device *device; /* once it is found */
@@ -183,6 +184,7 @@ struct transport_rdma {
 	bool hooked;
 	struct loop_timer resume_timer;
 	struct rdma_conn *all, *dirty; /* all: the newest first */
+	struct rdma_conn *leaving;     /* not of `all` any more */
 	unsigned int unbegun;          /* of them */
 	struct rdma_conn *resumed_first, *resumed_last;
 	struct transport_item_pool items;
@@ -295,6 +297,14 @@ void rdma_transport_reclaim(struct transport *base, unsigned int idle_ms);
 int rdma_connect_begin(struct rdma_conn *conn);
 /* Fine when it is over. */
 void rdma_connect_stop(struct rdma_conn *conn);
+
+/*
+ * It is given up before it stands: a thread disconnects it, and its queue pair and all that belongs to it go when that is over, which
+ * takes seconds where nobody answers. False: here that takes no time, or there can be no thread.
+ */
+bool rdma_leave_begin(struct rdma_conn *conn);
+/* Wait for all of them. */
+void rdma_leave_all(struct transport_rdma *rdma);
 
 /* Of the transport's watch `connects`. */
 void rdma_connects_ready(struct loop_watch *watch, uint32_t events);

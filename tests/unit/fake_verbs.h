@@ -28,16 +28,18 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <rdma/rdma_cma.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define REGIONS     1000
-#define WINDOWS_MAX 1000
-#define FAKE_READS  10
-#define WINDOW_KEYS (UINT32_C(1) << 31) /* from there on; eight bits are the window's user's */
+#define REGIONS         1000
+#define WINDOWS_MAX     1000
+#define FAKE_READS      10
+#define FAKE_GIVE_UP_MS 300
+#define WINDOW_KEYS     (UINT32_C(1) << 31) /* from there on; eight bits are the window's user's */
 
 struct fake_cq {
 	struct ibv_cq base; /* first */
@@ -98,6 +100,7 @@ struct fake_id {
 	uint8_t private_data[64];
 	size_t private_len;
 	_Atomic bool asked; /* rdma_connect(), perhaps by another thread */
+	_Atomic bool waits; /* iWARP: so long it cannot be disconnected */
 };
 
 struct fake_told {
@@ -138,6 +141,7 @@ static struct fake_fabric {
 	unsigned int third_us;               /* so much later hears who has accepted that it stands: but for iWARP */
 	bool iwarp;                          /* who has connected must be heard first */
 	_Atomic bool silent;                 /* what is posted from now on goes nowhere; who connects by iWARP waits */
+	_Atomic unsigned int leaving;        /* threads in fake_leave() */
 	unsigned int break_in;               /* after so many sends the connection breaks; 0: never */
 	unsigned int delivered;              /* sends */
 	unsigned int vectors;                /* that queues have: bits */
@@ -967,10 +971,25 @@ int rdma_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **ret_i
 	return 0;
 }
 
+/* Until the other end has answered, or its driver gives up. By any thread. */
+static void fake_leave(struct fake_id *id)
+{
+	atomic_fetch_add(&fabric.leaving, 1);
+	for (int ms = 0; ms < FAKE_GIVE_UP_MS && atomic_load(&id->waits); ms++)
+		usleep(1000);
+	atomic_store(&id->waits, false);
+	atomic_fetch_sub(&fabric.leaving, 1);
+}
+
 int rdma_disconnect(struct rdma_cm_id *base)
 {
 	struct fake_id *id = (struct fake_id *)base;
 
+	if (atomic_load(&id->waits)) {
+		fake_leave(id);
+		errno = ENOTCONN;
+		return -1;
+	}
 	if (id->peer == NULL) {
 		errno = ENOTCONN;
 		return -1;
@@ -1131,6 +1150,7 @@ int rdma_connect(struct rdma_cm_id *base, struct rdma_conn_param *param)
 	id->private_len = param->private_data_len;
 	id->initiator = true;
 	id->asked = true;
+	id->waits = fabric.iwarp;
 	fake_fd_signal(base->channel->fd);
 	return 0;
 }
@@ -1186,7 +1206,7 @@ int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *param)
 	struct fake_later *later;
 
 	assert(id->qp != NULL && param->rnr_retry_count == 0 && fake_answers_well(param));
-	if (id->peer == NULL)
+	if (id->peer == NULL || fabric.silent)
 		return 0; /* it will hear of nothing more */
 	id->qp->peer = id->peer->qp;
 	id->peer->qp->peer = id->qp;
@@ -1278,6 +1298,9 @@ static void fake_step_run(struct fake_later *later)
 	case STEP_TELL:
 		if (later->id != NULL && later->type == RDMA_CM_EVENT_ESTABLISHED)
 			later->id->half = false;
+		if (later->id != NULL &&
+		    (later->type == RDMA_CM_EVENT_ESTABLISHED || later->type == RDMA_CM_EVENT_REJECTED))
+			later->id->waits = false;
 		if (later->id != NULL)
 			fake_tell_now(later->id, NULL, later->type, later->private_data, later->private_len);
 		break;

@@ -76,6 +76,7 @@ struct world {
 	uint16_t port;
 	int fabric; /* TCP, REAL or a seed */
 	bool accepts;
+	bool silence_in_incoming;
 	const struct transport_events *events; /* of both ends; NULL: end_events */
 	struct transport_limits limits;
 	void (*body)(struct world *world);
@@ -130,6 +131,8 @@ static inline void world_incoming(void *owner, struct transport_incoming *incomi
 		assert(strncmp(name, "127.0.0.1:", 10) == 0);
 	if (!world->accepts)
 		return;
+	if (world->silence_in_incoming)
+		fabric_silence(true);
 	assert(transport_accept(incoming, world->events, &world->far, &world->far.conn) == 0);
 	transport_begin(world->far.conn, world->events, &world->far);
 }

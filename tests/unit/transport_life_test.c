@@ -169,6 +169,25 @@ START_TEST(a_connection_must_stand_in_time)
 }
 END_TEST
 
+/* Who gives up one that was heard and not answered is not held up by it (iWARP's kernel would have him wait). */
+static void body_never_answered(struct world *world)
+{
+	world_connect(world);
+	WAIT_FOR(world->near.closed != 0);
+	assert(world->near.closed == -ETIMEDOUT);
+	if (fabric.iwarp) {
+		WAIT_FOR(atomic_load(&fabric.leaving) == 1);
+		WAIT_FOR(atomic_load(&fabric.leaving) == 0);
+	}
+}
+
+START_TEST(who_is_not_answered_holds_up_nobody)
+{
+	in_world(_i, (struct world){ .accepts = true, .silence_in_incoming = true, .limits = { .opening_ms = 100 } },
+		 body_never_answered);
+}
+END_TEST
+
 /* The link is gone in the middle of a frame, which there are too few credits to have sent all of, and nobody says so. */
 static void body_silence(struct world *world)
 {
@@ -330,6 +349,7 @@ TRANSPORT_MAIN("transport_life", { who_is_not_accepted_is_refused, EVERYWHERE },
 	       { a_paused_connection_may_be_finished, EVERYWHERE }, { who_reads_nothing_is_given_up, EVERYWHERE },
 	       { silence_in_the_middle_of_a_frame_ends_it, SILENT }, { a_connection_must_stand_in_time, SILENT },
 	       { what_came_before_a_receive_is_refused_counts, IN_MEMORY },
+	       { who_is_not_answered_holds_up_nobody, IN_MEMORY },
 	       { a_device_that_connects_nobody_reliably_is_none, IN_MEMORY },
 	       { transports_share_out_the_device_s_interrupts, IN_MEMORY },
 	       { who_listens_at_a_wildcard_hears_both_families, IN_MEMORY },
