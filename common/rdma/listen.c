@@ -16,9 +16,8 @@
 
 #define BACKLOG  1024
 #define ROUTE_MS 2000
-#define RETRIES  7 /* of what is not acknowledged; the most there are */
-#define BEGIN_MS \
-	1000 /* so long nobody has to give his place who has come and has not begun: an opening takes a moment */
+#define RETRIES  7                  /* of what is not acknowledged; the most there are */
+#define BEGIN_MS 1000               /* for so long nobody loses his place who has come and has not begun */
 #define AGAIN_NS (2 * NSEC_PER_SEC) /* where there is no device to listen on */
 
 struct rdma_listener {
