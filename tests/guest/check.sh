@@ -18,16 +18,24 @@ skip() {
 	exit 0
 }
 
+# Where there is the kernel the guest works: nothing is skipped there.
+missing() {
+	tests/guest/kernel.sh --built >/dev/null || skip "$@"
+	echo "FAIL  $*"
+	echo "0 passed, 1 failed, 0 skipped"
+	exit 1
+}
+
 [ "$(uname -sm)" = "Linux x86_64" ] || skip "a user-mode Linux is for x86-64"
 command -v apt-get >/dev/null || skip "the guest's kernel is built from Debian's source"
 [ -z "$few" ] || tests/guest/kernel.sh --built >/dev/null || skip "there is no kernel for the guest yet: make check-rdma builds it"
 # What building and running it needs: not what the project needs.
-scripts/deps.sh ibverbs-providers flex bison bc || skip "packages are missing"
+scripts/deps.sh ibverbs-providers flex bison bc || missing "packages are missing"
 kernel=$(tests/guest/kernel.sh) || skip "there is no kernel for the guest"
 transport="transport_life_test transport_traffic_test transport_calls_test transport_push_test rdma_format_test"
 if [ -z "$few" ]; then
 	nfs=${kernel%/*}/nfs # the guest alone gets them, so that no NFS server begins here
-	scripts/deps.sh --fetch "$nfs" nfs-kernel-server || skip "NFS's packages are missing"
+	scripts/deps.sh --fetch "$nfs" nfs-kernel-server || nfs=/nowhere # nfs_test fails, and no other
 	make -s -j"$(nproc)" tests-build || exit 1
 	# shellcheck disable=SC2046,SC2086 # lists
 	make -s -j"$(nproc)" SAN=address,undefined build/san-address-undefined/lib/strake-rdma.so \
