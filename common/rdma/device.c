@@ -17,7 +17,7 @@
 
 #define LOOK_EVERY 8 /* wakes, for more than one event */
 
-static void device_put(struct rdma_device *device)
+void rdma_device_put(struct rdma_device *device)
 {
 	if (--device->refs > 0)
 		return;
@@ -56,7 +56,7 @@ static void device_gone(struct rdma_device *device)
 	loop_watch_remove(&device->watch);
 	while ((conn = find_on(device)) != NULL)
 		rdma_conn_fail(conn, -ENODEV, "the device is gone");
-	device_put(device);
+	rdma_device_put(device);
 }
 
 static void device_told(struct rdma_hears *hears, const struct rdma_told *told)
@@ -163,7 +163,7 @@ int rdma_device_get(struct transport_rdma *rdma, struct rdma_cm_id *id, struct r
 		};
 		err = device_begin(device, id);
 		if (err < 0) {
-			device_put(device);
+			rdma_device_put(device);
 			return err;
 		}
 		device->voids = device->domain->voids;
@@ -176,18 +176,13 @@ int rdma_device_get(struct transport_rdma *rdma, struct rdma_cm_id *id, struct r
 	return 0;
 }
 
-void rdma_device_put(struct rdma_device *device)
-{
-	device_put(device);
-}
-
 void rdma_devices_free(struct transport_rdma *rdma)
 {
 	while (rdma->devices != NULL) {
 		struct rdma_device *device = rdma->devices;
 
 		rdma->devices = device->next;
-		device_put(device);
+		rdma_device_put(device);
 	}
 }
 

@@ -265,7 +265,7 @@ void rdma_cm_ready(struct loop_watch *watch, uint32_t events)
 	(void)events;
 	while (rdma_get_cm_event(rdma->channel, &event) == 0) {
 		const struct rdma_conn_param *param = &event->param.conn;
-		struct rdma_told told = { .type = event->event, .status = event->status, .greeting_err = -EPROTO };
+		struct rdma_told told = { .type = event->event, .greeting_err = -EPROTO };
 		struct rdma_hears *hears = event->id->context;
 
 		if (told.type == RDMA_CM_EVENT_CONNECT_REQUEST) {

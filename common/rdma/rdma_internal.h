@@ -68,7 +68,6 @@ enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN, CONN_DEAD };
 /* What the connection manager has told of an id. */
 struct rdma_told {
 	enum rdma_cm_event_type type;
-	int status;
 	struct rdma_cm_id *id; /* new, of who has come */
 	int greeting_err;
 	struct greeting greeting;
