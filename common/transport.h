@@ -94,12 +94,16 @@ struct transport_message {
 	size_t bulk_in_size;
 };
 
+#define KEEPALIVE_MS 15000
+
 /* What connections may cost, each where not said. 0: no bound. */
 struct transport_limits {
 	unsigned int opening_ms; /* from the first to transport_begin() */
 	unsigned int frame_ms;   /* from a frame's first byte to its last, while we read */
 	unsigned int stall_ms;   /* with something to send and the other end taking nothing */
 	size_t queue_max;        /* bytes to send; above it nothing is read, and a stall lasts a sixth of stall_ms */
+	/* A machine of which nothing has come for so long is asked whether it is there, and has as long to answer; 0: KEEPALIVE_MS. */
+	unsigned int keepalive_ms;
 	/*
 	 * So many that were accepted may be before transport_begin(), all together, on a fabric that pins memory for each: who comes then
 	 * takes the place of the one that has been there the longest, if that is a second, or is refused.
@@ -142,6 +146,11 @@ static inline struct transport *transport_free(struct transport *transport)
 	if (transport != NULL)
 		transport->ops->free(transport);
 	return NULL;
+}
+
+static inline unsigned int transport_keepalive_ms(const struct transport_limits *limits)
+{
+	return limits->keepalive_ms != 0 ? limits->keepalive_ms : KEEPALIVE_MS;
 }
 
 static inline void transport_stats(const struct transport *transport, struct transport_stats *ret_stats)

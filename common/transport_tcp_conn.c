@@ -312,10 +312,12 @@ static const struct transport_conn_ops conn_ops = {
 
 /* --- its beginning ------------------------------------------------------------------------------------------------ */
 
-/* Small messages leave at once; a machine that has vanished is noticed by the kernel in half a minute. */
-static void socket_tune(int fd)
+/* Small messages leave at once; a machine that has vanished is noticed by the kernel, which counts in seconds. */
+static void socket_tune(int fd, const struct transport_limits *limits)
 {
-	const int one = 1, idle_s = 15, interval_s = 5, count = 3, unacknowledged_ms = 30000;
+	const int keepalive_ms = (int)transport_keepalive_ms(limits), unacknowledged_ms = 2 * keepalive_ms;
+	const int idle_s = keepalive_ms >= 1000 ? keepalive_ms / 1000 : 1, interval_s = (idle_s + 2) / 3;
+	const int one = 1, count = 3;
 
 	/* None of these can fail on a TCP socket, and the connection works without. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -347,7 +349,7 @@ int tcp_conn_new(struct transport_tcp *tcp, int fd, bool connecting, const struc
 		close(fd);
 		return -ENOMEM;
 	}
-	socket_tune(fd);
+	socket_tune(fd, &tcp->limits);
 	*conn = (struct tcp_conn){
 		.base.ops = &conn_ops,
 		.tcp = tcp,

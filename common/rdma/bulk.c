@@ -367,11 +367,6 @@ int bulk_push_post(struct rdma_conn *conn, struct bulk_push *push, const struct 
 int bulk_pull(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct preface *preface, void *to,
 	      size_t size)
 {
-	/*
-	 * iWARP places what was read as if the other end wrote it. So while it is read the place has a key that a
-	 * misbehaving client of the same service could guess; elsewhere it has none.
-	 */
-	const bool iwarp = conn->id->verbs->device->transport_type == IBV_TRANSPORT_IWARP;
 	struct ibv_send_wr wr[PREFACE_PIECES], *bad;
 	struct ibv_sge sge[PREFACE_PIECES];
 	uint64_t at = 0;
@@ -381,8 +376,12 @@ int bulk_pull(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct
 	if (at != size || preface->piece_count == 0)
 		return -EPROTO;
 	assert(conn->moving.reads_out + preface->piece_count <= READS);
-	arrival->region =
-		rdma_region_new(conn, to, size, IBV_ACCESS_LOCAL_WRITE | (iwarp ? IBV_ACCESS_REMOTE_WRITE : 0u));
+	/*
+	 * iWARP places what was read as if the other end wrote it. So while it is read the place has a key that a
+	 * misbehaving client of the same service could guess; elsewhere it has none.
+	 */
+	arrival->region = rdma_region_new(conn, to, size,
+					  IBV_ACCESS_LOCAL_WRITE | (is_iwarp(conn) ? IBV_ACCESS_REMOTE_WRITE : 0u));
 	if (arrival->region.mr == NULL)
 		return -ENOMEM;
 
@@ -410,7 +409,7 @@ int bulk_pull(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct
 static void read_over(struct rdma_conn *conn, struct bulk_arrival *arrival)
 {
 	conn->moving.reads_out--;
-	conn->received_ns = loop_now_ns(conn->rdma->loop);
+	conn->received_ns = conn->heard_ns = loop_now_ns(conn->rdma->loop);
 	if (--arrival->reads > 0)
 		return;
 	rdma_region_free(&arrival->region);

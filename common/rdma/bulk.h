@@ -36,10 +36,11 @@
  * ever less; and it takes credits that small calls wait for, and copies at both ends, which a card spares.
  */
 #define BULK_INLINE 16384
-#define PUSHES      16   /* under way, of a connection */
-#define READS       16   /* under way, of a connection */
-#define ARRIVALS    16   /* frames of a connection that are told of, and their messages not */
-#define PLACES_MAX  4096 /* requests not yet answered; more than any service takes */
+#define PUSHES \
+	15 /* under way, of a connection; one more, and SEND_WORK would be over 64, and cards make room for 128 */
+#define READS      16   /* under way, of a connection */
+#define ARRIVALS   16   /* frames of a connection that are told of, and their messages not */
+#define PLACES_MAX 4096 /* requests not yet answered; more than any service takes */
 
 /* Of a completion: the numbers below are segments. */
 #define WR_PUSH (UINT64_C(1) << 32)

@@ -10,6 +10,7 @@
 
 #define FINISH_MS       2000
 #define LINGER_MS       2000
+#define SILENT_MS       2000
 #define RESOLVE_MS      2000 /* of an address, and of a route */
 #define STALL_FULL_PART 6    /* see struct transport_limits */
 
@@ -61,6 +62,22 @@ static void not_unbegun(struct rdma_conn *conn)
 	conn->unbegun = false;
 }
 
+/*
+ * On iWARP to disconnect is to wait for the other end's word, and some drivers do not let the queue pair go until that has come (cxgb4's:
+ * a minute). So of whom nothing has come for a while that is not asked: the queue pair goes as it is, and he is told that it is broken.
+ */
+static bool is_left_unsaid(const struct rdma_conn *conn)
+{
+	return is_iwarp(conn) &&
+	       (conn->timed_out || loop_now_ns(conn->rdma->loop) >= conn->heard_ns + SILENT_MS * NSEC_PER_MSEC);
+}
+
+static void conn_disconnect(struct rdma_conn *conn, enum conn_state was)
+{
+	if (was == CONN_CONNECTING || (was == CONN_OPEN && !is_left_unsaid(conn)))
+		rdma_disconnect(conn->id); /* fails where the other end was first */
+}
+
 void rdma_conn_end(struct rdma_conn *conn)
 {
 	struct transport_rdma *rdma = conn->rdma;
@@ -76,8 +93,8 @@ void rdma_conn_end(struct rdma_conn *conn)
 	loop_timer_cancel(&conn->timer);
 	rdma_connect_stop(conn);
 	leaves = state == CONN_CONNECTING && rdma_leave_begin(conn);
-	if ((state == CONN_CONNECTING || state == CONN_OPEN) && !leaves)
-		rdma_disconnect(conn->id); /* fails where the other end was first */
+	if (!leaves)
+		conn_disconnect(conn, state);
 	windows_free(conn);
 	if (conn->id->qp != NULL && !leaves) /* of one that leaves nothing was shown */
 		rdma_destroy_qp(conn->id);
@@ -103,6 +120,7 @@ void rdma_conn_fail(struct rdma_conn *conn, int err, const char *text)
 
 	if (conn->state == CONN_DEAD)
 		return;
+	conn->timed_out = err == -ETIMEDOUT;
 	rdma_conn_end(conn);
 	if (events != NULL)
 		events->closed(owner, err, text);
@@ -114,7 +132,7 @@ void rdma_conn_lost(struct rdma_conn *conn)
 	if (conn->state == CONN_OPEN)
 		rdma_reap(conn, false);
 	if (conn->failure != NULL)
-		rdma_conn_fail(conn, -EIO, conn->failure);
+		rdma_conn_fail(conn, conn->failure_err, conn->failure);
 	else if (bulk_is_moved(conn))
 		rdma_conn_fail(conn, -EIO, "it went while its memory was being read or written");
 	else
@@ -122,6 +140,45 @@ void rdma_conn_lost(struct rdma_conn *conn)
 }
 
 /* --- deadlines ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * A machine that has vanished says nothing, and verbs have no keepalive. So who is not heard for keepalive_ms is asked to let himself
+ * be read, nothing from nowhere: on every device that is answered by his card, or his kernel, whatever his program does. (A WRITE is so
+ * only on InfiniBand and RoCE: on iWARP it is over when it has left.) MPA's peer-to-peer connections begin with such a READ, too
+ * (RFC 6581, 9.2.3), so devices know it.
+ */
+static int probe_post(struct rdma_conn *conn)
+{
+	struct ibv_sge sge = { .addr = (uintptr_t)conn->memory, .lkey = conn->region->lkey };
+	struct ibv_send_wr wr = {
+		.wr_id = WR_PROBE,
+		.sg_list = &sge, /* some libraries look at the first, whatever their number is */
+		.num_sge = conn->device->domain->empty_pieces ? 1 : 0,
+		.opcode = IBV_WR_RDMA_READ,
+	}, *bad;
+
+	conn->rdma->stats.sends++;
+	return posted(ibv_post_send(conn->id->qp, &wr, &bad));
+}
+
+/* When it is asked, or should have answered. */
+static uint64_t probe_due(const struct rdma_conn *conn)
+{
+	if (conn->state != CONN_OPEN || !conn->may_begin)
+		return UINT64_MAX;
+	return conn->heard_ns + transport_keepalive_ms(&conn->rdma->limits) * NSEC_PER_MSEC;
+}
+
+/* That it has answered is seen when it is due again. It has all of that time, though this thread may have stood still. */
+static void probe(struct rdma_conn *conn)
+{
+	int err = probe_post(conn);
+
+	conn->probing = true;
+	conn->heard_ns = clock_ns();
+	if (err < 0)
+		rdma_conn_fail(conn, err, "the device takes no more");
+}
 
 /* When the next deadline passes; UINT64_MAX: there is none. ret_text says what has happened then. */
 static uint64_t conn_due(const struct rdma_conn *conn, const char **ret_text)
@@ -147,6 +204,10 @@ static uint64_t conn_due(const struct rdma_conn *conn, const char **ret_text)
 			*ret_text = "does not read what is sent to it";
 		}
 	}
+	if (conn->probing && probe_due(conn) < due) {
+		due = probe_due(conn);
+		*ret_text = RDMA_NOT_THERE;
+	}
 	return due;
 }
 
@@ -156,6 +217,8 @@ void rdma_conn_arm(struct rdma_conn *conn)
 	const char *text = NULL;
 	uint64_t due = conn_due(conn, &text);
 
+	if (probe_due(conn) < due)
+		due = probe_due(conn);
 	if (conn->state != CONN_DEAD && due != UINT64_MAX && (conn->timer.loop == NULL || conn->timer.at_ns > due))
 		loop_timer_set(conn->rdma->loop, &conn->timer, due);
 }
@@ -170,13 +233,16 @@ static void catch_up(struct rdma_conn *conn)
 static void conn_timer(struct loop_timer *timer)
 {
 	struct rdma_conn *conn = container_of(timer, struct rdma_conn, timer);
+	const uint64_t now = loop_now_ns(conn->rdma->loop);
 	const char *text = NULL;
 
 	rdma_conn_hold(conn);
-	if (conn->state == CONN_OPEN && conn_due(conn, &text) <= loop_now_ns(conn->rdma->loop))
+	if (conn->state == CONN_OPEN && (conn_due(conn, &text) <= now || probe_due(conn) <= now))
 		catch_up(conn);
-	if (conn->state != CONN_DEAD && conn_due(conn, &text) <= loop_now_ns(conn->rdma->loop))
+	if (conn->state != CONN_DEAD && conn_due(conn, &text) <= now)
 		rdma_conn_fail(conn, -ETIMEDOUT, text);
+	if (probe_due(conn) <= now)
+		probe(conn);
 	rdma_conn_arm(conn);
 	rdma_conn_drop(conn);
 }
@@ -331,7 +397,8 @@ void rdma_conn_opened(struct rdma_conn *conn)
 	conn->state = CONN_OPEN;
 	if (conn->framed && !conn->finishing)
 		conn->opening_until_ns = 0;
-	conn->progress_ns = loop_now_ns(conn->rdma->loop);
+	conn->progress_ns = conn->heard_ns = loop_now_ns(conn->rdma->loop);
+	rdma_conn_arm(conn);
 	if (conn->queue.first != NULL || conn->finishing)
 		rdma_send_later(conn);
 }
@@ -373,7 +440,7 @@ int rdma_conn_set_up(struct rdma_conn *conn)
 	if (rdma_create_qp(id, conn->device->domain->pd, &attr) < 0)
 		return -errno;
 
-	conn->may_begin = conn->may_begin || id->verbs->device->transport_type != IBV_TRANSPORT_IWARP;
+	conn->may_begin = conn->may_begin || !is_iwarp(conn);
 	for (uint16_t i = 0; i < SENDS; i++)
 		conn->free_sends[conn->free_count++] = (uint16_t)(SENDS - 1 - i);
 	for (uint64_t i = 0; i < RECEIVES && err == 0; i++)

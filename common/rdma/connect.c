@@ -54,7 +54,7 @@ int rdma_connect_begin(struct rdma_conn *conn)
 	sigset_t all, before;
 	int err;
 
-	if (conn->id->verbs->device->transport_type != IBV_TRANSPORT_IWARP)
+	if (!is_iwarp(conn))
 		return connect_now(conn);
 	if (sigaction(WAKE, &action, NULL) < 0)
 		return -errno;
@@ -94,8 +94,7 @@ bool rdma_leave_begin(struct rdma_conn *conn)
 	sigset_t all, before;
 	int err;
 
-	if (conn->id->verbs->device->transport_type != IBV_TRANSPORT_IWARP ||
-	    conn->credits.peer_receives > 0) /* accepted */
+	if (!is_iwarp(conn) || conn->credits.peer_receives > 0) /* accepted */
 		return false;
 	atomic_store(&conn->connect_over, false);
 	sigfillset(&all);

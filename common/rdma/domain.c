@@ -63,6 +63,7 @@ static int domain_new(struct ibv_context *context, const struct ibv_device_attr 
 		.refs = 1,
 		.reads = reads_of(attr),
 		.voids = (attr->device_cap_flags & IBV_DEVICE_MEM_MGT_EXTENSIONS) != 0,
+		.empty_pieces = attr->vendor_id == SIW_VENDOR,
 		.voided_flags = IBV_WC_WITH_INV | (attr->vendor_id == RXE_VENDOR ? RXE_VOIDED_FLAG : 0),
 	};
 	if (domain->pd == NULL) {

@@ -23,6 +23,7 @@
  * Life: RESOLVING (address, then route; the queue pair is made) -> CONNECTING -> OPEN -> dead. One that is accepted begins
  * as CONNECTING. What can go wrong on the way:
  *   - The fabric says so (refused, unreachable, disconnected), or a deadline passes: tcp's words, the same ends.
+ *   - The other end's machine is gone, and nobody says so: it is asked now and then, and does not answer.
  *   - What came before a disconnection counts: the receives' queue is emptied before `closed` is told.
  *   - The owner closes: what was posted is sent (LINGER_MS), nothing else; then the queue pair goes. Where bulk moves it goes
  *     at once, since its memory is given back now.
@@ -49,7 +50,7 @@
 
 #define RECEIVES    (CREDITS_OURS + CREDITS_CONTROL)
 #define SENDS       32 /* segments that are being sent; CREDITS_CONTROL of them not for data */
-#define SEND_WORK   (SENDS + PUSHES + READS)
+#define SEND_WORK   (SENDS + PUSHES + READS + 1) /* one: WR_PROBE */
 #define CONN_MEMORY ((size_t)(RECEIVES + SENDS) * SEGMENT_SIZE)
 /* The begin of one frame; and behind it what there were credits for. */
 #define STASH_MAX                                                \
@@ -62,6 +63,9 @@
  * queue what it is given to send, which transport_limits bound. The end that asks has a bulk_offer for each of its calls.
  */
 #define CONN_SUM (CONN_MEMORY + sizeof(struct rdma_conn) + STASH_MAX + PLACES_MAX * sizeof(struct bulk_place))
+
+#define WR_PROBE       (UINT64_C(5) << 32) /* of a completion: beside those of bulk.h and windows.h */
+#define RDMA_NOT_THERE "it does not answer any more"
 
 enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN, CONN_DEAD };
 
@@ -87,6 +91,7 @@ struct rdma_domain {
 	bool windows;              /* the device has them */
 	bool voids;                /* and it can void those of another end, as far as is known */
 	unsigned int voided_flags; /* of a receive: that has voided one here */
+	bool empty_pieces; /* what moves nothing has a piece all the same: siw takes what its queue's place held before */
 };
 
 struct rdma_device {
@@ -123,6 +128,9 @@ struct rdma_conn {
 	bool finishing;       /* its owner has finished it */
 	bool lingering;       /* its owner has closed it: waits for what is posted */
 	bool may_begin;       /* on iWARP who was accepted sends after he has heard something */
+	bool probing;         /* it is asked whether it is there */
+	bool timed_out;       /* it has not done something in time */
+	uint64_t heard_ns;    /* when anything has come of it, or it was asked */
 	bool bye_sent, bye_came;
 	bool paused;          /* the owner said "not now" */
 	bool choked;          /* too much to send */
@@ -131,7 +139,8 @@ struct rdma_conn {
 	bool blocked;         /* no credits, or no segments, for what is to be sent */
 	bool broken;          /* the device has refused something */
 	const char *failure;  /* what a send has failed of by the other end's fault; NULL: nothing */
-	bool flushed;         /* its queue pair has failed before it stood */
+	int failure_err;
+	bool flushed; /* its queue pair has failed before it stood */
 
 	/* connect.c */
 	bool connecting; /* by a thread that is not joined yet */
@@ -199,6 +208,12 @@ static inline struct transport_rdma *rdma_of(struct transport *base)
 static inline struct rdma_conn *rdma_conn_of(struct transport_conn *base)
 {
 	return (struct rdma_conn *)base;
+}
+
+/* It has a device. */
+static inline bool is_iwarp(const struct rdma_conn *conn)
+{
+	return conn->id->verbs->device->transport_type == IBV_TRANSPORT_IWARP;
 }
 
 static inline uint8_t *receive_segment(const struct rdma_conn *conn, uint64_t i)

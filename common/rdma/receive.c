@@ -359,6 +359,7 @@ static int receive_some(struct rdma_conn *conn)
 		/* It may come before the word that the connection stands. */
 		conn->may_begin = true;
 		rdma_conn_opened(conn);
+		conn->heard_ns = loop_now_ns(conn->rdma->loop);
 		if ((wc[i].wc_flags & conn->device->domain->voided_flags) != 0 &&
 		    !window_voided(conn, wc[i].invalidated_rkey)) {
 			rdma_conn_fail(conn, -EPROTO, "it has voided a key that it was not told of");

@@ -183,19 +183,27 @@ static void flush_control(struct rdma_conn *conn)
 	batch_post(conn, &batch);
 }
 
-/* What the other end has not kept of what it has told; NULL: it is not known to be its fault. */
-static const char *failure_of(const struct ibv_wc *wc)
+/* It has not kept what it has told, or is not there; where neither is known nothing is noted. */
+static void note_failure(struct rdma_conn *conn, const struct ibv_wc *wc)
 {
+	conn->failure_err = -EIO;
 	switch (wc->status) {
+	case IBV_WC_RETRY_EXC_ERR:
+		conn->failure = RDMA_NOT_THERE;
+		conn->failure_err = -ETIMEDOUT;
+		break;
 	case IBV_WC_RNR_RETRY_EXC_ERR:
-		return "it has no receive for what it has given credits for";
+		conn->failure = "it has no receive for what it has given credits for";
+		break;
 	case IBV_WC_REM_INV_REQ_ERR:
 	case IBV_WC_REM_ACCESS_ERR:
 	case IBV_WC_REM_OP_ERR:
-		return wc->wr_id < SENDS ? "its receives, or its keys, are not what it has said"
-					 : "the memory that it has told of cannot be had";
+		conn->failure = wc->wr_id < SENDS      ? "its receives, or its keys, are not what it has said"
+				: wc->wr_id < WR_PROBE ? "the memory that it has told of cannot be had"
+						       : "it does not let itself be asked whether it is there";
+		break;
 	default: /* flushed, mostly: for another's fault */
-		return NULL;
+		break;
 	}
 }
 
@@ -209,10 +217,12 @@ static void reap_once(struct rdma_conn *conn)
 		count = ibv_poll_cq(conn->send_cq, SEND_WORK, wc);
 		for (int i = 0; i < count && conn->state != CONN_DEAD; i++) {
 			if (conn->failure == NULL)
-				conn->failure = failure_of(&wc[i]);
+				note_failure(conn, &wc[i]);
 			if (wc[i].wr_id < SENDS) {
 				conn->free_sends[conn->free_count++] = (uint16_t)wc[i].wr_id;
 				conn->sends_out--;
+			} else if (wc[i].wr_id == WR_PROBE) {
+				conn->probing = wc[i].status != IBV_WC_SUCCESS;
 			} else {
 				bulk_work_over(conn, &wc[i]);
 			}

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Servers and clients as separate hosts, each in a network namespace of its own with an RDMA device of its own: mounts go by
-# RDMA, servers among themselves, too, what one writes another reads; on iWARP also while packets are lost; and the same where
-# `transport` is rdma. In a guest (guest.sh).
+# RDMA, servers among themselves, too, what one writes another reads; on iWARP also while packets are lost; an idle client's host
+# vanishes, is given up by all servers, and comes back; and the same where `transport` is rdma. In a guest (guest.sh).
 . "$(dirname "$0")/../cluster/lib.sh"
 
 [ -d /sys/class/net/wires ] || skip "it runs in the guest of tests/guest/guest.sh"
@@ -43,6 +43,23 @@ if [ $DEVICES = siw ] && [ -z "${TRANSPORT:-}" ]; then
 	say "switches of transport while packets were lost: $(counter c0 transport_switches)"
 	for n in 3 4 5; do ip netns exec "$tag" tc qdisc del dev "p$n" root; done
 fi
+
+# What goes to c1, and what comes from it, is lost: no end of a connection is told of.
+reach_c1() { # add|del
+	ip netns exec "$tag" tc qdisc "$1" dev p6 root netem loss 100% &&
+		ip netns exec "${tag}c1" tc qdisc "$1" dev v6 root netem loss 100% || fail "no netem"
+}
+given_up() {
+	for server in mgs mds oss0 oss1; do
+		grep -q 'client 192\.0\.2\.6:[0-9]* (client): cut off: it does not answer any more' "$T/c/log/$server.log" || return
+	done
+}
+reach_c1 add
+SECONDS=0
+PATIENCE=200 await "the servers give c1 up" given_up
+say "c1 was given up by all servers after $SECONDS s"
+reach_c1 del
+cmp -s "$T/data" "$T/c1/f" || fail "who was away reads other bytes"
 for c in c0 c1; do
 	await "the mount on $c goes by RDMA in the end" goes_by_rdma $c
 done

@@ -145,12 +145,14 @@ static struct fake_fabric {
 	unsigned int break_in;               /* after so many sends the connection breaks; 0: never */
 	unsigned int delivered;              /* sends */
 	unsigned int vectors;                /* that queues have: bits */
+	unsigned int waits_for_the_silent;   /* iWARP: to disconnect */
 	unsigned int looks_in_vain;          /* for an event of a completion channel */
 	bool writes_are_late;                /* RDMA WRITEs come when they are let go */
 	bool refuses_receives;               /* it takes no more of them */
 	bool no_manager;                     /* there is no connection manager to be opened */
 	int listen_errno;                    /* why nobody can listen; 0: he can */
 	unsigned int reads, writes, refused; /* RDMA */
+	unsigned int probes;                 /* READs of nothing */
 	unsigned int reads_at_once;          /* the most that one queue pair had under way */
 	bool windows;                        /* the device has them */
 	bool no_windows, no_voiding;         /* its library has none, and no SEND that voids those of another end */
@@ -724,7 +726,7 @@ static int fake_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ib
 			work->key = wr->invalidate_rkey;
 			assert(wr->num_sge == (wr->opcode == IBV_WR_LOCAL_INV ? 0 : 1));
 		} else {
-			assert(wr->num_sge > 0);
+			assert(wr->num_sge > 0 || wr->opcode == IBV_WR_RDMA_READ);
 			work->remote_address = wr->wr.rdma.remote_addr;
 			work->remote_key = wr->wr.rdma.rkey;
 		}
@@ -818,9 +820,14 @@ static bool fake_work_here(struct fake_qp *qp, const struct fake_work *work)
 static bool fake_move(struct fake_qp *qp, const struct fake_work *work)
 {
 	bool reads = work->opcode == IBV_WR_RDMA_READ;
-	uint8_t *remote = fake_remote(qp->peer, work->remote_address, work->remote_key, fake_work_size(work),
-				      reads ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE);
+	uint8_t *remote;
 
+	if (reads && fake_work_size(work) == 0) { /* of no memory: no key is looked at */
+		fabric.probes++;
+		return true;
+	}
+	remote = fake_remote(qp->peer, work->remote_address, work->remote_key, fake_work_size(work),
+			     reads ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE);
 	assert(reads || work->opcode == IBV_WR_RDMA_WRITE);
 	if (remote == NULL) {
 		fake_refused(qp, work);
@@ -994,6 +1001,7 @@ int rdma_disconnect(struct rdma_cm_id *base)
 		errno = ENOTCONN;
 		return -1;
 	}
+	fabric.waits_for_the_silent += fabric.iwarp && fabric.silent && id->qp != NULL;
 	if (id->qp != NULL)
 		fake_qp_fail(id->qp);
 	if (!fabric.silent && !id->peer->disconnect_told) {

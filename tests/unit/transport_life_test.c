@@ -209,6 +209,76 @@ START_TEST(silence_in_the_middle_of_a_frame_ends_it)
 }
 END_TEST
 
+static uint64_t calls_of(const struct transport *transport)
+{
+	struct transport_stats stats;
+
+	transport_stats(transport, &stats);
+	return stats.sends;
+}
+
+/* Neither end says anything: each asks whether the other is there, again and again, and is answered; until the link is gone. */
+static void body_keepalive(struct world *world)
+{
+	uint64_t near, far;
+
+	world_connect(world);
+	near_send(world, 10, 0);
+	WAIT_FOR(world->far.messages == 1);
+	near = calls_of(world->client);
+	far = calls_of(world->server);
+	WAIT_FOR(calls_of(world->client) > near + 3 && calls_of(world->server) > far + 3);
+	assert(world->near.conn != NULL && world->far.conn != NULL && world->far.frames == 1);
+	fabric_silence(true);
+	WAIT_FOR(world->near.closed != 0 && world->far.closed != 0);
+	assert(world->near.closed == -ETIMEDOUT && world->far.closed == -ETIMEDOUT);
+	assert(fabric.waits_for_the_silent == 0);
+}
+
+START_TEST(who_vanishes_while_nobody_says_anything_is_given_up)
+{
+	in_world(_i, (struct world){ .accepts = true, .limits = { .keepalive_ms = _i == REAL ? 500 : 50 } },
+		 body_keepalive);
+}
+END_TEST
+
+/* Messages for so many keepalives, a fifth of one apart. Returns the longest pause between two. */
+static uint64_t talk(struct world *world, unsigned int keepalives)
+{
+	uint64_t last = clock_ns(), longest = 0;
+
+	for (unsigned int i = 0; i < 5 * keepalives; i++) {
+		near_send(world, 10, 0);
+		end_send(&world->far, 10, 0);
+		fiber_sleep_ms(world->limits.keepalive_ms / 5);
+		longest = clock_ns() - last > longest ? clock_ns() - last : longest;
+		last = clock_ns();
+	}
+	return longest;
+}
+
+/* Nobody is asked of whom messages come. */
+static void body_heard(struct world *world)
+{
+	const uint64_t keepalive_ns = world->limits.keepalive_ms * NSEC_PER_MSEC;
+	unsigned int before;
+
+	world_connect(world);
+	near_send(world, 10, 0);
+	WAIT_FOR(world->far.messages == 1);
+	do /* until this thread always came round in time */
+		before = fabric.probes;
+	while (talk(world, 4) > keepalive_ns / 2);
+	assert(fabric.probes == before);
+	WAIT_FOR(fabric.probes > before);
+}
+
+START_TEST(who_is_heard_is_not_asked)
+{
+	in_world(_i, (struct world){ .accepts = true, .limits = { .keepalive_ms = 50 } }, body_heard);
+}
+END_TEST
+
 /* A device may refuse a receive because the other end has gone: what that had sent before has come all the same. */
 static void body_refused_receive(struct world *world)
 {
@@ -348,7 +418,8 @@ TRANSPORT_MAIN("transport_life", { who_is_not_accepted_is_refused, EVERYWHERE },
 	       { what_was_said_before_the_end_is_heard, EVERYWHERE }, { a_frame_may_finish_the_connection, EVERYWHERE },
 	       { a_paused_connection_may_be_finished, EVERYWHERE }, { who_reads_nothing_is_given_up, EVERYWHERE },
 	       { silence_in_the_middle_of_a_frame_ends_it, SILENT }, { a_connection_must_stand_in_time, SILENT },
-	       { what_came_before_a_receive_is_refused_counts, IN_MEMORY },
+	       { who_vanishes_while_nobody_says_anything_is_given_up, SILENT },
+	       { who_is_heard_is_not_asked, IN_MEMORY }, { what_came_before_a_receive_is_refused_counts, IN_MEMORY },
 	       { who_is_not_answered_holds_up_nobody, IN_MEMORY },
 	       { a_device_that_connects_nobody_reliably_is_none, IN_MEMORY },
 	       { transports_share_out_the_device_s_interrupts, IN_MEMORY },
