@@ -5,6 +5,7 @@
 #ifndef STRAKE_TESTS_SEEDS_H
 #define STRAKE_TESTS_SEEDS_H
 
+#include <check.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,20 @@ static inline void seeds_tell(void)
 	}
 	if (before[1] == 0)
 		fprintf(stderr, "\n");
+}
+
+/* All of a program's tests: what its main() returns. */
+static inline int seeds_run(Suite *suite)
+{
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	if (failed > 0)
+		seeds_tell();
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 #endif

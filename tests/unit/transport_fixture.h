@@ -289,20 +289,12 @@ static inline int transport_run(const char *name, const struct transport_case *c
 {
 	Suite *suite = suite_create(name);
 	TCase *tcase = tcase_create(name);
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tcase, UNIT_TIMEOUT_S);
 	for (size_t i = 0; i < count; i++)
 		transport_add(tcase, cases[i]);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	if (failed > 0)
-		seeds_tell();
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return seeds_run(suite);
 }
 
 /* The main() of such a program: TRANSPORT_MAIN(name, { test, where }, ...). */
