@@ -8,15 +8,12 @@
 
 #include <fcntl.h>
 
-#define INO 2
-
 static struct fake_mount mount;
 static struct file *file;
 static struct fs_ctx appenders[2];
 static int results[2];
 static unsigned int over, looked;
 
-static char order[16];             /* the right is Taken, Given back */
 static uint64_t size_given;        /* as the MDT had it when it was given back last */
 static struct service_conn *asker; /* by which that was asked last */
 static struct {
@@ -25,31 +22,26 @@ static struct {
 
 /* --- the servers ------------------------------------------------------------------------------------------------- */
 
+/* Notes: the right is Taken, Given back. */
 static void note(const struct fake *fake, const struct request *request)
 {
 	const Strake__LockRequest *asked = (const Strake__LockRequest *)request->body;
-	size_t length = strlen(order);
 
 	if (asked->lock->kind != LOCK_APPEND)
 		return; /* of a file that is closed, what was taken through its handle */
-	assert(length + 1 < sizeof(order));
 	asker = request->conn;
-	order[length] = asked->lock->type == LOCK_FREE ? 'G' : 'T';
+	fake_note(asked->lock->type == LOCK_FREE ? 'G' : 'T');
 	if (asked->lock->type == LOCK_FREE)
 		size_given = fake->inodes[1].size;
 }
 
 static void answer(struct fake *fake, struct request *request)
 {
-	Strake__LockReply granted = STRAKE__LOCK_REPLY__INIT;
 	Strake__WriteReply written = STRAKE__WRITE_REPLY__INIT;
-	struct fake_attr attr;
 
 	switch (request->header.opcode) {
 	case OP_LOCK:
-		granted.outcome = LOCK_GRANTED;
-		granted.attr = fake_attr_fill(&fake->inodes[1], &attr);
-		fake_reply(request, &granted.base);
+		fake_reply_lock(fake, request, LOCK_GRANTED);
 		return;
 	case OP_WRITE:
 		fake_reply(request, &written.base);
@@ -69,7 +61,7 @@ static bool is_held(const struct request *request)
 	case OP_SESSION_OPEN:
 		return hold.session_open;
 	case OP_GETATTR:
-		return hold.getattr && ((const Strake__GetattrRequest *)request->body)->ino == INO;
+		return hold.getattr && ((const Strake__GetattrRequest *)request->body)->ino == FAKE_FILE;
 	default:
 		return false;
 	}
@@ -109,7 +101,7 @@ static void let_go(struct fake *fake)
 static void recall(void)
 {
 	Strake__LockPush push = STRAKE__LOCK_PUSH__INIT;
-	uint64_t ino = INO;
+	uint64_t ino = FAKE_FILE;
 
 	push.n_recall = 1;
 	push.recall = &ino;
@@ -127,20 +119,14 @@ static void append_elsewhere(struct fake *fake)
 
 static void begin_as(struct fake *fake, bool soft)
 {
-	struct fs_ctx ctx = { .trusted = true };
 	struct fs_config config;
-	bool keep;
 
-	memset(order, 0, sizeof(order));
 	memset(&hold, 0, sizeof(hold));
 	over = looked = 0;
-	fake_make(fake, "f", S_IFREG | 0644);
-	fake->inodes[1].fixed = true;
-	fake->hook = serve;
-	fake_config(fake, &config);
+	fake_one_file(fake, serve, &config);
 	config.soft = soft;
 	fake_mount(fake, &config, &mount);
-	assert(fs_open_file(mount.fs, &ctx, INO, O_RDWR, &file, &keep) == 0);
+	file = fake_open(mount.fs, O_RDWR);
 }
 
 static void begin(struct fake *fake)
@@ -188,7 +174,7 @@ static void look_fiber(void *arg)
 	struct fs_ctx ctx = { .trusted = true }, *kills = arg;
 	struct attr attr;
 
-	assert(fs_getattr(mount.fs, &ctx, INO, true, &attr) == 0);
+	assert(fs_getattr(mount.fs, &ctx, FAKE_FILE, true, &attr) == 0);
 	if (kills != NULL)
 		fs_interrupt(kills);
 	looked++;
@@ -216,17 +202,17 @@ static void settle(void)
 
 static void expect(const char *wanted)
 {
-	for (int ms = 0; strcmp(order, wanted) != 0 && ms < 20000; ms++)
+	for (int ms = 0; strcmp(fake_order, wanted) != 0 && ms < 20000; ms++)
 		fiber_sleep_ms(1);
-	assert(strcmp(order, wanted) == 0);
+	assert(strcmp(fake_order, wanted) == 0);
 }
 
 /* The same where a question may have been asked twice. */
 static void expect_last(char wanted)
 {
-	for (int ms = 0; order[strlen(order) - 1] != wanted && ms < 20000; ms++)
+	for (int ms = 0; fake_order[strlen(fake_order) - 1] != wanted && ms < 20000; ms++)
 		fiber_sleep_ms(1);
-	assert(order[strlen(order) - 1] == wanted);
+	assert(fake_order[strlen(fake_order) - 1] == wanted);
 }
 
 static uint64_t size(void)
@@ -234,7 +220,7 @@ static uint64_t size(void)
 	struct fs_ctx ctx = { .trusted = true };
 	struct attr attr;
 
-	assert(fs_getattr(mount.fs, &ctx, INO, true, &attr) == 0);
+	assert(fs_getattr(mount.fs, &ctx, FAKE_FILE, true, &attr) == 0);
 	return attr.size;
 }
 
@@ -411,7 +397,7 @@ static void soft_body(struct fake *fake)
 	hold.lock = true;
 	start(fake, 0);
 	wait_over(1);
-	assert(results[0] == -EIO && order[0] == 'T');
+	assert(results[0] == -EIO && fake_order[0] == 'T');
 	let_go(fake); /* too late */
 	expect_last('G');
 	mount.fs->config.soft_timeout_ms = 60000;
@@ -452,7 +438,7 @@ static void turn_lost_body(struct fake *fake)
 	let_go(fake);
 	wait_over(1);
 	assert(results[0] == 0 && size() == (UINT64_C(1) << 30) + 3);
-	assert(strncmp(order, "TG", 2) == 0); /* he had been given it */
+	assert(strncmp(fake_order, "TG", 2) == 0); /* he had been given it */
 	expect_last('T');
 	while (looked == 0)
 		fiber_sleep_ms(1);

@@ -8,6 +8,7 @@
 
 #include "client/fs.h"
 #include "common/fiber.h"
+#include "common/lock_list.h"
 #include "common/logger.h"
 #include "common/service.h"
 #include "common/status.h"
@@ -26,9 +27,11 @@
 #define FAKE_SLOTS  128
 #define FAKE_HELD   64
 #define FAKE_OSTS   2
+#define FAKE_FILE   2 /* fake_one_file()'s */
 
 static uint64_t fake_log_index; /* what replies tell; 0: nothing */
 static uint64_t fake_durable_index;
+static char fake_order[16]; /* what tests have noted since fake_run(), a letter each */
 
 struct fake;
 
@@ -194,6 +197,28 @@ static void fake_reply_entry(struct request *request, const struct fake_inode *i
 
 	reply.attr = fake_attr_fill(inode, &attr);
 	fake_reply(request, &reply.base);
+}
+
+/* To LOCK; what is granted comes with the inode. */
+static __attribute__((unused)) void fake_reply_lock(struct fake *fake, struct request *request,
+						    enum lock_outcome outcome)
+{
+	const Strake__LockRequest *asked = (const Strake__LockRequest *)request->body;
+	Strake__LockReply reply = STRAKE__LOCK_REPLY__INIT;
+	struct fake_attr attr;
+
+	reply.outcome = outcome;
+	if (asked->lock->type != LOCK_FREE && outcome == LOCK_GRANTED)
+		reply.attr = fake_attr_fill(fake_find(fake, asked->ino), &attr);
+	fake_reply(request, &reply.base);
+}
+
+static __attribute__((unused)) void fake_note(char what)
+{
+	size_t length = strlen(fake_order);
+
+	assert(length + 1 < sizeof(fake_order));
+	fake_order[length] = what;
 }
 
 /* Keep a request: fake_let_go() answers it. */
@@ -543,6 +568,17 @@ static __attribute__((unused)) void fake_config(struct fake *fake, struct fs_con
 	assert(address_list_parse(address, ADDRESS_PORT_DEFAULT, &ret_config->mgs) == 0);
 }
 
+/* A file f, whose layout stands, and the configuration of a mount. Before anything is mounted. */
+static __attribute__((unused)) void fake_one_file(struct fake *fake,
+						  bool (*hook)(struct fake *fake, struct request *request),
+						  struct fs_config *ret_config)
+{
+	assert(fake_make(fake, "f", S_IFREG | 0644)->ino == FAKE_FILE);
+	fake->inodes[FAKE_FILE - 1].fixed = true;
+	fake->hook = hook;
+	fake_config(fake, ret_config);
+}
+
 struct fake_mount {
 	struct fs *fs;
 	struct worker *worker;
@@ -558,6 +594,16 @@ static __attribute__((unused)) void fake_mount(struct fake *fake, const struct f
 		fprintf(stderr, "fs_open: %s\n", error);
 	assert(err == 0);
 	assert(worker_new(ret->fs, fake->loop, 0, &ret->worker) == 0);
+}
+
+static __attribute__((unused)) struct file *fake_open(struct fs *fs, int flags)
+{
+	struct fs_ctx ctx = { .trusted = true };
+	struct file *file;
+	bool keep;
+
+	assert(fs_open_file(fs, &ctx, FAKE_FILE, flags, &file, &keep) == 0);
+	return file;
 }
 
 static __attribute__((unused)) void fake_unmount(struct fake_mount *mount)
@@ -582,6 +628,7 @@ static void fake_run(void (*body)(struct fake *fake))
 	struct uuid none = { 0 };
 
 	logger_init("test", LOGGER_ERROR);
+	memset(fake_order, 0, sizeof(fake_order));
 	fake = (struct fake){
 		.body = body, .session = 40, .instance = 1, .slots_granted = 64, .lease_ms = 30000, .ost_instance = 7
 	};

@@ -12,23 +12,11 @@ static struct fs_ctx root_ctx(void)
 	return (struct fs_ctx){ .trusted = true };
 }
 
-static struct file *open_file(struct fs *fs)
-{
-	struct fs_ctx ctx = root_ctx();
-	struct file *file;
-	bool keep;
-
-	assert(fs_open_file(fs, &ctx, 2, O_RDWR, &file, &keep) == 0);
-	return file;
-}
-
 static void begin(struct fake *fake, struct fake_mount *mount)
 {
 	struct fs_config config;
 
-	fake_make(fake, "f", S_IFREG | 0644);
-	fake->inodes[1].fixed = true;
-	fake_config(fake, &config);
+	fake_one_file(fake, NULL, &config);
 	fake_mount(fake, &config, mount);
 	first_session = fake->session;
 }
@@ -95,7 +83,7 @@ static bool nothing_held(struct fs *fs)
 static void goes_on(struct fake *fake, struct fs *fs)
 {
 	struct fs_ctx ctx = root_ctx();
-	struct file *file = open_file(fs);
+	struct file *file = fake_open(fs, O_RDWR);
 
 	assert(late == 0);
 	assert(fs_write(file, &ctx, 0, "later", 5, NULL) == 0);
@@ -123,8 +111,8 @@ static void again_body(struct fake *fake)
 	struct fs_stats stats;
 
 	begin(fake, &mount);
-	file = open_file(mount.fs);
-	other = open_file(mount.fs);
+	file = fake_open(mount.fs, O_RDWR);
+	other = fake_open(mount.fs, O_RDWR);
 	fake->hook = osts_not_ready;
 	assert(fs_write(file, &ctx, 0, "early", 5, NULL) == 0);
 	told_once(file);
@@ -160,8 +148,8 @@ static void held_body(struct fake *fake)
 	struct attr attr;
 
 	begin(fake, &mount);
-	file = open_file(mount.fs);
-	flushed = open_file(mount.fs);
+	file = fake_open(mount.fs, O_RDWR);
+	flushed = fake_open(mount.fs, O_RDWR);
 	fake->hook = osts;
 	assert(fs_write(file, &ctx, 0, "early", 5, NULL) == 0);
 	assert(fs_flush(file, &ctx) == 0);
@@ -201,7 +189,7 @@ static void reclaim_body(struct fake *fake)
 	struct file *file;
 
 	begin(fake, &mount);
-	file = open_file(mount.fs);
+	file = fake_open(mount.fs, O_RDWR);
 	fake->hook = osts;
 	while (fake->asked[OP_SESSION_RENEW] == 0)
 		fiber_sleep_ms(1);
@@ -243,7 +231,7 @@ static void stale_body(struct fake *fake)
 	struct file *file;
 
 	begin(fake, &mount);
-	file = open_file(mount.fs);
+	file = fake_open(mount.fs, O_RDWR);
 	fake->hook = mdt_with_another_gen;
 	stale_until_ns = clock_ns() + NSEC_PER_SEC;
 	assert(fs_write(file, &ctx, 0, "early", 5, NULL) == 0);

@@ -7,14 +7,11 @@
 
 #include <fcntl.h>
 
-#define INO   2
 #define OWNER 17
 
 static struct fake_mount mount;
 static struct file *file;
-static char
-	order[16]; /* Wait for a lock; Ask for one, and do not wait; give Back; write; report the size; Drop pages */
-static bool taken; /* by somebody else, as long as it is waited for */
+static bool taken;                /* by somebody else, as long as it is waited for */
 static uint64_t waiter;           /* number of the last that waits */
 static uint64_t owner;            /* in the last LOCK */
 static struct service_conn *conn; /* by which it came */
@@ -22,28 +19,16 @@ static int refused;               /* GLIMPSEs, with this error */
 static bool hold;                 /* keep the next LOCK */
 static struct fake *cluster;
 
-static void note(char what)
-{
-	size_t length = strlen(order);
-
-	assert(length + 1 < sizeof(order));
-	order[length] = what;
-}
-
+/* Notes: Wait for a lock; Ask for one, and do not wait; give Back; write; report the size; Drop pages. */
 static void answer_lock(struct fake *fake, struct request *request)
 {
 	const Strake__LockRequest *asked = (const Strake__LockRequest *)request->body;
-	Strake__LockReply reply = STRAKE__LOCK_REPLY__INIT;
-	struct fake_attr attr;
 
-	note(asked->lock->type == LOCK_FREE ? 'B' : asked->wait ? 'W' : 'A');
+	fake_note(asked->lock->type == LOCK_FREE ? 'B' : asked->wait ? 'W' : 'A');
 	waiter = asked->waiter;
 	owner = asked->lock->owner;
 	conn = request->conn;
-	reply.outcome = taken && asked->wait ? LOCK_QUEUED : LOCK_GRANTED;
-	if (asked->lock->type != LOCK_FREE && reply.outcome == LOCK_GRANTED)
-		reply.attr = fake_attr_fill(&fake->inodes[1], &attr);
-	fake_reply(request, &reply.base);
+	fake_reply_lock(fake, request, taken && asked->wait ? LOCK_QUEUED : LOCK_GRANTED);
 }
 
 static bool serve(struct fake *fake, struct request *request)
@@ -59,11 +44,11 @@ static bool serve(struct fake *fake, struct request *request)
 		answer_lock(fake, request);
 		return true;
 	case OP_WRITE:
-		note('w');
+		fake_note('w');
 		fake_reply(request, &written.base);
 		return true;
 	case OP_SIZE:
-		note('s');
+		fake_note('s');
 		return false;
 	case OP_GLIMPSE:
 		if (refused == 0)
@@ -79,21 +64,15 @@ static bool serve(struct fake *fake, struct request *request)
 static void begin_as(struct fake *fake, bool (*hook)(struct fake *fake, struct request *request), int flags,
 		     void (*drop_pages)(void *owner, uint64_t ino, uint64_t offset, uint64_t size))
 {
-	struct fs_ctx ctx = { .trusted = true };
 	struct fs_config config;
-	bool keep;
 
-	memset(order, 0, sizeof(order));
 	taken = hold = false;
 	refused = 0;
 	cluster = fake;
-	fake_make(fake, "f", S_IFREG | 0644);
-	fake->inodes[1].fixed = true;
-	fake->hook = hook;
-	fake_config(fake, &config);
+	fake_one_file(fake, hook, &config);
 	config.drop_pages = drop_pages;
 	fake_mount(fake, &config, &mount);
-	assert(fs_open_file(mount.fs, &ctx, INO, flags, &file, &keep) == 0);
+	file = fake_open(mount.fs, flags);
 }
 
 static void begin(struct fake *fake)
@@ -129,9 +108,9 @@ static void put(const char *text)
 
 static bool in_order(const char *wanted)
 {
-	bool is = strcmp(order, wanted) == 0;
+	bool is = strcmp(fake_order, wanted) == 0;
 
-	memset(order, 0, sizeof(order));
+	memset(fake_order, 0, sizeof(fake_order));
 	return is;
 }
 
@@ -182,9 +161,9 @@ static void drop_pages(void *fs_owner, uint64_t ino, uint64_t offset, uint64_t s
 	unsigned int before = cluster->asked[OP_RECLAIM];
 
 	(void)fs_owner;
-	assert(ino == INO && offset == 0 && size == 0);
+	assert(ino == FAKE_FILE && offset == 0 && size == 0);
 	assert(!file->inode->pages_valid); /* else an open would have them kept */
-	note('D');
+	fake_note('D');
 	if (!restart)
 		return;
 	restart = false;
@@ -264,7 +243,7 @@ static uint64_t wait_until(struct fake *fake, void (*happens)(struct fake *fake)
 
 	taken = waiting = true;
 	assert(fiber_start(fake->loop, wait_fiber, NULL) == 0);
-	while (order[0] == 0)
+	while (fake_order[0] == 0)
 		fiber_sleep_ms(1);
 	taken = false;
 	began_ns = clock_ns();
@@ -353,12 +332,12 @@ static bool serve_reclaim(struct fake *fake, struct request *request)
 	const Strake__ReclaimRequest *asked = (const Strake__ReclaimRequest *)request->body;
 
 	(void)fake;
-	order[0] = 0;
+	fake_order[0] = 0;
 	if (request->header.opcode != OP_RECLAIM)
 		return serve(fake, request);
 	assert(!told_all);
 	for (size_t i = 0; i < asked->n_lock; i++) {
-		assert(asked->lock[i]->ino == INO && asked->lock[i]->lock->owner == OWNER &&
+		assert(asked->lock[i]->ino == FAKE_FILE && asked->lock[i]->lock->owner == OWNER &&
 		       asked->lock[i]->lock->type == LOCK_EXCLUSIVE);
 		told++;
 	}
@@ -396,10 +375,9 @@ static void flock_body(struct fake *fake)
 	struct fs_ctx ctx = { .trusted = true };
 	struct file *second;
 	uint64_t first_owner;
-	bool keep;
 
 	begin(fake);
-	assert(fs_open_file(mount.fs, &ctx, INO, O_RDWR, &second, &keep) == 0);
+	second = fake_open(mount.fs, O_RDWR);
 	assert(fs_lock(file, &ctx, &want, false) == 0);
 	first_owner = owner;
 	assert(fs_lock(second, &ctx, &want, false) == 0 && owner != first_owner);

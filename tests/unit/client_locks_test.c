@@ -3,7 +3,6 @@
 #include "client/fs_state.h"
 #include "client/locks.h"
 #include "client/session.h"
-#include "common/lock_list.h"
 #include "tests/unit/client_fake.h"
 
 #include <fcntl.h>
@@ -13,31 +12,18 @@
 static struct fake_mount mount;
 static struct file *file;
 static struct fs_ctx waiter;
-static char order[16]; /* Wait for it; Ask, and do not wait; give back all that the Owner has */
-static bool hold;      /* keep the next LOCK, SESSION_OPENs, WRITEs */
+static bool hold; /* keep the next LOCK, SESSION_OPENs, WRITEs */
 static unsigned int over;
-
-static void note(char what)
-{
-	size_t length = strlen(order);
-
-	assert(length + 1 < sizeof(order));
-	order[length] = what;
-}
 
 /* Somebody else has it as long as it is waited for; the right to append nobody. */
 static void answer_lock(struct fake *fake, struct request *request)
 {
 	const Strake__LockRequest *asked = (const Strake__LockRequest *)request->body;
-	Strake__LockReply reply = STRAKE__LOCK_REPLY__INIT;
-	struct fake_attr attr;
 
-	reply.outcome = asked->wait && asked->lock->kind != LOCK_APPEND ? LOCK_QUEUED : LOCK_GRANTED;
-	if (asked->lock->type != LOCK_FREE && reply.outcome == LOCK_GRANTED)
-		reply.attr = fake_attr_fill(&fake->inodes[1], &attr);
-	fake_reply(request, &reply.base);
+	fake_reply_lock(fake, request, asked->wait && asked->lock->kind != LOCK_APPEND ? LOCK_QUEUED : LOCK_GRANTED);
 }
 
+/* Notes: Wait for it; Ask, and do not wait; give back all that the Owner has. */
 static bool serve(struct fake *fake, struct request *request)
 {
 	const Strake__LockRequest *asked = (const Strake__LockRequest *)request->body;
@@ -47,9 +33,9 @@ static bool serve(struct fake *fake, struct request *request)
 	if (request->header.opcode != OP_LOCK)
 		return request->header.opcode == OP_LOCK_TEST;
 	if (asked->lock->type != LOCK_FREE)
-		note(asked->wait ? 'W' : 'A');
+		fake_note(asked->wait ? 'W' : 'A');
 	else if (asked->drop == LOCK_DROP_OWNER)
-		note('O');
+		fake_note('O');
 	if (hold) {
 		hold = false;
 		return fake_hold(fake, request);
@@ -71,11 +57,11 @@ static void lock_fiber(void *arg)
 
 static void begin(struct fake *fake)
 {
-	memset(order, 0, sizeof(order));
+	memset(fake_order, 0, sizeof(fake_order));
 	waiter = (struct fs_ctx){ .trusted = true };
 	over = 0;
 	assert(fiber_start(fake->loop, lock_fiber, NULL) == 0);
-	while (order[0] == 0)
+	while (fake_order[0] == 0)
 		fiber_sleep_ms(1);
 }
 
@@ -83,7 +69,7 @@ static void end(void)
 {
 	while (over == 0)
 		fiber_sleep_ms(1);
-	assert(strcmp(order, "WAO") == 0);
+	assert(strcmp(fake_order, "WAO") == 0);
 }
 
 /*
@@ -95,13 +81,10 @@ static void killed_body(struct fake *fake)
 	struct fs_lock any = { .type = F_WRLCK, .owner = OWNER + 1, .end = UINT64_MAX };
 	struct fs_config config;
 	struct fs_ctx ctx = { .trusted = true };
-	bool keep;
 
-	fake_make(fake, "f", S_IFREG | 0644);
-	fake->hook = serve;
-	fake_config(fake, &config);
+	fake_one_file(fake, serve, &config);
 	fake_mount(fake, &config, &mount);
-	assert(fs_open_file(mount.fs, &ctx, 2, O_RDWR, &file, &keep) == 0);
+	file = fake_open(mount.fs, O_RDWR);
 
 	begin(fake);
 	assert(fs_lock_test(file, &ctx, &any) == 0); /* after what was in line: it has been answered, and waits */
@@ -112,7 +95,7 @@ static void killed_body(struct fake *fake)
 	begin(fake);
 	fs_interrupt(&waiter);
 	fiber_yield();
-	assert(strcmp(order, "W") == 0 && fake->held_count == 1);
+	assert(strcmp(fake_order, "W") == 0 && fake->held_count == 1);
 	fake->held_count = 0;
 	answer_lock(fake, fake->held[0]);
 	end();
@@ -148,17 +131,12 @@ static bool serve_or_not(struct fake *fake, struct request *request)
 
 static void mount_soft(struct fake *fake, bool (*hook)(struct fake *fake, struct request *request))
 {
-	struct fs_ctx ctx = { .trusted = true };
 	struct fs_config config;
-	bool keep;
 
-	fake_make(fake, "f", S_IFREG | 0644);
-	fake->inodes[1].fixed = true;
-	fake->hook = hook;
-	fake_config(fake, &config);
+	fake_one_file(fake, hook, &config);
 	config.soft = true;
 	fake_mount(fake, &config, &mount);
-	assert(fs_open_file(mount.fs, &ctx, 2, O_RDWR, &file, &keep) == 0);
+	file = fake_open(mount.fs, O_RDWR);
 }
 
 /* What was asked for before has had time. */
@@ -262,16 +240,12 @@ static void begin_lost(struct fake *fake, uint64_t memory_max, bool locked)
 	const struct fs_lock want = { .type = F_WRLCK, .owner = OWNER, .end = UINT64_MAX };
 	struct fs_config config;
 	struct fs_ctx ctx = { .trusted = true };
-	bool keep;
 
-	fake_make(fake, "f", S_IFREG | 0644);
-	fake->inodes[1].fixed = true;
-	fake->hook = forgets_us;
 	over = 1;
-	fake_config(fake, &config);
+	fake_one_file(fake, forgets_us, &config);
 	config.memory_max = memory_max;
 	fake_mount(fake, &config, &mount);
-	assert(fs_open_file(mount.fs, &ctx, 2, O_RDWR, &file, &keep) == 0);
+	file = fake_open(mount.fs, O_RDWR);
 	assert(!locked || fs_lock(file, &ctx, &want, false) == 0);
 }
 
@@ -548,12 +522,10 @@ static void killed_append_fiber(void *arg)
 /* Who has asked for it was killed, and the file is open for writing no more: then the right is given back when it comes. */
 static void append_for_nobody_body(struct fake *fake)
 {
-	struct fs_ctx ctx = { .trusted = true };
 	struct file *reader;
-	bool keep;
 
 	begin_lost(fake, 1 << 30, false);
-	assert(fs_open_file(mount.fs, &ctx, 2, O_RDONLY, &reader, &keep) == 0);
+	reader = fake_open(mount.fs, O_RDONLY);
 	hold = true;
 	over = 0;
 	assert(fiber_start(fake->loop, killed_append_fiber, NULL) == 0);

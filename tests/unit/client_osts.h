@@ -361,16 +361,6 @@ static inline bool serve(struct fake *fake, struct request *request)
 
 /* --- the file ----------------------------------------------------------------------------------------------------------- */
 
-static inline struct file *open_file(int flags)
-{
-	struct fs_ctx ctx = root_ctx();
-	struct file *opened;
-	bool keep;
-
-	assert(fs_open_file(mount.fs, &ctx, 2, flags, &opened, &keep) == 0);
-	return opened;
-}
-
 /* soft_ms 0: hard. */
 static inline void begin_as(struct fake *fake, uint64_t memory_max, unsigned int soft_ms)
 {
@@ -379,16 +369,13 @@ static inline void begin_as(struct fake *fake, uint64_t memory_max, unsigned int
 	memset(&osts, 0, sizeof(osts));
 	osts.instance[0] = osts.instance[1] = 7;
 	cluster = fake;
-	fake_make(fake, "f", S_IFREG | 0644);
-	fake->inodes[1].fixed = true;
-	fake->hook = serve;
-	fake_config(fake, &config);
+	fake_one_file(fake, serve, &config);
 	config.memory_max = memory_max;
 	config.soft = soft_ms > 0;
 	config.soft_timeout_ms = soft_ms;
 	fake_mount(fake, &config, &mount);
-	file = open_file(O_RDWR);
-	direct = open_file(O_RDWR | O_DIRECT);
+	file = fake_open(mount.fs, O_RDWR);
+	direct = fake_open(mount.fs, O_RDWR | O_DIRECT);
 }
 
 static inline void begin_with(struct fake *fake, uint64_t memory_max)

@@ -102,7 +102,7 @@ static void order_body(struct fake *fake)
 	assert(strcmp(osts.order, "W") == 0);
 	assert(fs_flush(direct, &ctx) == 0);
 	memset(osts.order, 0, sizeof(osts.order));
-	sync = open_file(O_RDWR | O_DSYNC);
+	sync = fake_open(mount.fs, O_RDWR | O_DSYNC);
 	put(sync, 0, "x", 1);
 	assert(strcmp(osts.order, "WCTL") == 0);
 	fs_release(sync);
