@@ -10,9 +10,10 @@
  *   - Where it knows addresses of both kinds (fabrics.h) it has one attempt by
  *     each: RDMA's begins 200 ms earlier, and what stands first is used. On TCP
  *     it goes on trying RDMA, and goes over to it; on RDMA that is silent while
- *     calls are under way it goes over to TCP if that answers, within 2 s. Going
- *     over is a loss like any other. That TCP is used, and why, is logged, and
- *     when that is over.
+ *     calls are under way it goes over to TCP if that answers, within 2 s, or
+ *     to another address of RDMA where it knows none of TCP. After RDMA that
+ *     did not last it begins with TCP. Going over is a loss like any other. That
+ *     TCP is used, and why, is logged, and when that is over.
  *   - Its connections are one line (opening.h): what was sent by one that was lost is
  *     either executed before the next one's first request, or never.
  *   - Every attempt has a deadline. When it passes the connection is given up
@@ -51,9 +52,9 @@ struct peer_tally {
 	_Atomic uint64_t connections[FABRIC_COUNT]; /* that stand now */
 	_Atomic uint64_t bulk[FABRIC_COUNT];        /* bytes of both directions */
 	_Atomic uint64_t switches;                  /* connections by another fabric than that of the one before */
-	_Atomic uint64_t silences;                  /* of RDMA, that a connection was given up for: TCP had answered */
-	char name[16];                              /* whose they are, for the log; "": nothing is logged */
-	_Atomic bool by_tcp_said;                   /* and nothing else since */
+	_Atomic uint64_t silences; /* of RDMA, that a connection was given up for: another had answered */
+	char name[16];             /* whose they are, for the log; "": nothing is logged */
+	_Atomic bool by_tcp_said;  /* and nothing else since */
 };
 
 struct peer_config {

@@ -83,7 +83,7 @@ static void deadline_passed(struct loop_timer *timer)
 	if (next != UINT64_MAX)
 		peer_deadline_arm(peer, next);
 	if (expired)
-		peer_give_up(peer, -ETIMEDOUT);
+		peer_give_up(peer, -ETIMEDOUT, "a call was not answered in time");
 }
 
 void peer_calls_init(struct peer *peer)
@@ -166,7 +166,7 @@ void call_cancel(struct call *call)
 		peer_call_end(call, -ECANCELED);
 	} else if (call->state == CALL_SENT && transport_forget(peer->conn, call, call->bulk_in) < 0) {
 		call->result = -ECANCELED;
-		peer_give_up(peer, -ENOMEM);
+		peer_give_up(peer, -ENOMEM, "a call was given up");
 	} else if (call->state == CALL_SENT) {
 		peer->entries[call->entry].call = NULL;
 		peer_call_end(call, -ECANCELED);

@@ -54,21 +54,21 @@ static void retry_later(struct peer *peer)
 }
 
 /* The transport has ended. */
-static void connection_ended(struct peer *peer)
+static void connection_ended(struct peer *peer, int err, const char *text)
 {
 	peer->conn = NULL;
 	if (peer->config.tally != NULL)
 		peer->config.tally->connections[peer->fabric]--;
 	loop_timer_cancel(&peer->ping_timer);
-	peer_ways_lost(peer);
+	peer_ways_lost(peer, err, text);
 	peer_flight_end(peer);
 }
 
-static void connection_lost(struct peer *peer, int err)
+static void connection_lost(struct peer *peer, int err, const char *text)
 {
 	bool was_ready = peer->state == PEER_READY;
 
-	connection_ended(peer);
+	connection_ended(peer, err, text);
 	if (!was_ready)
 		return; /* the hook's fiber goes on from here */
 	retry_later(peer);
@@ -83,7 +83,7 @@ static void peer_closed(void *owner, int err, const char *text)
 	if (peer->state == PEER_GREETING)
 		snprintf(peer->last_error, sizeof(peer->last_error), "%s: %s",
 			 peer_way_address(&peer->ways[peer->fabric]), text);
-	connection_lost(peer, err);
+	connection_lost(peer, err, text);
 }
 
 static const struct transport_events peer_events = {
@@ -92,10 +92,10 @@ static const struct transport_events peer_events = {
 	.closed = peer_closed,
 };
 
-void peer_give_up(struct peer *peer, int err)
+void peer_give_up(struct peer *peer, int err, const char *text)
 {
 	transport_close(peer->conn);
-	connection_lost(peer, err);
+	connection_lost(peer, err, text);
 }
 
 void peer_disconnect(struct peer *peer)
@@ -104,7 +104,7 @@ void peer_disconnect(struct peer *peer)
 	loop_timer_cancel(&peer->retry_timer);
 	if (peer->conn != NULL) {
 		transport_close(peer->conn);
-		connection_ended(peer);
+		connection_ended(peer, -ECANCELED, "");
 	}
 }
 
@@ -203,19 +203,19 @@ static void hook_fiber(void *arg)
 	if (peer->conn != NULL) {
 		snprintf(peer->last_error, sizeof(peer->last_error), "%s: the first calls failed: %s",
 			 peer_way_address(&peer->ways[peer->fabric]), strerror(-err));
-		peer_give_up(peer, err);
+		peer_give_up(peer, err, "the first calls failed");
 	}
 	retry_later(peer);
 }
 
-/* What stands until now is no more. */
+/* What stands until now is no more: TCP's, or one by RDMA that was silent. */
 static void connection_replaced(struct peer *peer)
 {
 	peer->state = PEER_DIALING;
 	if (peer->config.tally != NULL && peer->fabric == FABRIC_RDMA)
 		peer->config.tally->silences++;
 	transport_close(peer->conn);
-	connection_ended(peer);
+	connection_ended(peer, -ECONNRESET, "silent");
 	if (peer->config.lost != NULL)
 		peer->config.lost(peer->config.owner, -ECONNRESET);
 }
@@ -226,7 +226,7 @@ void peer_adopt(struct peer *peer, enum fabric fabric, const struct dial_result 
 
 	if (peer->state == PEER_GREETING) { /* the hook must end before another one begins */
 		transport_close(result->conn);
-		peer_give_up(peer, -ECONNRESET);
+		peer_give_up(peer, -ECONNRESET, "silent");
 		return;
 	}
 	if (peer->conn != NULL)
@@ -257,7 +257,7 @@ void peer_adopt(struct peer *peer, enum fabric fabric, const struct dial_result 
 	} else if (fiber_start(peer->loop, hook_fiber, peer) == 0) {
 		peer->hook_runs = true;
 	} else {
-		peer_give_up(peer, -ENOMEM);
+		peer_give_up(peer, -ENOMEM, strerror(ENOMEM));
 		retry_later(peer);
 	}
 }

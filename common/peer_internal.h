@@ -17,7 +17,8 @@
  *   - The connection is lost: calls under way end, those in the queue stay, a new attempt follows.
  *   - A deadline passes: in the queue, only that call ends; under way, the connection is given up, since an answer may
  *     be on its way into the call's memory.
- *   - RDMA falls silent, and TCP does not: the connection is given up for one by TCP.
+ *   - RDMA falls silent, and TCP, or another address of RDMA, does not: the connection is given up for one by that.
+ *   - RDMA opens and does not last: rounds begin with TCP until it has rested, ever longer.
  *   - A call is cancelled: the transport forgets its memory; its entry stays until the answer has come.
  */
 #ifndef STRAKE_COMMON_PEER_INTERNAL_H
@@ -58,6 +59,7 @@ struct peer_way {
 	enum fabric fabric;
 	size_t count;      /* of addresses */
 	size_t at;         /* the one that worked last, or is tried next */
+	size_t used;       /* the one that worked last */
 	size_t tried;      /* in this round */
 	struct dial *dial; /* NULL: no attempt is under way */
 	uint64_t began_ns; /* the attempt */
@@ -75,13 +77,15 @@ struct peer {
 	bool any_rdma; /* among them */
 	struct peer_way ways[FABRIC_COUNT];
 	/*
-	 * When the other fabric is looked at. In a round: TCP is tried, too. On TCP: RDMA is tried. On RDMA: is it silent?
-	 * Then it is set while calls are under way, no later than when the connection has been silent for too long.
+	 * When the other fabric is looked at. In a round: the one that it has not begun with is tried, too. On TCP: RDMA is
+	 * tried. On RDMA: is it silent? Then it is set while calls are under way, no later than when the
+	 * connection has been silent for too long.
 	 */
 	struct loop_timer other_timer;
 	uint64_t watched_ns; /* since when */
 	unsigned int silent_looks;
-	unsigned int probe_ms;
+	unsigned int rest_ms;         /* RDMA's, when it does not do the next time */
+	uint64_t rest_until_ns;       /* RDMA rests: rounds begin with TCP */
 	char no_rdma[DIAL_TEXT_SIZE]; /* what was wrong with RDMA since it was used last; "": nothing that is known */
 
 	/* peer_connect.c */
@@ -132,10 +136,10 @@ int peer_ways_set(struct peer *peer, const char *const *addresses, size_t count)
 /* A round: every address once, until one leads to a connection: peer_adopt(); else peer_round_failed(). */
 void peer_dial(struct peer *peer);
 
-/* The connection may be used; a call goes out; it has ended. */
+/* The connection may be used; a call goes out; it has ended, and text says how. */
 void peer_ways_ready(struct peer *peer);
 void peer_ways_busy(struct peer *peer);
-void peer_ways_lost(struct peer *peer);
+void peer_ways_lost(struct peer *peer, int err, const char *text);
 
 /* No attempt is under way any more. */
 void peer_ways_stop(struct peer *peer);
@@ -159,8 +163,8 @@ void peer_round_failed(struct peer *peer);
 /* Ask for a sign of life. There is a free entry, and none is asked for. */
 void peer_ping(struct peer *peer, unsigned int deadline_ms);
 
-/* Close the connection and go on as after any loss. */
-void peer_give_up(struct peer *peer, int err);
+/* Close the connection and go on as after any loss; text says why. */
+void peer_give_up(struct peer *peer, int err, const char *text);
 
 /* For ever, without a word to the owner: the peer is dying. */
 void peer_disconnect(struct peer *peer);

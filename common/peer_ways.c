@@ -10,12 +10,12 @@
 
 /* Of opening: RDMA has this start before TCP is tried, too (RFC 8305's way with IPv6 and IPv4). */
 #define START_MS 200
-/* On TCP: RDMA is tried, ever more seldom; also more seldom when it did not last. */
-#define PROBE_MIN_MS 1000
-#define PROBE_MAX_MS 30000
-#define LASTED_MS    30000
+/* RDMA that could not be had, or did not last, rests: ever longer. */
+#define REST_MIN_MS 1000
+#define REST_MAX_MS 30000
+#define LASTED_MS   30000
 /*
- * On RDMA, while calls are under way: so long without a word, and it is asked for one; so many looks later TCP is tried.
+ * On RDMA, while calls are under way: so long without a word, and it is asked for one; so many looks later another way is tried.
  * Looks, not time alone: where it was this thread that did not come round, the answer may have come.
  */
 #define QUIET_MS     500
@@ -49,7 +49,7 @@ static void ways_find(struct peer *peer)
 
 		way->peer = peer;
 		way->fabric = fabric;
-		way->count = way->at = way->tried = 0;
+		way->count = way->at = way->used = way->tried = 0;
 		for (size_t i = 0; i < peer->address_count; i++)
 			way->count += belongs(peer, fabric, peer->addresses[i]);
 	}
@@ -182,6 +182,23 @@ static void other_timer_set(struct peer *peer, unsigned int after_ms)
 	loop_timer_set(peer->loop, &peer->other_timer, loop_now_ns(peer->loop) + after_ms * NSEC_PER_MSEC);
 }
 
+/*
+ * RDMA may open and then break, each time (an MTU that one of its links does not carry, a driver that fails in what only bulk
+ * uses). So when it has not lasted the next rounds begin with TCP, and TCP is what calls get through by; RDMA is tried again when
+ * it has rested. Where it is used for longer than that the rest is short again: a server that was only restarted is met
+ * by RDMA, at once or a second later.
+ */
+static void rdma_rest(struct peer *peer)
+{
+	peer->rest_until_ns = loop_now_ns(peer->loop) + peer->rest_ms * NSEC_PER_MSEC;
+	peer->rest_ms = peer->rest_ms * 2 > REST_MAX_MS ? REST_MAX_MS : peer->rest_ms * 2;
+}
+
+static bool rdma_rests(const struct peer *peer)
+{
+	return loop_now_ns(peer->loop) < peer->rest_until_ns;
+}
+
 /* --- a round ------------------------------------------------------------------------------------------------------ */
 
 void peer_dial(struct peer *peer)
@@ -192,20 +209,22 @@ void peer_dial(struct peer *peer)
 		snprintf(peer->last_error, sizeof(peer->last_error), "%s",
 			 peer->address_count == 0 ? "no address is known"
 						  : "all its addresses are of RDMA, and transport is tcp");
-	if (way_next(&peer->ways[FABRIC_RDMA]))
+	if (rdma_rests(peer) && way_next(&peer->ways[FABRIC_TCP]))
+		loop_timer_set(peer->loop, &peer->other_timer, peer->rest_until_ns);
+	else if (way_next(&peer->ways[FABRIC_RDMA]))
 		other_timer_set(peer, START_MS);
 	else if (!way_next(&peer->ways[FABRIC_TCP]))
 		peer_round_failed(peer);
 }
 
-/* A way is at its end. */
+/* A way is at its end. Where the other one has not begun yet it does. */
 static void way_failed(struct peer_way *way)
 {
 	struct peer *peer = way->peer;
 
-	if (way->fabric == FABRIC_RDMA && peer->other_timer.loop != NULL) {
+	if (peer->other_timer.loop != NULL) {
 		loop_timer_cancel(&peer->other_timer);
-		(void)way_next(&peer->ways[FABRIC_TCP]);
+		(void)way_next(other_way(way));
 	}
 	if (other_way(way)->dial == NULL)
 		peer_round_failed(peer);
@@ -213,14 +232,17 @@ static void way_failed(struct peer_way *way)
 
 /* --- beside a connection ------------------------------------------------------------------------------------------ */
 
-static void probe_seldom(struct peer *peer)
-{
-	peer->probe_ms = peer->probe_ms * 2 > PROBE_MAX_MS ? PROBE_MAX_MS : peer->probe_ms * 2;
-}
-
 static bool may_probe(const struct peer *peer)
 {
 	return peer->fabric == FABRIC_TCP && peer->ways[FABRIC_RDMA].count > 0 && peer->fabrics.missing == 0;
+}
+
+/* When it has rested; where it does not yet it could not be had just now. */
+static void probe_later(struct peer *peer)
+{
+	if (!rdma_rests(peer))
+		rdma_rest(peer);
+	loop_timer_set(peer->loop, &peer->other_timer, peer->rest_until_ns);
 }
 
 /* Nothing has been heard since then, and somebody waits for it. */
@@ -229,13 +251,37 @@ static bool is_silent(const struct peer *peer, uint64_t since_ns)
 	return peer->heard_ns < since_ns && peer_flight_count(peer) > 0;
 }
 
+/* Where it is looked for when RDMA is silent: by TCP; where that is not known at the next address of RDMA. NULL: nowhere. */
+static struct peer_way *elsewhere(struct peer *peer)
+{
+	if (peer->ways[FABRIC_TCP].count > 0)
+		return &peer->ways[FABRIC_TCP];
+	return peer->ways[FABRIC_RDMA].count > 1 ? &peer->ways[FABRIC_RDMA] : NULL;
+}
+
+static void look_elsewhere(struct peer_way *way)
+{
+	way->tried = 0;
+	if (way->fabric == FABRIC_RDMA) {
+		way->at = way->used;
+		way_passed(way);
+	}
+	(void)way_next(way);
+}
+
+/*
+ * Silent is who says nothing at all. Where small messages pass and bulk does not that comes soon: requests are told of in their
+ * order, so what is asked behind such bulk is not answered. But while the server has something to tell by itself he is heard. Then
+ * RDMA is left when the call's time is up (peer_calls.c): that counts as a connection that did not last, however long
+ * it stood, so the call is sent again by TCP.
+ */
 static void watch(struct peer *peer)
 {
-	struct peer_way *tcp = &peer->ways[FABRIC_TCP];
+	struct peer_way *way = elsewhere(peer);
 	uint64_t now = loop_now_ns(peer->loop);
 	uint64_t since = peer->heard_ns > peer->watched_ns ? peer->heard_ns : peer->watched_ns;
 
-	if (peer_flight_count(peer) == 0)
+	if (way == NULL || peer_flight_count(peer) == 0)
 		return; /* the next call begins it anew */
 	if (now - since < QUIET_MS * NSEC_PER_MSEC) {
 		peer->silent_looks = 0;
@@ -248,10 +294,8 @@ static void watch(struct peer *peer)
 		return; /* who grants one call is not asked for a second: his silence says nothing */
 	if (peer->ping.state == CALL_ENDED)
 		peer_ping(peer, PEER_ATTEMPT_MS);
-	if (peer->silent_looks >= SILENT_LOOKS && tcp->dial == NULL) {
-		tcp->tried = 0;
-		(void)way_next(tcp);
-	}
+	if (peer->silent_looks >= SILENT_LOOKS && way->dial == NULL)
+		look_elsewhere(way);
 }
 
 static void other_due(struct loop_timer *timer)
@@ -260,14 +304,14 @@ static void other_due(struct loop_timer *timer)
 	struct peer_way *rdma = &peer->ways[FABRIC_RDMA];
 
 	if (peer->conn == NULL) {
-		(void)way_next(&peer->ways[FABRIC_TCP]);
+		(void)way_next(rdma->dial != NULL ? other_way(rdma) : rdma);
 	} else if (peer->fabric == FABRIC_RDMA) {
 		watch(peer);
 	} else if (may_probe(peer)) {
 		rdma->tried = 0;
 		if (!way_next(rdma)) { /* out of memory, or the like */
 			say_fabric(peer);
-			other_timer_set(peer, peer->probe_ms);
+			probe_later(peer);
 		}
 	}
 }
@@ -278,33 +322,36 @@ void peer_ways_ready(struct peer *peer)
 		peer->no_rdma[0] = '\0';
 	say_fabric(peer);
 	if (may_probe(peer) && peer->ways[FABRIC_RDMA].dial == NULL && peer->other_timer.loop == NULL)
-		other_timer_set(peer, peer->probe_ms);
+		probe_later(peer);
 }
 
 void peer_ways_busy(struct peer *peer)
 {
-	if (peer->fabric != FABRIC_RDMA || peer->ways[FABRIC_TCP].count == 0 || peer->other_timer.loop != NULL)
+	if (peer->fabric != FABRIC_RDMA || elsewhere(peer) == NULL || peer->other_timer.loop != NULL)
 		return;
 	peer->watched_ns = loop_now_ns(peer->loop);
 	peer->silent_looks = 0;
 	other_timer_set(peer, QUIET_MS);
 }
 
-void peer_ways_lost(struct peer *peer)
+void peer_ways_lost(struct peer *peer, int err, const char *text)
 {
-	if (peer->fabric == FABRIC_RDMA && loop_now_ns(peer->loop) - peer->connected_ns >= LASTED_MS * NSEC_PER_MSEC)
-		peer->probe_ms = PROBE_MIN_MS;
-	else if (peer->fabric == FABRIC_RDMA)
-		probe_seldom(peer);
-	if (peer->fabric == FABRIC_RDMA && peer->no_rdma[0] == '\0')
-		note_no_rdma(peer, "%s: the connection was lost", peer_way_address(&peer->ways[FABRIC_RDMA]));
+	bool lasted = loop_now_ns(peer->loop) - peer->connected_ns >= LASTED_MS * NSEC_PER_MSEC;
+
+	if (peer->fabric == FABRIC_RDMA) {
+		note_no_rdma(peer, "%s: %s", peer_way_address(&peer->ways[FABRIC_RDMA]), text);
+		if (lasted)
+			peer->rest_ms = REST_MIN_MS;
+		if (!lasted || err == -ETIMEDOUT)
+			rdma_rest(peer);
+	}
 	peer_ways_stop(peer);
 }
 
-/* The other fabric has answered: is it to be gone over to? */
+/* It has answered beside a connection: is it to be gone over to? */
 static bool is_better(const struct peer_way *way)
 {
-	return way->fabric == FABRIC_RDMA || is_silent(way->peer, way->began_ns);
+	return way->peer->fabric == FABRIC_TCP || is_silent(way->peer, way->began_ns);
 }
 
 /* --- what comes of an attempt --------------------------------------------------------------------------------------- */
@@ -326,14 +373,12 @@ static void way_dialed(void *owner, const struct dial_result *result)
 			way_failed(way);
 		} else if (peer->fabric == FABRIC_TCP) {
 			say_fabric(peer);
-			probe_seldom(peer);
-			other_timer_set(peer, peer->probe_ms);
+			probe_later(peer);
 		}
 	} else if (peer->conn != NULL && !is_better(way)) {
 		transport_close(result->conn);
 	} else {
-		if (peer->conn != NULL && way->fabric == FABRIC_TCP)
-			note_no_rdma(peer, "%s: silent", peer_way_address(&peer->ways[FABRIC_RDMA]));
+		way->used = way->at;
 		peer_adopt(peer, way->fabric, result);
 	}
 }
@@ -350,5 +395,5 @@ void peer_ways_stop(struct peer *peer)
 void peer_ways_init(struct peer *peer)
 {
 	peer->other_timer.expired = other_due;
-	peer->probe_ms = PROBE_MIN_MS;
+	peer->rest_ms = REST_MIN_MS;
 }

@@ -76,14 +76,18 @@ END_TEST
 /* Twice: what was made at its first coming is not used at the second. */
 static void body_device_goes(struct world *world)
 {
+	char why[512];
+
 	serve(world, "127.0.0.1:0");
+	snprintf(why, sizeof(why), BY_TCP "%s: the device is gone", world->reachable.text[1]);
 	reach_all(world);
 	work_begins(world);
-	for (int i = 0; i < 2; i++) {
+	for (unsigned int i = 0; i < 2; i++) {
 		WAIT_FOR(uses(world, FABRIC_RDMA));
 		work_goes_on(world);
 		fabric_device_goes(true);
 		WAIT_FOR(uses(world, FABRIC_TCP));
+		assert(times_said(why) == i + 1);
 		work_goes_on(world);
 		fabric_device_comes();
 	}
@@ -120,32 +124,6 @@ START_TEST(a_broken_connection_is_made_anew)
 	in_world(_i, body_breaks);
 }
 END_TEST
-
-static void held_fiber(void *arg)
-{
-	struct world *world = arg;
-	Strake__GlimpseRequest request = STRAKE__GLIMPSE_REQUEST__INIT;
-	struct call call = { .opcode = OP_GLIMPSE, .request = &request.base };
-
-	while (peer_call(world->peer, &call) == -ECONNRESET)
-		assert(!call.answered);
-	assert(call.answered && call.result == -ENOENT);
-	call_release(&call);
-	world->workers--;
-}
-
-static void hold_calls(struct world *world, unsigned int count)
-{
-	world->workers = count;
-	for (unsigned int i = 0; i < count; i++)
-		assert(fiber_start(world->loop, held_fiber, world) == 0);
-}
-
-static void answer_held(struct world *world)
-{
-	while (world->held_count > 0)
-		service_reply_error(world->held[--world->held_count], -ENOENT);
-}
 
 /* A server that takes its time, but lives, is left alone. */
 static void body_slow(struct world *world)
@@ -196,15 +174,6 @@ START_TEST(who_has_used_up_his_credits_is_not_left_alone)
 	in_world(_i, body_full);
 }
 END_TEST
-
-static void push_one(struct service_conn *conn, void *arg)
-{
-	Strake__LockPush message = STRAKE__LOCK_PUSH__INIT;
-
-	message.n_waiter = 1;
-	message.waiter = arg;
-	service_push(conn, OP_LOCK_PUSH, &message.base);
-}
 
 /* All that the server grants is under way, and more waits behind it: what it tells by itself comes all the same. */
 static void body_pushes(struct world *world)

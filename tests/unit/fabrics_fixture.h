@@ -181,6 +181,16 @@ static inline void serve(struct world *world, const char *address)
 	assert(service_reachable(world->service, NULL, &world->reachable) == 0);
 }
 
+/* To all that are connected. */
+static inline void push_one(struct service_conn *conn, void *arg)
+{
+	Strake__LockPush message = STRAKE__LOCK_PUSH__INIT;
+
+	message.n_waiter = 1;
+	message.waiter = arg;
+	service_push(conn, OP_LOCK_PUSH, &message.base);
+}
+
 static inline uint32_t served_by(const struct world *world, enum fabric by)
 {
 	uint32_t counts[FABRIC_COUNT];
@@ -350,6 +360,34 @@ static inline void work_ends(struct world *world)
 	world->enough = true;
 	WAIT_FOR(world->workers == 0);
 	assert(world->executed == world->asked);
+}
+
+/* --- calls that the server keeps ------------------------------------------------------------------------------------ */
+
+static inline void held_fiber(void *arg)
+{
+	struct world *world = arg;
+	Strake__GlimpseRequest request = STRAKE__GLIMPSE_REQUEST__INIT;
+	struct call call = { .opcode = OP_GLIMPSE, .request = &request.base };
+
+	while (peer_call(world->peer, &call) == -ECONNRESET)
+		assert(!call.answered);
+	assert(call.answered && call.result == -ENOENT);
+	call_release(&call);
+	world->workers--;
+}
+
+static inline void hold_calls(struct world *world, unsigned int count)
+{
+	world->workers = count;
+	for (unsigned int i = 0; i < count; i++)
+		assert(fiber_start(world->loop, held_fiber, world) == 0);
+}
+
+static inline void answer_held(struct world *world)
+{
+	while (world->held_count > 0)
+		service_reply_error(world->held[--world->held_count], -ENOENT);
 }
 
 /* --- the frame ---------------------------------------------------------------------------------------------------- */

@@ -8,7 +8,9 @@
  *   - It is strict: a send that meets no receive (RNR), memory that is not registered, what is posted or destroyed out of
  *     order end the program; so does a window that is bound twice, or voided when it is not bound, or whose queue pair or
  *     region goes first.
- *   - Faults, by fabric.*: what is posted goes nowhere (silent); connections break by themselves (break_in); RDMA WRITEs
+ *   - Faults, by fabric.*: what is posted goes nowhere (silent), or what has to do with one port of a server (silent_port);
+ *     RDMA READs and WRITEs are never over (bulk_is_lost), or break their connection (bulk_breaks), while SENDs pass;
+ *     connections break by themselves (break_in); RDMA WRITEs
  *     come when they are let go, also after the end of the queue pair that they are from (writes_are_late), as from a card
  *     that does not keep to what it should; receives are refused (refuses_receives), as when the other end has gone;
  *     the connection manager cannot be opened (no_manager), or lets nobody listen (listen_errno); no more memory can be
@@ -85,8 +87,10 @@ struct fake_qp {
 	struct fake_qp *peer; /* NULL: not connected, or the other is gone */
 	struct fake_work *receives, *receives_last, *sends, *sends_last;
 	unsigned int max_receives, max_sends, receive_count, send_count, read_count;
-	uint64_t last_due_ns; /* of what was posted last */
-	bool failed;          /* only flushes */
+	uint64_t last_due_ns;    /* of what was posted last */
+	bool failed;             /* only flushes */
+	struct fake_work *stuck; /* it is never over, nor is what was posted behind it */
+	bool jammed;             /* and that goes nowhere, either */
 };
 
 struct fake_id {
@@ -141,6 +145,8 @@ static struct fake_fabric {
 	unsigned int third_us;               /* so much later hears who has accepted that it stands: but for iWARP */
 	bool iwarp;                          /* who has connected must be heard first */
 	_Atomic bool silent;                 /* what is posted from now on goes nowhere; who connects by iWARP waits */
+	_Atomic uint16_t silent_port;        /* and so is what has to do with this port of a server; 0: none */
+	bool bulk_is_lost, bulk_breaks;      /* RDMA READs and WRITEs of any bytes */
 	_Atomic unsigned int leaving;        /* threads in fake_leave() */
 	unsigned int break_in;               /* after so many sends the connection breaks; 0: never */
 	unsigned int delivered;              /* sends */
@@ -197,6 +203,14 @@ static bool fake_is_open(const struct ibv_context *context)
 	while (id != NULL && id->base.verbs != context)
 		id = id->next;
 	return id != NULL || context == fake_context();
+}
+
+static bool fake_is_silent(const struct fake_id *id)
+{
+	const struct rdma_addr *at = &id->base.route.addr;
+	const uint16_t port = ntohs(id->initiator ? at->dst_sin.sin_port : at->src_sin.sin_port);
+
+	return fabric.silent || (port != 0 && port == fabric.silent_port);
 }
 
 static void *fake_new(size_t size)
@@ -698,6 +712,11 @@ static int fake_post_recv(struct ibv_qp *base, struct ibv_recv_wr *wr, struct ib
 	return 0;
 }
 
+static bool fake_is_bulk(const struct fake_work *work)
+{
+	return (work->opcode == IBV_WR_RDMA_READ || work->opcode == IBV_WR_RDMA_WRITE) && fake_work_size(work) > 0;
+}
+
 static int fake_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
 {
 	struct fake_qp *qp = (struct fake_qp *)base;
@@ -739,8 +758,13 @@ static int fake_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ib
 			fake_send_over(qp, IBV_WC_WR_FLUSH_ERR);
 			continue;
 		}
-		if (fabric.silent)
+		if (fake_is_silent(qp->id) || qp->jammed)
 			continue;
+		if (fabric.bulk_is_lost && fake_is_bulk(work)) { /* a SEND overtakes a READ's answer, and no WRITE */
+			qp->stuck = qp->stuck != NULL ? qp->stuck : work;
+			qp->jammed = wr->opcode == IBV_WR_RDMA_WRITE;
+			continue;
+		}
 		qp->last_due_ns = fake_due(qp->last_due_ns);
 		if (wr->opcode == IBV_WR_RDMA_WRITE && fabric.writes_are_late)
 			qp->last_due_ns = UINT64_MAX / 2;
@@ -846,6 +870,8 @@ static bool fake_move(struct fake_qp *qp, const struct fake_work *work)
 	return true;
 }
 
+static void fake_break(struct fake_qp *qp);
+
 /* It reaches the other end. */
 static void fake_deliver(struct fake_qp *qp, struct fake_work *work)
 {
@@ -853,6 +879,10 @@ static void fake_deliver(struct fake_qp *qp, struct fake_work *work)
 
 	if (qp->peer == NULL || qp->peer->failed) {
 		fake_qp_fail(qp);
+		return;
+	}
+	if (fabric.bulk_breaks && fake_is_bulk(work)) {
+		fake_break(qp);
 		return;
 	}
 	if (!fake_work_here(qp, work) &&
@@ -1004,7 +1034,7 @@ int rdma_disconnect(struct rdma_cm_id *base)
 	fabric.waits_for_the_silent += fabric.iwarp && fabric.silent && id->qp != NULL;
 	if (id->qp != NULL)
 		fake_qp_fail(id->qp);
-	if (!fabric.silent && !id->peer->disconnect_told) {
+	if (!fake_is_silent(id) && !id->peer->disconnect_told) {
 		id->peer->disconnect_told = true;
 		fake_tell(id->peer, id->half ? RDMA_CM_EVENT_REJECTED : RDMA_CM_EVENT_DISCONNECTED);
 	}
@@ -1150,13 +1180,13 @@ int rdma_connect(struct rdma_cm_id *base, struct rdma_conn_param *param)
 	struct fake_id *id = (struct fake_id *)base;
 
 	assert(base->qp != NULL && param->rnr_retry_count == 0 && fake_asks_well(param));
-	while (fabric.iwarp && fabric.silent) { /* as siw does, until TCP gives up, or a signal comes */
+	id->initiator = true;
+	while (fabric.iwarp && fake_is_silent(id)) { /* as siw does, until TCP gives up, or a signal comes */
 		if (usleep(1000) < 0)
 			return -1;
 	}
 	memcpy(id->private_data, param->private_data, param->private_data_len);
 	id->private_len = param->private_data_len;
-	id->initiator = true;
 	id->asked = true;
 	id->waits = fabric.iwarp;
 	fake_fd_signal(base->channel->fd);
@@ -1172,7 +1202,7 @@ static void fake_take_asked(void)
 		if (!id->asked)
 			continue;
 		id->asked = false;
-		if (fabric.silent)
+		if (fake_is_silent(id))
 			continue;
 		later = fake_later_at(fake_due(0), STEP_CONNECT);
 		later->id = id;
@@ -1214,7 +1244,7 @@ int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *param)
 	struct fake_later *later;
 
 	assert(id->qp != NULL && param->rnr_retry_count == 0 && fake_answers_well(param));
-	if (id->peer == NULL || fabric.silent)
+	if (id->peer == NULL || fake_is_silent(id))
 		return 0; /* it will hear of nothing more */
 	id->qp->peer = id->peer->qp;
 	id->peer->qp->peer = id->qp;
@@ -1300,7 +1330,7 @@ static void fake_step_run(struct fake_later *later)
 			fake_deliver_late(later->late, later->late_pd);
 		break;
 	case STEP_OVER:
-		if (later->qp != NULL)
+		if (later->qp != NULL && later->qp->sends != later->qp->stuck)
 			fake_send_over(later->qp, IBV_WC_SUCCESS);
 		break;
 	case STEP_TELL:
