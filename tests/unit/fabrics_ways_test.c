@@ -181,6 +181,29 @@ END_TEST
 
 /* --- several addresses of RDMA ------------------------------------------------------------------------------------ */
 
+/* Nobody listens at the first one. */
+static void body_first_refuses(struct world *world)
+{
+	const char *addresses[] = { "rdma://127.0.0.1:1", world->reachable.text[1], world->reachable.text[0] };
+
+	serve(world, "127.0.0.1:0");
+	reach(world, addresses, 3);
+	assert(ping(world) == 0);
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+	assert(connects(world, FABRIC_RDMA) == 1);
+	world->peer = peer_free(world->peer);
+
+	fabrics_choose(FABRICS_RDMA);
+	reach(world, addresses, 2);
+	assert(ping(world) == 0 && uses(world, FABRIC_RDMA));
+}
+
+START_TEST(the_second_address_of_rdma_is_used)
+{
+	in_world(_i, body_first_refuses);
+}
+END_TEST
+
 static void serve_two(struct world *world)
 {
 	uint16_t port;
@@ -190,6 +213,34 @@ static void serve_two(struct world *world)
 }
 
 static const char *const two_by_rdma[] = { "rdma://127.0.0.1:4711", "rdma://127.0.0.1:4712" };
+
+/* Until then by TCP, where that may be. */
+static void body_first_is_silent(struct world *world)
+{
+	char tcp[ADDRESS_SIZE];
+	const char *addresses[] = { two_by_rdma[0], two_by_rdma[1], tcp };
+	uint16_t port;
+
+	serve_two(world);
+	assert(service_listen(world->service, "127.0.0.1:0", &port) == 0);
+	snprintf(tcp, sizeof(tcp), "127.0.0.1:%u", port);
+	fabric.silent_port = FIRST;
+	reach(world, addresses, 3);
+	assert(ping(world) == 0 && used(world) == FABRIC_TCP);
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+	assert(ping(world) == 0 && connects(world, FABRIC_RDMA) == 1);
+	world->peer = peer_free(world->peer);
+
+	fabrics_choose(FABRICS_RDMA);
+	reach(world, two_by_rdma, 2);
+	assert(ping_for(world, OPENING_DEADLINE_MS + AT_MOST_MS) == 0 && uses(world, FABRIC_RDMA));
+}
+
+START_TEST(a_silent_address_of_rdma_is_passed_by)
+{
+	in_world(_i, body_first_is_silent);
+}
+END_TEST
 
 /* There is no TCP: the other address, there and back. */
 static void body_one_falls_silent(struct world *world)
@@ -220,5 +271,118 @@ START_TEST(without_tcp_another_address_of_rdma_is_gone_over_to)
 }
 END_TEST
 
+/* --- what is no reason to go ----------------------------------------------------------------------------------------- */
+
+/* Who goes by TCP waits here until he is let through to the server. */
+struct gate {
+	int listens, near, far;
+	char address[ADDRESS_SIZE];
+};
+
+static void gate_make(struct gate *gate)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(at);
+
+	gate->listens = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert(bind(gate->listens, (struct sockaddr *)&at, len) == 0 && listen(gate->listens, 16) == 0);
+	assert(getsockname(gate->listens, (struct sockaddr *)&at, &len) == 0);
+	snprintf(gate->address, sizeof(gate->address), "127.0.0.1:%u", ntohs(at.sin_port));
+}
+
+/* Somebody has come. */
+static bool gate_takes(struct gate *gate)
+{
+	gate->near = accept4(gate->listens, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	return gate->near >= 0;
+}
+
+static void gate_opens(struct gate *gate, uint16_t port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	to.sin_port = htons(port);
+	gate->far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert(connect(gate->far, (struct sockaddr *)&to, sizeof(to)) == 0);
+}
+
+/* False: he has gone. */
+static bool gate_moves(const struct gate *gate)
+{
+	uint8_t bytes[4096];
+	ssize_t size = recv(gate->near, bytes, sizeof(bytes), 0);
+
+	if (size == 0 || (size < 0 && errno != EAGAIN))
+		return false;
+	assert(size < 0 || send(gate->far, bytes, (size_t)size, MSG_NOSIGNAL) == size);
+	size = recv(gate->far, bytes, sizeof(bytes), MSG_DONTWAIT);
+	assert(size <= 0 || send(gate->near, bytes, (size_t)size, MSG_NOSIGNAL) == size);
+	return true;
+}
+
+/* It was silent for so long that TCP was dialled; before that has answered it has said something. */
+static void body_speaks_again(struct world *world)
+{
+	struct gate gate;
+	const char *addresses[] = { world->reachable.text[1], gate.address };
+	uint64_t number = 1;
+	unsigned int lost;
+
+	gate_make(&gate);
+	serve(world, "127.0.0.1:0");
+	reach(world, addresses, 2);
+	assert(ping(world) == 0);
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+	while (gate_takes(&gate)) /* at first, on a busy machine */
+		close(gate.near);
+	lost = world->lost;
+	hold_calls(world, 1);
+	WAIT_FOR(world->held_count == 1);
+	fabric.silent = true;
+	WAIT_FOR(gate_takes(&gate));
+	fabric.silent = false;
+	service_each_conn(world->service, push_one, &number);
+	WAIT_FOR(world->pushed == 1);
+	gate_opens(&gate, world->port);
+	while (gate_moves(&gate))
+		fiber_sleep_ms(1);
+	assert(uses(world, FABRIC_RDMA) && world->lost == lost && connects(world, FABRIC_TCP) == 0);
+	close(gate.near);
+	close(gate.far);
+	close(gate.listens);
+	answer_held(world);
+	WAIT_FOR(world->workers == 0);
+}
+
+START_TEST(who_speaks_again_is_not_left)
+{
+	in_world(_i, body_speaks_again);
+}
+END_TEST
+
+/* The server grants one call, which it holds: it cannot be asked for a sign of life, and is not left for giving none. */
+static void body_one_credit(struct world *world)
+{
+	unsigned int lost;
+
+	world->credits = 1;
+	begin_by_rdma(world);
+	lost = world->lost;
+	hold_calls(world, 1);
+	WAIT_FOR(world->held_count == 1);
+	fiber_sleep_ms(WITHIN_MS);
+	assert(uses(world, FABRIC_RDMA) && world->lost == lost);
+	answer_held(world);
+	WAIT_FOR(world->workers == 0);
+}
+
+START_TEST(who_grants_one_call_is_not_left_while_he_has_it)
+{
+	in_world(_i, body_one_credit);
+}
+END_TEST
+
 FABRICS_MAIN("fabrics_ways", rdma_that_opens_and_breaks_is_left_alone, where_bulk_is_lost_tcp_is_used,
-	     a_server_that_was_restarted_is_reached_by_rdma_soon, without_tcp_another_address_of_rdma_is_gone_over_to)
+	     a_server_that_was_restarted_is_reached_by_rdma_soon, the_second_address_of_rdma_is_used,
+	     a_silent_address_of_rdma_is_passed_by, without_tcp_another_address_of_rdma_is_gone_over_to,
+	     who_speaks_again_is_not_left, who_grants_one_call_is_not_left_while_he_has_it)
