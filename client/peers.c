@@ -97,6 +97,11 @@ static void mdt_push(void *owner, uint16_t opcode, const ProtobufCMessage *messa
 		locks_pushed(owner, (const Strake__LockPush *)message);
 }
 
+static bool mdt_awaits_push(void *owner)
+{
+	return ((const struct worker *)owner)->lock_ops != NULL;
+}
+
 static void mdt_lost(void *owner, int err)
 {
 	(void)err;
@@ -122,6 +127,7 @@ static int one_connect(struct worker_peers *peers, struct one_peer *one, const s
 
 	if (target->role == ROLE_MDT) {
 		config.push = mdt_push;
+		config.awaits_push = mdt_awaits_push;
 		config.lost = mdt_lost;
 	}
 	if (peers->worker == fs->control && target->role == ROLE_MDT)

@@ -10,7 +10,7 @@
  *   - Where it knows addresses of both kinds (fabrics.h) it has one attempt by
  *     each: RDMA's begins 200 ms earlier, and what stands first is used. On TCP
  *     it goes on trying RDMA, and goes over to it; on RDMA that is silent while
- *     calls are under way it goes over to TCP if that answers, within 2 s, or
+ *     somebody waits for a word it goes over to TCP if that answers, within 2 s, or
  *     to another address of RDMA where it knows none of TCP. After RDMA that
  *     did not last it begins with TCP. Going over is a loss like any other. That
  *     TCP is used, and why, is logged, and when that is over.
@@ -71,6 +71,9 @@ struct peer_config {
 
 	/* The server sent something unasked. May be NULL. The message is freed after. */
 	void (*push)(void *owner, uint16_t opcode, const ProtobufCMessage *message);
+	/* Does somebody wait for such a word, after a call that told him to? Then silence is looked for as while calls are under
+	 * way. May be NULL. */
+	bool (*awaits_push)(void *owner);
 	/* A connection stands; runs in a fiber before any waiting call is sent, and may peer_call(). A result other
 	 * than 0 gives the connection up. May be NULL. */
 	int (*connected)(void *owner, struct peer *peer);

@@ -78,7 +78,7 @@ struct peer {
 	struct peer_way ways[FABRIC_COUNT];
 	/*
 	 * When the other fabric is looked at. In a round: the one that it has not begun with is tried, too. On TCP: RDMA is
-	 * tried. On RDMA: is it silent? Then it is set while calls are under way, no later than when the
+	 * tried. On RDMA: is it silent? Then it is set while calls are under way or a push is awaited, no later than when the
 	 * connection has been silent for too long.
 	 */
 	struct loop_timer other_timer;

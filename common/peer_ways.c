@@ -15,7 +15,7 @@
 #define REST_MAX_MS 30000
 #define LASTED_MS   30000
 /*
- * On RDMA, while calls are under way: so long without a word, and it is asked for one; so many looks later another way is tried.
+ * On RDMA, while somebody waits: so long without a word, and it is asked for one; so many looks later another way is tried.
  * Looks, not time alone: where it was this thread that did not come round, the answer may have come.
  */
 #define QUIET_MS     500
@@ -245,10 +245,17 @@ static void probe_later(struct peer *peer)
 	loop_timer_set(peer->loop, &peer->other_timer, peer->rest_until_ns);
 }
 
+/* For the answer to a call, or for what the server tells when it is time. */
+static bool somebody_waits(const struct peer *peer)
+{
+	return peer_flight_count(peer) > 0 ||
+	       (peer->config.awaits_push != NULL && peer->config.awaits_push(peer->config.owner));
+}
+
 /* Nothing has been heard since then, and somebody waits for it. */
 static bool is_silent(const struct peer *peer, uint64_t since_ns)
 {
-	return peer->heard_ns < since_ns && peer_flight_count(peer) > 0;
+	return peer->heard_ns < since_ns && somebody_waits(peer);
 }
 
 /* Where it is looked for when RDMA is silent: by TCP; where that is not known at the next address of RDMA. NULL: nowhere. */
@@ -281,7 +288,7 @@ static void watch(struct peer *peer)
 	uint64_t now = loop_now_ns(peer->loop);
 	uint64_t since = peer->heard_ns > peer->watched_ns ? peer->heard_ns : peer->watched_ns;
 
-	if (way == NULL || peer_flight_count(peer) == 0)
+	if (way == NULL || !somebody_waits(peer))
 		return; /* the next call begins it anew */
 	if (now - since < QUIET_MS * NSEC_PER_MSEC) {
 		peer->silent_looks = 0;

@@ -94,6 +94,7 @@ struct world {
 	struct peer_tally tally;
 	struct request *held[4];
 	unsigned int held_count;
+	bool awaits_push;
 	uint16_t credits;      /* 0: the service's default */
 	unsigned int unproved; /* likewise */
 	uint32_t done[SLOTS];  /* the newest number of each slot */
@@ -217,6 +218,11 @@ static inline void peer_push(void *owner, uint16_t opcode, const ProtobufCMessag
 	assert(((const Strake__LockPush *)message)->waiter[0] == ++world->pushed);
 }
 
+static inline bool peer_awaits_push(void *owner)
+{
+	return ((const struct world *)owner)->awaits_push;
+}
+
 static inline void reach(struct world *world, const char *const *addresses, size_t count)
 {
 	const struct peer_config config = {
@@ -230,6 +236,7 @@ static inline void reach(struct world *world, const char *const *addresses, size
 		.tally = &world->tally,
 		.owner = world,
 		.push = peer_push,
+		.awaits_push = peer_awaits_push,
 		.lost = peer_lost,
 	};
 

@@ -271,7 +271,7 @@ START_TEST(without_tcp_another_address_of_rdma_is_gone_over_to)
 }
 END_TEST
 
-/* --- what is no reason to go ----------------------------------------------------------------------------------------- */
+/* --- what is no reason to go, and what is ----------------------------------------------------------------------------- */
 
 /* Who goes by TCP waits here until he is let through to the server. */
 struct gate {
@@ -382,7 +382,29 @@ START_TEST(who_grants_one_call_is_not_left_while_he_has_it)
 }
 END_TEST
 
+/* Nothing is under way, and somebody waits to be told something: silence is noticed as soon as for a call. */
+static void body_push_is_awaited(struct world *world)
+{
+	uint64_t began_ns;
+
+	begin_by_rdma(world);
+	world->awaits_push = true;
+	assert(ping(world) == 0);
+	began_ns = clock_ns();
+	fabric.silent = true;
+	WAIT_FOR(uses(world, FABRIC_TCP));
+	assert(clock_ns() - began_ns < (WITHIN_MS + WITHIN_MS / 2) * NSEC_PER_MSEC);
+	assert(world->tally.silences == 1);
+}
+
+START_TEST(silence_is_noticed_while_a_push_is_awaited)
+{
+	in_world(_i, body_push_is_awaited);
+}
+END_TEST
+
 FABRICS_MAIN("fabrics_ways", rdma_that_opens_and_breaks_is_left_alone, where_bulk_is_lost_tcp_is_used,
 	     a_server_that_was_restarted_is_reached_by_rdma_soon, the_second_address_of_rdma_is_used,
 	     a_silent_address_of_rdma_is_passed_by, without_tcp_another_address_of_rdma_is_gone_over_to,
-	     who_speaks_again_is_not_left, who_grants_one_call_is_not_left_while_he_has_it)
+	     who_speaks_again_is_not_left, who_grants_one_call_is_not_left_while_he_has_it,
+	     silence_is_noticed_while_a_push_is_awaited)
