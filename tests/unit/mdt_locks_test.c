@@ -361,5 +361,77 @@ START_TEST(numbers_of_slots_wrap)
 }
 END_TEST
 
+/* --- giving back when all that may be asked is asked ---------------------------------------------------------------- */
+
+#define WISHES (2 * SERVICE_CREDITS_DEFAULT)
+
+struct wishes {
+	struct client *client;
+	uint64_t ino;
+	unsigned int begun, queued;
+};
+
+static void wish_fiber(void *arg)
+{
+	struct wishes *wishes = arg;
+	const unsigned int i = wishes->begun++;
+	const struct lock_ask ask = {
+		.client = wishes->client,
+		.ino = wishes->ino,
+		.type = LOCK_EXCLUSIVE,
+		.waiter = 1000 + i,
+		.slot = 10 + i % 50,
+		.seq = 1 + i / 50,
+	};
+
+	ck_assert_int_eq(lock_ask(&ask), LOCK_QUEUED);
+	wishes->queued++;
+}
+
+/*
+ * More locks are wished for by one connection than it has credits, and nobody gets his. Then it is told to give back
+ * another one: it can, as who waits for a lock takes no credit. A class of credits for what pushes cause would be for that.
+ */
+static void recall_story(void *arg)
+{
+	struct fake_ost *ost = arg;
+	struct client *client = &ost->client, other = { .loop = ost->loop };
+	struct lock_ask append = { .client = client, .kind = LOCK_APPEND, .type = LOCK_EXCLUSIVE, .slot = 9, .seq = 1 };
+	struct wishes wishes = { .client = client };
+	uint64_t file;
+
+	two_begin(ost, &other, &file);
+	ck_assert_int_eq(client_make(client, OP_CREATE, 1, "wanted", 0, 2, &wishes.ino), 0);
+	ck_assert_int_eq(lock_take(&other, wishes.ino, 0, 1), LOCK_GRANTED);
+	append.ino = file;
+	ck_assert_int_eq(lock_ask(&append), LOCK_GRANTED);
+	for (unsigned int i = 0; i < WISHES; i++)
+		ck_assert_int_eq(fiber_start(ost->loop, wish_fiber, &wishes), 0);
+
+	append.client = &other;
+	append.seq = 2;
+	append.waiter = 77;
+	ck_assert_int_eq(lock_ask(&append), LOCK_QUEUED);
+	while (client->recalled != file)
+		fiber_sleep_ms(1);
+	append.client = client;
+	append.waiter = 0;
+	append.type = LOCK_FREE;
+	ck_assert_int_eq(lock_ask(&append), LOCK_GRANTED);
+	while (other.pushed != 77)
+		fiber_sleep_ms(1);
+	while (wishes.queued < WISHES)
+		fiber_sleep_ms(1);
+	ck_assert_uint_eq(client->pushed, 0);
+	other.peer = peer_free(other.peer);
+	story_end(ost);
+}
+
+START_TEST(who_waits_for_many_can_give_back)
+{
+	ost_run(recall_story, false, 0);
+}
+END_TEST
+
 UNIT_MAIN("mdt_locks", locks_are_given_and_told, locks_wait_for_the_fence, locks_wait_for_an_ost_that_has_left,
-	  a_restart_is_told_the_locks, numbers_of_slots_wrap)
+	  a_restart_is_told_the_locks, numbers_of_slots_wrap, who_waits_for_many_can_give_back)
