@@ -158,6 +158,20 @@ int address_list_parse(const char *text, uint16_t port, struct address_list *ret
 	return list_parse(text, strlen(text), port, ret_list);
 }
 
+bool address_list_has(const struct address_list *list, const char *text)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (strcmp(list->text[i], text) == 0)
+			return true;
+	return false;
+}
+
+void address_list_add(struct address_list *list, const char *text)
+{
+	if (!address_list_has(list, text) && list->count < ADDRESS_LIST_MAX)
+		snprintf(list->text[list->count++], ADDRESS_SIZE, "%s", text);
+}
+
 bool address_lists_meet(const struct address_list *a, const struct address_list *b)
 {
 	for (size_t i = 0; i < a->count; i++)
@@ -217,17 +231,12 @@ static bool host_is_loopback(const char *host)
 	return strcasecmp(host, "localhost") == 0;
 }
 
-/* Each once; what does not fit any more is left out. */
 static void reachable_add(struct address_list *list, const char *host, uint16_t port)
 {
 	char text[ADDRESS_SIZE];
 
 	address_join(host, port, text);
-	for (size_t i = 0; i < list->count; i++)
-		if (strcmp(list->text[i], text) == 0)
-			return;
-	if (list->count < ADDRESS_LIST_MAX)
-		memcpy(list->text[list->count++], text, sizeof(text));
+	address_list_add(list, text);
 }
 
 /*

@@ -34,6 +34,9 @@ int address_with_port(const char *text, uint16_t port, char out[ADDRESS_SIZE]);
 
 /* port: of those that name none. -EINVAL. */
 int address_list_parse(const char *text, uint16_t port, struct address_list *ret_list);
+bool address_list_has(const struct address_list *list, const char *text);
+/* At its end, unless it is there. What does not fit any more is left out. */
+void address_list_add(struct address_list *list, const char *text);
 /* Do both have an address in common, of whatever kind? */
 bool address_lists_meet(const struct address_list *a, const struct address_list *b);
 

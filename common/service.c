@@ -120,16 +120,33 @@ static const struct transport_listener_events listener_events = {
 static int listen_by(struct service *service, enum fabric fabric, const char *address, uint16_t *ret_port)
 {
 	struct service_listens *listens = &service->listens[fabric];
+	struct service_listen *listen = &listens->at[listens->count];
 	struct transport *transport;
-	int err = fabrics_get(&service->fabrics, fabric, &transport);
+	int err;
 
+	if (listens->count == ADDRESS_LIST_MAX)
+		return -ENOSPC;
+	err = address_split(address, listen->host, &listen->port);
+	if (err == 0)
+		err = fabrics_get(&service->fabrics, fabric, &transport);
 	if (err == 0)
 		err = transport_listen(transport, address, &listener_events, service, ret_port);
-	if (err == 0 && listens->port == 0) {
-		(void)address_split(address, listens->host, &listens->port);
-		listens->port = *ret_port;
-	}
-	return err;
+	if (err < 0)
+		return err;
+	listen->port = *ret_port;
+	listens->count++;
+	return 0;
+}
+
+/* By RDMA, that is: at that host, or at a wildcard. */
+static bool is_listened_on(const struct service *service, const char *host)
+{
+	const struct service_listens *listens = &service->listens[FABRIC_RDMA];
+
+	for (size_t i = 0; i < listens->count; i++)
+		if (strcmp(listens->at[i].host, host) == 0 || address_host_is_wildcard(listens->at[i].host))
+			return true;
+	return false;
 }
 
 /* An address without a device is nothing to warn of: others may have one. */
@@ -144,35 +161,42 @@ static void say_not_beside(const struct service *service, const char *address, i
 }
 
 /*
- * By RDMA, too, where TCP is listened on. iWARP's ports are those of TCP, so there the same one is taken: then any, which the
- * RDMA stack draws without regard to TCP's.
+ * By RDMA, too, where TCP is listened on; but where it is already a port of it has been named, and no other one is opened. iWARP's
+ * ports are those of TCP, so there the same one is taken: then any, which the RDMA stack draws without regard to TCP's.
  */
-static void listen_beside(struct service *service, const char *address, uint16_t tcp_port)
+static int listen_beside(struct service *service, const struct service_listen *tcp)
 {
 	char wanted[ADDRESS_SIZE];
-	uint16_t port = tcp_port;
+	uint16_t port = tcp->port;
 	int err = -EADDRINUSE;
 
+	if (is_listened_on(service, tcp->host))
+		return 0;
 	for (int i = 0; i < PORT_TRIES && err == -EADDRINUSE; i++) {
-		err = address_with_port(address, i == 0 ? tcp_port : 0, wanted);
-		if (err == 0)
-			err = listen_by(service, FABRIC_RDMA, wanted, &port);
+		address_join(tcp->host, i == 0 ? tcp->port : 0, wanted);
+		err = listen_by(service, FABRIC_RDMA, wanted, &port);
 	}
-	if (err == 0)
-		log_info("listening by RDMA, too, on port %u", port);
-	else
-		say_not_beside(service, address, err);
+	if (err == 0) {
+		address_join(tcp->host, tcp->port, wanted);
+		log_info("%s is listened on by RDMA, too, on port %u", wanted, port);
+	}
+	return err;
 }
 
 int service_listen(struct service *service, const char *address, uint16_t *ret_port)
 {
+	struct service_listens *tcp = &service->listens[FABRIC_TCP];
 	enum fabric fabric;
 	int err = fabrics_of(&service->fabrics, address, &fabric);
 
 	if (err == 0)
 		err = listen_by(service, fabric, address_plain(address), ret_port);
-	if (err == 0 && fabric == FABRIC_TCP && service->fabrics.choice == FABRICS_AUTO)
-		listen_beside(service, address, *ret_port);
+	if (err == 0 && fabric == FABRIC_TCP && service->fabrics.choice == FABRICS_AUTO) {
+		int beside = listen_beside(service, &tcp->at[tcp->count - 1]);
+
+		if (beside < 0)
+			say_not_beside(service, address, beside);
+	}
 	return err;
 }
 
@@ -189,45 +213,56 @@ void service_listen_explain(const char *address, int err, char *error, size_t er
 	snprintf(error, error_size, "cannot listen on %s: %s%s", address, reason, advice);
 }
 
-/* Of the addresses behind a wildcard, those that have a device. */
-static int reachable_by_rdma(const struct service *service, const char *preferred, struct address_list *ret_list)
+/* Behind a wildcard are all of this machine's addresses; by RDMA only those are served that have a device. */
+static bool is_served(const struct service *service, enum fabric fabric, const struct service_listen *listen,
+		      const char *address)
 {
-	const struct service_listens *listens = &service->listens[FABRIC_RDMA];
-	struct address_list all, list = { .count = 0 };
-	int err = address_reachable(listens->host, listens->port, preferred, &all);
-	bool any = address_host_is_wildcard(listens->host);
+	char host[256];
 
-	for (size_t i = 0; err == 0 && i < all.count; i++) {
-		char host[256];
+	return fabric == FABRIC_TCP || !address_host_is_wildcard(listen->host) ||
+	       (address_split(address, host, &(uint16_t){ 0 }) == 0 &&
+		transport_serves(service->fabrics.transport[fabric], host));
+}
 
-		if (any && (address_split(all.text[i], host, &(uint16_t){ 0 }) < 0 ||
-			    !transport_serves(service->fabrics.transport[FABRIC_RDMA], host)))
-			continue;
-		address_to_rdma(all.text[i], list.text[list.count++]);
+static int reachable_by(const struct service *service, enum fabric fabric, const char *preferred,
+			struct address_list *ret_list)
+{
+	const struct service_listens *listens = &service->listens[fabric];
+	struct address_list one;
+	int err = 0;
+
+	ret_list->count = 0;
+	for (size_t i = 0; i < listens->count && err == 0; i++) {
+		const struct service_listen *listen = &listens->at[i];
+
+		err = address_reachable(listen->host, listen->port, preferred, &one);
+		for (size_t k = 0; err == 0 && k < one.count; k++) {
+			if (!is_served(service, fabric, listen, one.text[k]))
+				continue;
+			if (fabric == FABRIC_RDMA)
+				address_to_rdma(one.text[k], one.text[k]);
+			address_list_add(ret_list, one.text[k]);
+		}
 	}
-	*ret_list = list;
 	return err;
 }
 
 /* TCP's come first, as it is always there; where both are many, each gives way. */
 int service_reachable(const struct service *service, const char *preferred, struct address_list *ret_list)
 {
-	const struct service_listens *tcp = &service->listens[FABRIC_TCP];
-	struct address_list list = { .count = 0 }, rdma = { .count = 0 };
+	struct address_list list, rdma;
 	size_t room;
-	int err = 0;
+	int err = reachable_by(service, FABRIC_RDMA, preferred, &rdma);
 
-	if (service->listens[FABRIC_RDMA].port != 0)
-		err = reachable_by_rdma(service, preferred, &rdma);
-	if (err == 0 && tcp->port != 0)
-		err = address_reachable(tcp->host, tcp->port, preferred, &list);
+	if (err == 0)
+		err = reachable_by(service, FABRIC_TCP, preferred, &list);
 	if (err < 0)
 		return err;
 	room = ADDRESS_LIST_MAX - (rdma.count < ADDRESS_LIST_MAX / 2 ? rdma.count : ADDRESS_LIST_MAX / 2);
 	if (list.count > room)
 		list.count = room;
-	for (size_t i = 0; i < rdma.count && list.count < ADDRESS_LIST_MAX; i++)
-		memcpy(list.text[list.count++], rdma.text[i], ADDRESS_SIZE);
+	for (size_t i = 0; i < rdma.count; i++)
+		address_list_add(&list, rdma.text[i]);
 	if (list.count == 0)
 		return -EADDRNOTAVAIL;
 	*ret_list = list;

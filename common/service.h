@@ -89,17 +89,17 @@ struct service *service_free(struct service *service);
 
 /*
  * Listen on "HOST:PORT" or "rdma://HOST:PORT" (port 0: any). Several calls, several addresses. By default who listens by TCP
- * also does so by RDMA where HOST has it, at the same port if that is free.
- * ret_port is the real port. -EADDRINUSE, -EADDRNOTAVAIL, -EINVAL; -EPROTONOSUPPORT: RDMA, but only TCP is to be used;
- * and those of fabrics_get().
+ * also does so by RDMA where HOST has it, at the same port if that is free, unless it is listened on by RDMA already.
+ * ret_port is the real port. -EADDRINUSE, -EADDRNOTAVAIL, -EINVAL; -ENOSPC: more than ADDRESS_LIST_MAX; -EPROTONOSUPPORT: RDMA,
+ * but only TCP is to be used; and those of fabrics_get().
  */
 int service_listen(struct service *service, const char *address, uint16_t *ret_port);
 /* What went wrong with it, err, and what to do, in words for who started the server. */
 void service_listen_explain(const char *address, int err, char *error, size_t error_size);
 
 /*
- * Under which addresses others reach it, of either kind: for the first of each that it listens on, as address_reachable()
- * says. Errors are its.
+ * Under which addresses others reach it, of either kind: for each that it listens on, in order, as address_reachable() says.
+ * Errors are its.
  */
 int service_reachable(const struct service *service, const char *preferred, struct address_list *ret_list);
 

@@ -44,10 +44,13 @@ struct service_conn {
 	struct service_conn *starving_next;
 };
 
-/* The first address of a fabric that it listens on. */
+/* All that it listens on by one fabric, in order. */
 struct service_listens {
-	char host[256];
-	uint16_t port; /* 0: on none */
+	struct service_listen {
+		char host[256];
+		uint16_t port;
+	} at[ADDRESS_LIST_MAX];
+	size_t count;
 };
 
 /* Lines about others' faults: what was said counts until enough time has passed for it. */

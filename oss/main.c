@@ -45,7 +45,7 @@ struct runner {
 	struct ost *ost;
 	struct loop *loop;
 	pthread_t thread;
-	char listen[ADDRESS_SIZE];
+	struct address_list listen;
 	struct loop_post stop;
 	int stop_err;
 };
@@ -136,8 +136,8 @@ static int set_direct(void *target, const char *value, char *error, size_t error
 static const struct daemon_option option_table[] = {
 	{ "data-dir", 'd', "DIR[,DIR...]", "the data directories, made by `strake format oss`: an OST each",
 	  set_data_dir, 0 },
-	{ "listen", 'l', "ADDR[,ADDR...]", "where to listen (0.0.0.0:9402); further OSTs take the following ports",
-	  set_listen, FIELD(listen) },
+	{ "listen", 'l', "ADDR[,ADDR...]",
+	  "where to listen (0.0.0.0:9402); further OSTs take the following ports there", set_listen, FIELD(listen) },
 	{ "mgs", 'm', "ADDR[,ADDR...]", "the MGS, by one or several addresses (127.0.0.1:9400)", daemon_set_mgs,
 	  FIELD(mgs) },
 	{ "ost-index", 'i', "INDEX", "refuse a data directory of another OST", set_index, 0 },
@@ -234,21 +234,20 @@ static void *runner_main(void *arg)
 
 /* --- all of them ------------------------------------------------------------------------------------------------------- */
 
-/* The address of the i-th OST: from the list, and on from its last one. */
-static void listen_address(const struct address_list *list, unsigned int i, char out[ADDRESS_SIZE])
+/* Those of the i-th OST: all of the list, at ports that follow; any port is any. False: there are no such ports. */
+static bool listen_addresses(const struct address_list *list, unsigned int i, struct address_list *ret_list)
 {
-	char host[256];
-	uint16_t port;
+	*ret_list = *list;
+	for (size_t k = 0; k < list->count; k++) {
+		char host[256];
+		uint16_t port;
 
-	if (i < list->count) {
-		snprintf(out, ADDRESS_SIZE, "%s", list->text[i]);
-		return;
+		if (address_split(list->text[k], host, &port) < 0 || port + i > UINT16_MAX)
+			return false;
+		if (port != 0)
+			(void)address_with_port(list->text[k], (uint16_t)(port + i), ret_list->text[k]);
 	}
-	if (address_split(list->text[list->count - 1], host, &port) < 0)
-		port = 0; /* it was parsed before */
-	if (port != 0)
-		port = (uint16_t)(port + i - (list->count - 1));
-	(void)address_with_port(list->text[list->count - 1], port, out);
+	return true;
 }
 
 static unsigned int objects_open(unsigned int ost_count)
@@ -286,7 +285,7 @@ static void open_ost(const struct options *options, unsigned int i, const struct
 	struct runner *runner = &runners[i];
 	struct ost_config config = {
 		.dir = options->dirs[i],
-		.listen = runner->listen,
+		.listen = &runner->listen,
 		.key = key,
 		.mgs = options->mgs,
 		.mgs_tally = &mgs_tally,
@@ -300,7 +299,8 @@ static void open_ost(const struct options *options, unsigned int i, const struct
 	char error[512];
 	int err;
 
-	listen_address(&options->listen, i, runner->listen);
+	if (!listen_addresses(&options->listen, i, &runner->listen))
+		daemon_fail("%s: there are no ports above that of --listen for so many OSTs", options->dirs[i]);
 	runner->stop = (struct loop_post){ .run = stop_posted };
 	if (ost_open(&config, &runner->ost, error, sizeof(error)) < 0)
 		daemon_fail("%s", error);
@@ -343,7 +343,7 @@ static void say_ready(unsigned int count)
 	size_t used = 0;
 
 	for (unsigned int i = 0; i < count && used < sizeof(all); i++) {
-		if (address_with_port(runners[i].listen, runners[i].ost->port, address) < 0)
+		if (address_with_port(runners[i].listen.text[0], runners[i].ost->port, address) < 0)
 			continue;
 		log_info("OST %u serves %s on %s", runners[i].ost->identity.index, runners[i].ost->config.dir, address);
 		used += (size_t)snprintf(all + used, sizeof(all) - used, "%s%s", i > 0 ? "," : "", address);

@@ -342,13 +342,20 @@ static int start_service(struct ost *ost, char *error, size_t error_size)
 		.handle = ost_handle,
 		.bulk_alloc = bulk_alloc,
 	};
+	const struct address_list *listen = ost->config.listen;
 	int err = service_new(ost->loop, &service, &ost->service);
 
 	if (err < 0)
 		return fail(error, error_size, "starting", err);
-	err = service_listen(ost->service, ost->config.listen, &ost->port);
-	if (err < 0)
-		service_listen_explain(ost->config.listen, err, error, error_size);
+	for (size_t i = 0; i < listen->count && err == 0; i++) {
+		uint16_t port;
+
+		err = service_listen(ost->service, listen->text[i], &port);
+		if (err < 0)
+			service_listen_explain(listen->text[i], err, error, error_size);
+		else if (i == 0)
+			ost->port = port;
+	}
 
 	return err;
 }

@@ -45,15 +45,15 @@ enum ost_direct {
 #define OST_FULL_PERCENT_DEFAULT 95u
 
 struct ost_config {
-	const char *dir;              /* borrowed for the OST's life */
-	const char *ledger_dir;       /* where the ledger lies, borrowed; NULL: /dev/shm, if that is a tmpfs */
-	const char *listen;           /* "HOST:PORT", port 0: any; borrowed */
-	const struct key *key;        /* NULL: dir/cluster.key */
-	struct address_list mgs;      /* none: do not register */
-	struct peer_tally *mgs_tally; /* of all of a program's OSTs; borrowed; may be NULL */
-	int index;                    /* what the identity must say; -1: whatever */
-	unsigned int full_percent;    /* 0: the default */
-	unsigned int objects_open;    /* descriptors kept; 0: the default */
+	const char *dir;                   /* borrowed for the OST's life */
+	const char *ledger_dir;            /* where the ledger lies, borrowed; NULL: /dev/shm, if that is a tmpfs */
+	const struct address_list *listen; /* port 0: any; borrowed */
+	const struct key *key;             /* NULL: dir/cluster.key */
+	struct address_list mgs;           /* none: do not register */
+	struct peer_tally *mgs_tally;      /* of all of a program's OSTs; borrowed; may be NULL */
+	int index;                         /* what the identity must say; -1: whatever */
+	unsigned int full_percent;         /* 0: the default */
+	unsigned int objects_open;         /* descriptors kept; 0: the default */
 	enum ost_direct direct;
 	uint64_t (*clock_ns)(void); /* of leases; NULL: CLOCK_BOOTTIME */
 
@@ -93,7 +93,7 @@ struct ost {
 	struct key key;
 	int objects_dir;
 	bool syncfs_works; /* on FUSE it returns 0 and has asked nobody */
-	uint16_t port;     /* the real one */
+	uint16_t port;     /* the real one of the first address */
 	uint64_t instance;
 	bool recovered; /* the last stop was not clean: */
 	bool kept;      /* but nothing is lost, and the instance is the same */

@@ -26,6 +26,7 @@
 #define SESSION 7u
 
 static char fixture_dir[PATH_MAX];
+static const struct address_list fixture_listen = { .count = 1, .text = { "127.0.0.1:0" } };
 static struct ost_config fixture_config;
 static struct loop *loop;
 static struct ost *ost;
@@ -59,7 +60,7 @@ static inline void fixture_format(void)
 	fixture_config = (struct ost_config){
 		.dir = fixture_dir,
 		.ledger_dir = fixture_dir,
-		.listen = "127.0.0.1:0",
+		.listen = &fixture_listen,
 		.index = -1,
 		.clock_ns = fixture_clock,
 		.direct = OST_DIRECT_AUTO,
