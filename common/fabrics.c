@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MISSING_MS 500 /* so long it counts as missing unlooked: attempts may follow each other fast */
+
 static enum fabrics_choice chosen = FABRICS_AUTO;
+static _Atomic bool missing_said;
 
 /* --- the setting -------------------------------------------------------------------------------------------------- */
 
@@ -105,29 +108,40 @@ void fabrics_release(struct fabrics *fabrics)
 		fabrics->transport[i] = transport_free(fabrics->transport[i]);
 }
 
+static int look_for_rdma(struct fabrics *fabrics, struct transport **ret_transport)
+{
+	uint64_t now_ns = loop_now_ns(fabrics->loop);
+	bool was_missing = fabrics->missing != 0;
+	int err;
+
+	if (was_missing && now_ns - fabrics->looked_ns < MISSING_MS * NSEC_PER_MSEC)
+		return fabrics->missing;
+	err = transport_rdma_new(fabrics->loop, &fabrics->limits, ret_transport);
+	fabrics->missing = err == -ENOENT || err == -ELIBBAD || err == -ENODEV || err == -EUNATCH ? err : 0;
+	fabrics->looked_ns = now_ns;
+	if (err == 0 && was_missing && atomic_exchange(&missing_said, false))
+		log_info("RDMA is there now");
+	return err;
+}
+
 int fabrics_get(struct fabrics *fabrics, enum fabric fabric, struct transport **ret_transport)
 {
 	struct transport **at = &fabrics->transport[fabric];
-	int err = fabric == FABRIC_RDMA ? fabrics->missing : 0;
+	int err = 0;
 
-	if (*at == NULL && err == 0 && fabric == FABRIC_TCP)
+	if (*at == NULL && fabric == FABRIC_TCP)
 		err = transport_tcp_new(fabrics->loop, &fabrics->limits, at);
-	if (*at == NULL && err == 0 && fabric == FABRIC_RDMA) {
-		err = transport_rdma_new(fabrics->loop, &fabrics->limits, at);
-		if (err == -ENOENT || err == -ELIBBAD || err == -ENODEV || err == -EUNATCH)
-			fabrics->missing = err;
-	}
+	if (*at == NULL && fabric == FABRIC_RDMA)
+		err = look_for_rdma(fabrics, at);
 	*ret_transport = *at;
 	return err;
 }
 
 void fabrics_say_missing(const struct fabrics *fabrics, enum logger_level level)
 {
-	static _Atomic bool said;
-
 	if (kernel_has_devices())
 		level = LOGGER_WARNING;
-	if (level == LOGGER_DEBUG || !atomic_exchange(&said, true))
+	if (level == LOGGER_DEBUG || !atomic_exchange(&missing_said, true))
 		logger_say(level, "RDMA is not used: %s", fabrics_rdma_reason(fabrics->missing));
 }
 

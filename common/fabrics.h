@@ -36,7 +36,8 @@ struct fabrics {
 	enum fabrics_choice choice;
 	struct transport_limits limits;
 	struct transport *transport[FABRIC_COUNT]; /* NULL: not wanted yet */
-	int missing;                               /* why there is no RDMA: see fabrics_get(); 0: not known */
+	int missing;        /* why there was no RDMA when it was last wanted: see fabrics_get(); or 0 */
+	uint64_t looked_ns; /* when that was */
 };
 
 void fabrics_init(struct fabrics *fabrics, struct loop *loop, const struct transport_limits *limits);
@@ -44,14 +45,14 @@ void fabrics_init(struct fabrics *fabrics, struct loop *loop, const struct trans
 void fabrics_release(struct fabrics *fabrics);
 
 /*
- * Its transport. Errors of transport_rdma_new(): -ENOENT, -ELIBBAD, -ENODEV and -EUNATCH are for good: a device that comes
- * later is not seen.
+ * Its transport. Errors of transport_rdma_new(): -ENOENT and -ELIBBAD are for good. -ENODEV and -EUNATCH are not: drivers may be loaded
+ * while we run, so it is looked again when it is wanted again, but not at once.
  */
 int fabrics_get(struct fabrics *fabrics, enum fabric fabric, struct transport **ret_transport);
 
 /*
  * That RDMA is missing, and why. A warning where the kernel has devices, since somebody has put them there; else of that level.
- * Once for the program, but at LOGGER_DEBUG.
+ * Once for the program, but at LOGGER_DEBUG; when it is there all the same, later, that is said, too.
  */
 void fabrics_say_missing(const struct fabrics *fabrics, enum logger_level level);
 

@@ -46,7 +46,9 @@ struct mgs_client {
 	bool outdated_said; /* a map that was not taken, since the last one that was */
 	char hostname[HOSTNAME_SIZE];
 	char preferred[ADDRESS_SIZE];  /* our end of the last connection by TCP, or else of the first */
-	struct address_list reachable; /* what others are told: as of the last connection */
+	struct address_list reachable; /* what others are told */
+	unsigned int look_ms;
+	uint64_t looked_ns; /* at it */
 
 	void *owner;
 	void (*map_changed)(void *owner, const Strake__ClusterMap *map);
@@ -368,10 +370,31 @@ static int client_find_addresses(struct mgs_client *client, struct peer *peer)
 	    peer_local_host(peer, client->preferred, sizeof(client->preferred)) < 0)
 		client->preferred[0] = '\0';
 	err = client->reachable_cb(client->owner, preferred[0] != '\0' ? preferred : NULL, &client->reachable);
+	client->looked_ns = clock_ns();
 
 	if (err)
 		snprintf(client->error, sizeof(client->error), "no address to register: %s", strerror(-err));
 	return err;
+}
+
+/*
+ * More of them may come while we run: those of an interface, or of an RDMA device. What goes is told as long as the connection stands:
+ * mostly it comes back, and who finds it silent has the others.
+ */
+static void client_look_for_more(struct mgs_client *client)
+{
+	struct address_list list;
+	bool more = false;
+
+	if (clock_ns() - client->looked_ns < client->look_ms * NSEC_PER_MSEC)
+		return;
+	client->looked_ns = clock_ns();
+	if (client->reachable_cb(client->owner, client->preferred[0] != '\0' ? client->preferred : NULL, &list) < 0)
+		return;
+	for (size_t i = 0; i < list.count; i++)
+		more |= !address_list_has(&client->reachable, list.text[i]);
+	if (more)
+		client->reachable = list;
 }
 
 static int client_connected(void *owner, struct peer *peer)
@@ -432,7 +455,10 @@ static int client_beat(struct mgs_client *client)
 {
 	if (!peer_is_connected(client->peer))
 		return client_connect(client);
-	return client_is_server(client) ? client_register(client, client->peer) : 0;
+	if (!client_is_server(client))
+		return 0;
+	client_look_for_more(client);
+	return client_register(client, client->peer);
 }
 
 static void client_keep(void *arg)
@@ -504,6 +530,7 @@ int mgs_client_new(struct loop *loop, const struct mgs_client_config *config, st
 		.capacity = config->capacity,
 		.refused_cb = config->refused,
 		.heartbeat_ms = HEARTBEAT_MS,
+		.look_ms = config->look_ms != 0 ? config->look_ms : MGS_CLIENT_LOOK_MS,
 	};
 	do {
 		if (getrandom(&client->instance, sizeof(client->instance), 0) != sizeof(client->instance)) {

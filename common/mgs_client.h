@@ -16,6 +16,8 @@
 
 #include <stdbool.h>
 
+#define MGS_CLIENT_LOOK_MS 10000
+
 struct mgs_client; /* opaque: mgs_client.c */
 struct peer_tally; /* common/peer.h */
 
@@ -47,8 +49,12 @@ struct mgs_client_config {
 	void *owner;
 	/* A new map (also the first; and, for an MDT, the same epoch with other free space). Borrowed for the call. */
 	void (*map_changed)(void *owner, const Strake__ClusterMap *map);
-	/* Under which addresses others reach this server, as service_reachable() says. NULL for clients. */
+	/*
+	 * Under which addresses others reach this server, as service_reachable() says: asked at each connection, and again and again while
+	 * it stands. NULL for clients.
+	 */
 	int (*reachable)(void *owner, const char *preferred, struct address_list *ret_list);
+	unsigned int look_ms; /* until it is asked again; 0: MGS_CLIENT_LOOK_MS */
 	/* Before each heartbeat. NULL for clients. Must not block long. */
 	void (*capacity)(void *owner, struct mgs_capacity *ret_capacity);
 	/* The MGS refuses this server for good (its index is taken, a second instance lives, -ESTALE: an older copy of

@@ -234,7 +234,7 @@ static void way_failed(struct peer_way *way)
 
 static bool may_probe(const struct peer *peer)
 {
-	return peer->fabric == FABRIC_TCP && peer->ways[FABRIC_RDMA].count > 0 && peer->fabrics.missing == 0;
+	return peer->fabric == FABRIC_TCP && peer->ways[FABRIC_RDMA].count > 0;
 }
 
 /* When it has rested; where it does not yet it could not be had just now. */
@@ -316,7 +316,7 @@ static void other_due(struct loop_timer *timer)
 		watch(peer);
 	} else if (may_probe(peer)) {
 		rdma->tried = 0;
-		if (!way_next(rdma)) { /* out of memory, or the like */
+		if (!way_next(rdma)) { /* no device, out of memory, or the like */
 			say_fabric(peer);
 			probe_later(peer);
 		}

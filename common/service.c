@@ -1,6 +1,8 @@
 #include "common/service_internal.h"
 
+#include "common/container_of.h"
 #include "common/logger.h"
+#include "common/resolve.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -48,6 +50,8 @@ void service_warn(struct service *service, const char *format, ...)
 	log_warning("%s", line);
 }
 
+static void listen_again(struct loop_timer *timer);
+
 /* --- its life ----------------------------------------------------------------------------------------------------- */
 
 int service_new(struct loop *loop, const struct service_config *config, struct service **ret_service)
@@ -65,7 +69,10 @@ int service_new(struct loop *loop, const struct service_config *config, struct s
 		return -ENOMEM;
 	service->loop = loop;
 	service->hoard_timer.expired = service_hoard_check;
+	service->listen_timer.expired = listen_again;
 	service->config = *config;
+	if (config->again_ms == 0)
+		service->config.again_ms = SERVICE_AGAIN_MS;
 	if (config->connections_max == 0)
 		service->config.connections_max = CONNECTIONS_MAX_DEFAULT;
 	service->opening = (struct opening_server){
@@ -89,6 +96,7 @@ struct service *service_free(struct service *service)
 		service_conn_close(service->conns);
 	service_spare_free(service);
 	loop_timer_cancel(&service->hoard_timer);
+	loop_timer_cancel(&service->listen_timer);
 	fabrics_release(&service->fabrics);
 	service->freed = true;
 	service_destroy_if_over(service);
@@ -134,6 +142,7 @@ static int listen_by(struct service *service, enum fabric fabric, const char *ad
 	if (err < 0)
 		return err;
 	listen->port = *ret_port;
+	listen->waits = false;
 	listens->count++;
 	return 0;
 }
@@ -183,6 +192,37 @@ static int listen_beside(struct service *service, const struct service_listen *t
 	return err;
 }
 
+/* At boot drivers may come later than we do. A name, though, is not looked up again: that may take long. */
+static int listen_beside_or_wait(struct service *service, struct service_listen *tcp)
+{
+	int err = listen_beside(service, tcp);
+
+	tcp->waits = (err == -ENODEV || err == -EUNATCH) &&
+		     (address_host_is_wildcard(tcp->host) ||
+		      resolve_numeric(tcp->host, tcp->port, &(struct resolved){ .count = 0 }) == 0);
+	if (tcp->waits && service->listen_timer.loop == NULL)
+		loop_timer_set(service->loop, &service->listen_timer,
+			       loop_now_ns(service->loop) + service->config.again_ms * NSEC_PER_MSEC);
+	return err;
+}
+
+/* What is still not there has been said; anything else is, and is the end of it. */
+static void listen_again(struct loop_timer *timer)
+{
+	struct service *service = container_of(timer, struct service, listen_timer);
+	struct service_listens *tcp = &service->listens[FABRIC_TCP];
+
+	for (size_t i = 0; i < tcp->count; i++) {
+		struct service_listen *listen = &tcp->at[i];
+		char address[ADDRESS_SIZE];
+		int err = listen->waits ? listen_beside_or_wait(service, listen) : 0;
+
+		address_join(listen->host, listen->port, address);
+		if (err < 0 && !listen->waits)
+			say_not_beside(service, address, err);
+	}
+}
+
 int service_listen(struct service *service, const char *address, uint16_t *ret_port)
 {
 	struct service_listens *tcp = &service->listens[FABRIC_TCP];
@@ -192,7 +232,7 @@ int service_listen(struct service *service, const char *address, uint16_t *ret_p
 	if (err == 0)
 		err = listen_by(service, fabric, address_plain(address), ret_port);
 	if (err == 0 && fabric == FABRIC_TCP && service->fabrics.choice == FABRICS_AUTO) {
-		int beside = listen_beside(service, &tcp->at[tcp->count - 1]);
+		int beside = listen_beside_or_wait(service, &tcp->at[tcp->count - 1]);
 
 		if (beside < 0)
 			say_not_beside(service, address, beside);

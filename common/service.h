@@ -42,7 +42,8 @@
 #define SERVICE_HOARD_MS          1000               /* silent in mid-bulk while others wait for memory: cut off */
 #define SERVICE_QUEUE_MAX         (16 * 1024 * 1024) /* bytes of answers for one peer; beyond, it is not read */
 #define SERVICE_CREDITS_DEFAULT   128
-#define SERVICE_UNPROVED_MAX      256 /* connections by RDMA in their opening: strangers pin so many times 536 KiB */
+#define SERVICE_AGAIN_MS          30000 /* where there was no RDMA when it began */
+#define SERVICE_UNPROVED_MAX      256   /* connections by RDMA in their opening: strangers pin so many times 536 KiB */
 
 struct service;      /* opaque: service_internal.h */
 struct service_conn; /* one connection */
@@ -66,6 +67,7 @@ struct service_config {
 	unsigned int unproved_max;         /* by RDMA, in their opening; 0: SERVICE_UNPROVED_MAX */
 	unsigned int frame_deadline_ms;    /* 0: SERVICE_FRAME_DEADLINE_MS */
 	unsigned int stall_ms;             /* a peer that reads nothing is cut off; 0: SERVICE_STALL_MS */
+	unsigned int again_ms;             /* RDMA is looked for again; 0: SERVICE_AGAIN_MS */
 	void *owner;                       /* for the callbacks below */
 
 	/* A request has come; its sums in the frame are right. Unknown opcodes, other roles' and malformed bodies are
@@ -89,7 +91,8 @@ struct service *service_free(struct service *service);
 
 /*
  * Listen on "HOST:PORT" or "rdma://HOST:PORT" (port 0: any). Several calls, several addresses. By default who listens by TCP
- * also does so by RDMA where HOST has it, at the same port if that is free, unless it is listened on by RDMA already.
+ * also does so by RDMA where HOST has it, at the same port if that is free, unless it is listened on by RDMA already. Where there is no
+ * device for HOST, or no connection manager, these are looked for every SERVICE_AGAIN_MS; not where HOST is a name.
  * ret_port is the real port. -EADDRINUSE, -EADDRNOTAVAIL, -EINVAL; -ENOSPC: more than ADDRESS_LIST_MAX; -EPROTONOSUPPORT: RDMA,
  * but only TCP is to be used; and those of fabrics_get().
  */
@@ -99,7 +102,7 @@ void service_listen_explain(const char *address, int err, char *error, size_t er
 
 /*
  * Under which addresses others reach it, of either kind: for each that it listens on, in order, as address_reachable() says.
- * Errors are its.
+ * Errors are its. There may be more of them later: of machines' addresses, and of RDMA.
  */
 int service_reachable(const struct service *service, const char *preferred, struct address_list *ret_list);
 

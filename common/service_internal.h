@@ -49,6 +49,7 @@ struct service_listens {
 	struct service_listen {
 		char host[256];
 		uint16_t port;
+		bool waits; /* TCP's: RDMA is wanted beside it, and there was none when it was last tried */
 	} at[ADDRESS_LIST_MAX];
 	size_t count;
 };
@@ -71,7 +72,8 @@ struct service {
 	struct opening_server opening;
 	struct fabrics fabrics;
 	struct service_listens listens[FABRIC_COUNT];
-	bool freed; /* and waits for its last requests */
+	struct loop_timer listen_timer; /* set while one of them waits */
+	bool freed;                     /* and waits for its last requests */
 	bool held;
 	struct service_conn *conns;
 	struct service_conn *lines[SERVICE_LINES]; /* by their line, those that are open, the latest first */
