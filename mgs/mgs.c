@@ -145,13 +145,14 @@ static void answer_map(struct request *request)
 
 	if (conn && ask->has_subscribe)
 		conn->subscribed = ask->subscribe;
-	if (ask->subscribe)
-		tell_rdma(mgs, &body, &list, addresses);
+	tell_rdma(mgs, &body, &list, addresses);
 	body.map = &map;
 	body.hostname = mgs->hostname;
 	body.has_pid = true;
 	body.pid = (uint32_t)getpid();
 	service_connections(mgs->service, connections);
+	if (conn)
+		connections[service_conn_fabric(request->conn)]--;
 	body.has_connections_tcp = body.has_connections_rdma = true;
 	body.connections_tcp = connections[FABRIC_TCP];
 	body.connections_rdma = connections[FABRIC_RDMA];

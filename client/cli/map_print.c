@@ -1,9 +1,11 @@
 #include "client/cli/map_print.h"
+#include "common/address.h"
 #include "common/units.h"
 #include "common/uuid.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 const char *target_state_text(Strake__TargetState state)
 {
@@ -33,6 +35,15 @@ const char *target_usage_text(const Strake__Target *target, char out[48])
 	snprintf(out, 48, "%10s / %s", units_format_size(used(target->bytes_total, target->bytes_free), used_text),
 		 units_format_size(target->bytes_total, total_text));
 	return out;
+}
+
+const char *rdma_text(const char *shown, char *const *addresses, size_t count)
+{
+	if (strstr(shown, ADDRESS_RDMA) == NULL)
+		for (size_t i = 0; i < count; i++)
+			if (address_is_rdma(addresses[i]))
+				return " + rdma";
+	return "";
 }
 
 const char *connections_text(bool told, uint32_t tcp, uint32_t rdma, char out[64])

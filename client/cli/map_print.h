@@ -10,6 +10,9 @@ const char *target_state_text(Strake__TargetState state); /* "up", "down", "full
 /* "  1.2 GiB / 40.0 GiB" used and total; returns out. */
 const char *target_usage_text(const Strake__Target *target, char out[48]);
 
+/* " + rdma" behind the address (or addresses) shown, which is not RDMA's, where another one is; else "". */
+const char *rdma_text(const char *shown, char *const *addresses, size_t count);
+
 /* ", 3 connections by TCP, 1 by RDMA"; "" where the server does not say. Returns out. */
 const char *connections_text(bool told, uint32_t tcp, uint32_t rdma, char out[64]);
 /* The same as a member, of the object that is open. */

@@ -17,7 +17,7 @@ static void print_help(void)
 	     "\n"
 	     "The servers of a filesystem, their state and how full they are. Exit status 0 when all are up, 1 when "
 	     "one\n"
-	     "is not, or the MGS does not answer within 4 s.");
+	     "is not, or the MGS does not answer within 4 s. \"+ rdma\": it listens by RDMA, too.");
 }
 
 static const char *first_address(const Strake__Target *target)
@@ -42,9 +42,9 @@ static void print_target(const Strake__Target *target)
 	bool is_up = target->state != STRAKE__TARGET_STATE__TARGET_DOWN;
 	char usage[48], connections[64];
 
-	cli_say("    └─ %s-%u: %s (%s) %s, %s%s", is_mdt ? "MDT" : "OST", target->index, first_address(target),
-		target_usage_text(target, usage), target_state_text(target->state),
-		target->hostname ? target->hostname : "?",
+	cli_say("    └─ %s-%u: %s%s (%s) %s, %s%s", is_mdt ? "MDT" : "OST", target->index, first_address(target),
+		rdma_text(first_address(target), target->address, target->n_address), target_usage_text(target, usage),
+		target_state_text(target->state), target->hostname ? target->hostname : "?",
 		connections_text(is_up && target->has_connections_tcp, target->connections_tcp,
 				 target->connections_rdma, connections));
 }
@@ -65,7 +65,9 @@ static void print_map(const Strake__MapReply *reply, const struct address_list *
 	uuid_from_bytes(map->fs_uuid.data, map->fs_uuid.len, &fs);
 	printf("Filesystem: %s (%s), epoch %llu\n", map->fs_name, uuid_format(&fs, uuid),
 	       (unsigned long long)map->epoch);
-	cli_say("  MGS: %s, %s%s", cli_join_addresses(mgs, list), reply->hostname ? reply->hostname : "?",
+	cli_join_addresses(mgs, list);
+	cli_say("  MGS: %s%s, %s%s", list, rdma_text(list, reply->rdma_address, reply->n_rdma_address),
+		reply->hostname ? reply->hostname : "?",
 		connections_text(reply->has_connections_tcp, reply->connections_tcp, reply->connections_rdma,
 				 connections));
 	printf("  MDS servers: %zu\n", count_role(map, STRAKE__TARGET_ROLE__TARGET_MDT));
@@ -116,6 +118,10 @@ static int json_map(const Strake__MapReply *reply, const struct address_list *mg
 	json_array_begin(&json, "mgs");
 	json_object_begin(&json, NULL);
 	json_string(&json, "address", cli_join_addresses(mgs, text));
+	json_array_begin(&json, "rdma_addresses");
+	for (size_t i = 0; i < reply->n_rdma_address; i++)
+		json_string(&json, NULL, reply->rdma_address[i]);
+	json_array_end(&json);
 	json_string(&json, "hostname", reply->hostname);
 	json_unsigned(&json, "pid", reply->pid);
 	json_string(&json, "state", "up");

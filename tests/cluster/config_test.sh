@@ -54,7 +54,16 @@ for server in status["mgs"] + status["mds"] + status["oss"]:
     assert server["connections"]["tcp"] > 0 and server["connections"]["rdma"] == 0'
 }
 await "the servers to tell of their connections" told
-strake -m "$MGS" status | grep -qE 'MDT-0: .*connections? by TCP, 0 by RDMA' || fail "strake status: $(strake -m "$MGS" status)"
+strake -m "$MGS" status >"$T/out" || fail "strake status"
+grep -qE 'MDT-0: .*connections? by TCP, 0 by RDMA' "$T/out" && ! grep -q '+ rdma' "$T/out" || fail "strake status: $(cat "$T/out")"
+# The MDS, the OSS and the mount, and not who asks.
+three() {
+	strake -m "$MGS" status --json | python3 -c '
+import json, sys
+mgs = json.load(sys.stdin)["mgs"][0]
+sys.exit(mgs["connections"] != {"tcp": 3, "rdma": 0} or mgs["rdma_addresses"] != [])'
+}
+await "the MGS to tell of three connections" three
 says 2 "eplica" strake -m "$MGS" client put -R 2 "$0" /x
 says 2 "tripe|size" strake -m "$MGS" client put -S 12345 "$0" /x
 says 1 "exist|No such" strake -m "$MGS" client stat /x

@@ -35,12 +35,12 @@ import json, sys
 status = json.load(sys.stdin)
 sys.exit(not all(server["connections"]["rdma"] > 0 for server in status["mds"] + status["oss"]))'
 }
-# mgs_by_rdma COUNT: so many of the five who stay reach the MGS by RDMA, the others by TCP, as does who asks here.
+# mgs_by_rdma COUNT: so many of the five others reach the MGS by RDMA, the rest by TCP.
 mgs_by_rdma() {
 	strake -m "$MGS" status --json | python3 -c '
 import json, sys
 rdma = int(sys.argv[1])
-sys.exit(json.load(sys.stdin)["mgs"][0]["connections"] != {"tcp": 6 - rdma, "rdma": rdma})' "$1"
+sys.exit(json.load(sys.stdin)["mgs"][0]["connections"] != {"tcp": 5 - rdma, "rdma": rdma})' "$1"
 }
 
 # --- who work -------------------------------------------------------------------------------------------------------------

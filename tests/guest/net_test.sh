@@ -68,6 +68,14 @@ measured() { # TRANSPORT
 }
 cluster "$T/c" --osts 1 --listen 192.0.2.2
 MGS=$(field "$T/c" mgs 0 address)
+# That they have RDMA is told; who asks is not counted.
+tells() {
+	strake -m "$MGS" status >"$T/out" && grep -q "^  MGS: $MGS + rdma, .*, 0 connections by TCP, 2 by RDMA$" "$T/out" &&
+		[ "$(grep -c "─ [MO][DS]T-0: 192.0.2.2:[0-9]* + rdma (" "$T/out")" = 2 ]
+}
+await "strake status tells of RDMA" tells
+strake -m "$MGS" status --json >"$T/out" || fail "strake status"
+json "[a.startswith('rdma://192.0.2.2:') for a in it['mgs'][0]['rdma_addresses']] == [True]"
 for role in mgs mds oss; do
 	address=$(field "$T/c" $role 0 address)
 	strake -m "$MGS" net test "$address" --seconds 0.3 --json >"$T/out" || fail "$role: $(cat "$T/out")"

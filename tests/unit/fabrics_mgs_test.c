@@ -14,7 +14,7 @@ static int ost_reachable(void *owner, const char *preferred, struct address_list
 	return address_reachable("127.0.0.1", 4711, preferred, ret_list);
 }
 
-/* As it says itself, to who asks by TCP; he counts. */
+/* As it says itself, to who asks by TCP; he does not count. */
 static void mgs_asks(struct world *world, uint32_t *ret_tcp, uint32_t *ret_rdma, uint64_t *ret_epoch)
 {
 	Strake__MapRequest request = STRAKE__MAP_REQUEST__INIT;
@@ -23,7 +23,7 @@ static void mgs_asks(struct world *world, uint32_t *ret_tcp, uint32_t *ret_rdma,
 
 	assert(peer_call(world->peer, &call) == 0);
 	reply = (const Strake__MapReply *)call.reply;
-	assert(reply->n_rdma_address == 0); /* it does not subscribe */
+	assert(reply->n_rdma_address == 1);
 	*ret_tcp = reply->connections_tcp;
 	*ret_rdma = reply->connections_rdma;
 	*ret_epoch = reply->map->epoch;
@@ -39,7 +39,7 @@ static void mgs_is_reached_by(struct world *world, enum fabric by, uint64_t *ret
 	do {
 		fiber_sleep_ms(1);
 		mgs_asks(world, &by_tcp, &by_rdma, ret_epoch);
-	} while (by_rdma != rdma || by_tcp != 2 - rdma);
+	} while (by_rdma != rdma || by_tcp != 1 - rdma);
 }
 
 static void mgs_ends(void)
