@@ -33,6 +33,9 @@ struct rdma_port {
 	const char *state;    /* "active", "down", "init", "armed", "?" */
 	const char *link;     /* "Ethernet", "InfiniBand", "?" */
 	const char *protocol; /* "RoCE", "iWARP", "InfiniBand", "?" */
+	uint64_t rate_mbps;   /* Mbit/s, as the link runs now; 0: not known */
+	unsigned int mtu;     /* bytes of data in a packet, likewise */
+	bool asked;           /* for addresses: there is a connection manager to ask */
 	size_t address_count;
 	struct rdma_port_address {
 		char host[64];      /* numeric */

@@ -17,6 +17,15 @@ void net_devices_begin(struct net_devices_print *print, bool as_json)
 	json_array_begin(&print->json, "devices");
 }
 
+/* 0: null */
+static void json_known(struct json *json, const char *key, uint64_t value)
+{
+	if (value != 0)
+		json_unsigned(json, key, value);
+	else
+		json_null(json, key);
+}
+
 static void json_port(struct json *json, const struct rdma_port *port)
 {
 	json_object_begin(json, NULL);
@@ -25,6 +34,8 @@ static void json_port(struct json *json, const struct rdma_port *port)
 	json_string(json, "state", port->state);
 	json_string(json, "link_layer", port->link);
 	json_string(json, "protocol", port->protocol);
+	json_known(json, "rate_mbit_per_s", port->rate_mbps);
+	json_known(json, "mtu", port->mtu);
 	json_array_begin(json, "addresses");
 	for (size_t i = 0; i < port->address_count; i++) {
 		json_object_begin(json, NULL);
@@ -46,8 +57,14 @@ void net_devices_port(void *arg, const struct rdma_port *port)
 		return;
 	}
 	printf("%s port %u: %s, %s over %s, ", port->device, port->port, port->state, port->protocol, port->link);
-	if (port->address_count == 0)
-		printf("no address");
+	if (port->rate_mbps != 0)
+		printf("%g Gbit/s, ", (double)port->rate_mbps / 1000);
+	if (port->mtu != 0)
+		printf("MTU %u, ", port->mtu);
+	if (!port->asked)
+		printf("addresses not known");
+	else if (port->address_count == 0)
+		printf("no IP address: not used until its network interface has one");
 	for (size_t i = 0; i < port->address_count; i++)
 		printf("%s%s (%s)", i > 0 ? ", " : "", port->addresses[i].host, port->addresses[i].interface);
 	putchar('\n');

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *state_text(enum ibv_port_state state)
 {
@@ -39,6 +40,22 @@ static const char *protocol_text(const struct ibv_device *device, uint8_t link_l
 	if (device->transport_type != IBV_TRANSPORT_IB)
 		return "?";
 	return link_layer == IBV_LINK_LAYER_ETHERNET ? "RoCE" : "InfiniBand";
+}
+
+/* Either is one of some flags. Devices that are not InfiniBand's tell what comes next to their own. */
+static uint64_t rate_mbps(uint8_t active_speed, uint8_t active_width)
+{
+	/* SDR, DDR, QDR, FDR-10, FDR, EDR, HDR, NDR */
+	static const unsigned int lane[] = { 0, 2500, 5000, 10000, 10000, 14000, 25000, 50000, 100000 };
+	static const unsigned int lanes[] = { 0, 1, 4, 8, 12, 2 };
+	const int speed = ffs(active_speed), width = ffs(active_width);
+
+	return width < (int)(sizeof(lanes) / sizeof(*lanes)) ? (uint64_t)lane[speed] * lanes[width] : 0;
+}
+
+static unsigned int mtu_bytes(enum ibv_mtu mtu)
+{
+	return mtu >= IBV_MTU_256 && mtu <= IBV_MTU_4096 ? 128u << mtu : 0;
 }
 
 static socklen_t address_len(const struct sockaddr *address)
@@ -96,6 +113,11 @@ static void tell_port(const struct listing *listing, struct ibv_context *context
 	port.state = state_text(attr.state);
 	port.link = link_text(attr.link_layer);
 	port.protocol = protocol_text(context->device, attr.link_layer);
+	if (attr.state == IBV_PORT_ACTIVE) {
+		port.rate_mbps = rate_mbps(attr.active_speed, attr.active_width);
+		port.mtu = mtu_bytes(attr.active_mtu);
+	}
+	port.asked = listing->channel != NULL && listing->all != NULL;
 	find_addresses(listing->channel, listing->all, &port);
 	listing->tell(listing->arg, &port);
 }

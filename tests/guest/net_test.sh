@@ -11,11 +11,20 @@ says() { grep -q -- "$1" "$T/out" || fail "it says '$(cat "$T/out")', not '$1'";
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 strake net >"$T/out" || fail "strake net"
-for n in 0 1; do says "^${kind}$n port 1: active, $protocol over Ethernet, 192.0.2.$((n + 1)) (rdma$n)$"; done
+# As the kernel tells it, in words such as "10 Gb/sec (4X SDR)"; packets of 9000 bytes have room for 4096 of data.
+rate() { cut -d' ' -f 1 "/sys/class/infiniband/$1/ports/1/rate"; }
+for n in 0 1; do
+	says "^${kind}$n port 1: active, $protocol over Ethernet, $(rate "$kind$n") Gbit/s, MTU 4096, 192.0.2.$((n + 1)) (rdma$n)$"
+done
 strake net --json >"$T/out" || fail "strake net --json"
 json "[d['name'] for d in it['devices']] == ['${kind}0', '${kind}1'] and it['reason'] is None"
 json "it['devices'][1]['addresses'] == [{'address': '192.0.2.2', 'interface': 'rdma1'}]"
+json "all(d['rate_mbit_per_s'] == 1000 * $(rate "${kind}0") and d['mtu'] == 4096 for d in it['devices'])"
 json "all(d['state'] == 'active' and d['link_layer'] == 'Ethernet' and d['protocol'] == '$protocol' for d in it['devices'])"
+ip link set rdma1 mtu 1500
+small() { strake net >"$T/out" && grep -q "^${kind}1 .*, MTU 1024, " "$T/out"; }
+await "the port has smaller packets" small
+ip link set rdma1 mtu 9000
 ip link set rdma1 down
 down() { strake net >"$T/out" && grep -q "^${kind}1 port 1: down" "$T/out"; }
 await "the port is down" down
@@ -24,6 +33,12 @@ ip addr replace 192.0.2.2/24 dev rdma1 noprefixroute
 ip route replace 192.0.2.0/24 dev rdma1 src 192.0.2.2 table 101
 up() { strake net >"$T/out" && grep -q "^${kind}1 port 1: active.*192.0.2.2 (rdma1)" "$T/out"; }
 await "the port is up again" up
+ip addr del 192.0.2.2/24 dev rdma1
+strake net >"$T/out" || fail "strake net"
+says "^${kind}1 port 1: active.*, no IP address: not used until its network interface has one$"
+ip addr add 192.0.2.2/24 dev rdma1 noprefixroute
+ip route replace 192.0.2.0/24 dev rdma1 src 192.0.2.2 table 101
+await "the port has its address again" up
 
 # A kernel's devices that libibverbs has no driver for.
 drivers=$(dirname "$(find /usr/lib -name "lib$kind-rdmav*.so" | head -n 1)")
@@ -47,7 +62,7 @@ hidden() { unshare -m sh -c 'mount --bind /dev/null /dev/infiniband/rdma_cm && e
 manager="the kernel's connection manager cannot be opened: modprobe rdma_ucm"
 hidden strake net >"$T/out"
 expect "exit status without a connection manager" 1 $?
-says "^${kind}0 port 1: active, $protocol over Ethernet, no address$"
+says "^${kind}0 port 1: active, $protocol over Ethernet, .*addresses not known$"
 says "^No RDMA here: $manager"
 hidden strake net --json >"$T/out"
 expect "exit status without a connection manager" 1 $?
