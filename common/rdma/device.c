@@ -85,7 +85,6 @@ static void device_ready(struct loop_watch *watch, uint32_t events)
 		struct rdma_conn *conn = context;
 
 		taken++;
-
 		ibv_ack_cq_events(cq, 1);
 		if (conn->state == CONN_DEAD) /* it is leaving */
 			continue;

@@ -3,7 +3,7 @@
  *
  *   plugin.c        the transport: making it, its connections' turns
  *   device.c        its devices, which may go
- *   connect.c       rdma_connect(), and who waits for it
+ *   connect.c       rdma_connect() and leaving before the connection stands, and who waits for these
  *   conn.c          a connection's life: setting up, deadlines, its end
  *   listen.c        listeners, and what the connection manager tells
  *   receive.c       from receives to the owner's events
@@ -14,6 +14,7 @@
  *   segment.[ch]    what a SEND carries
  *   preface.[ch]    what stands before a frame
  *   credits.h       when it may be sent
+ *   ports.c         for people who look: none of these
  *
  * A connection is a reliable queue pair with two completion queues. That of the receives wakes the loop, by the device's
  * channel; that of the sends is looked at when room is needed, and wakes the loop only when there is none, when bulk moves, or

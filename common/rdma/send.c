@@ -292,7 +292,6 @@ int rdma_conn_send_bytes(struct transport_conn *base, const void *data, size_t s
 int rdma_conn_send(struct transport_conn *base, const struct transport_message *message)
 {
 	struct rdma_conn *conn = rdma_conn_of(base);
-
 	struct preface preface = { 0 };
 	struct bulk_place *place = NULL;
 	struct bulk_offer *offer = NULL;
