@@ -18,7 +18,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { COPIED, SOCKET_CALLS, SOCKET_BYTES, VERBS_CALLS, OTHER_CALLS, WAITS, COUNTERS };
+enum { COPIED, SOCKET_CALLS, SOCKET_BYTES, VERBS_CALLS, OTHER_CALLS, WAITS, LOOKS, COUNTERS };
 
 static _Atomic uint64_t none[COUNTERS];
 static _Atomic uint64_t *counters = none;
@@ -157,7 +157,7 @@ int ioctl(int fd, unsigned long request, void *arg)
 
 int epoll_wait(int fd, struct epoll_event *events, int max, int timeout)
 {
-	count(WAITS, 1);
+	count(timeout == 0 ? LOOKS : WAITS, 1);
 	return (int)syscall(SYS_epoll_wait, fd, events, max, timeout);
 }
 
