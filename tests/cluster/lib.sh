@@ -166,6 +166,14 @@ print(json.load(sys.stdin)[sys.argv[1]][int(sys.argv[2])][sys.argv[3]])' "$2" "$
 # alive PID: a process that is there and no zombie; one whose first thread has ended before the others counts as there
 alive() { awk '/^State:/ { z = $2 ~ /[ZX]/ } /^Threads:/ { t = $2 } END { exit !(NR > 0 && (!z || t > 1)) }' "/proc/$1/status" 2>/dev/null; }
 
+# sleeps_in PID PATTERN CALLS: it sleeps in the kernel where its stack has PATTERN. A kernel may tell of no stacks (that of
+# guest/guest.sh, which says uml_curr_cpu for any wchan): there, in one of these system calls, by their numbers on x86-64.
+sleeps_in() {
+	local stack
+	stack=$(cat "/proc/$1/stack" 2>/dev/null)
+	if [ -n "$stack" ]; then grep -q "$2" <<<"$stack"; else grep -qsE "^($3) " "/proc/$1/syscall"; fi
+}
+
 # crash ROLE N: kill -9 and wait until it is gone.
 crash() {
 	pid=$(field "$T/c" "$1" "$2" pid)

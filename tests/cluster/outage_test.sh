@@ -40,7 +40,7 @@ do_act two write:two
 do_act two exit
 
 # Waits in the kernel for a file of ours, or for who waits for its directory.
-is_asking() { grep -q "fuse_\|path_\|filename_\|iterate_dir" "/proc/$1/stack"; }
+is_asking() { sleeps_in "$1" "fuse_\|path_\|filename_\|iterate_dir" "0|1|83|217|257|262|332"; }
 # hang WHO MNT: what then waits for servers: $hanging
 hang() {
 	tell_act "$1" fill

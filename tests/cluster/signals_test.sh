@@ -37,7 +37,7 @@ killed=$!
 PIDS="$PIDS $caught $killed"
 # While it waits for an answer a process sleeps so that signals wake it (S), until the kernel has sent the first one on to
 # the daemon (D).
-is_waiting() { grep -q request_wait_answer "/proc/$1/stack" && grep -q "^State:.$2" "/proc/$1/status"; }
+is_waiting() { sleeps_in "$1" request_wait_answer 83 && grep -q "^State:.$2" "/proc/$1/status"; }
 for pid in $caught $killed; do
 	await "$pid to wait for the MDS" is_waiting "$pid" S
 	kill -USR1 "$pid"

@@ -84,7 +84,7 @@ enter "$M" strict
 freeze $(servers mds)
 cat "$M/held" >"$T/looked" &
 looker=$!
-await "somebody to wait for the MDS" grep -qs "fuse\|request_wait" "/proc/$looker/wchan"
+await "somebody to wait for the MDS" sleeps_in "$looker" "fuse_\|request_wait" "257"
 strake umount "$M" 2>"$T/said" &
 waiter=$!
 # reaped_by PID: it has waited for a child, which was refused; or has ended itself
@@ -123,14 +123,14 @@ enter_elsewhere() { # $theirs serves it, $holder is in that namespace
 enter
 ours=$daemon
 enter_elsewhere
-nsenter -t "$holder" -m sh -c "echo theirs >'$M/theirs'" || fail "writing in another namespace"
+nsenter -t "$holder" -m -r sh -c "echo theirs >'$M/theirs'" || fail "writing in another namespace"
 within 20 strake umount -f "$M" 2>"$T/said" || fail "umount -f beside another namespace's mount said: $(cat "$T/said")"
 ! alive "$ours" || fail "umount -f returned before the daemon had ended: it waited for another's"
 alive "$theirs" || fail "umount -f ended the daemon of another namespace's mount"
 within 20 strake umount -f "$M" 2>"$T/said" && fail "unmounted what only another namespace has"
 grep -q "nothing is mounted" "$T/said" || fail "of what only another namespace has it said: $(cat "$T/said")"
 alive "$theirs" || fail "umount -f of nothing ended the daemon of another namespace's mount"
-expect "content there" theirs "$(nsenter -t "$holder" -m cat "$M/theirs")"
+expect "content there" theirs "$(nsenter -t "$holder" -m -r cat "$M/theirs")"
 kill -TERM "$theirs"
 await "the daemon of the other namespace to end" ended "$theirs"
 kill "$holder"
@@ -241,7 +241,7 @@ leave "$M"
 enter
 enter_elsewhere
 echo last >"$M/ours"
-nsenter -t "$holder" -m sh -c "echo last >'$M/theirs'" || fail "writing in another namespace"
+nsenter -t "$holder" -m -r sh -c "echo last >'$M/theirs'" || fail "writing in another namespace"
 within 25 strake cluster stop "$T/c" >"$T/said" 2>&1 || fail "cluster stop with mounts in two namespaces said: $(cat "$T/said")"
 ! alive "$daemon" && ! alive "$theirs" || fail "cluster stop left a daemon"
 kill "$holder"
