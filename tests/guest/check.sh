@@ -3,7 +3,7 @@
 # iWARP's (siw); and the kernel's NFS server. Closes with "N passed, N failed, N skipped", like tests/run.sh. What cannot be
 # done here is skipped, and why is said; on a machine where the guest works a skip is a failure.
 #
-#   check.sh          ALL=1: and every cluster test that can be by RDMA, an hour more
+#   check.sh          ALL=1: and every cluster test that can be by RDMA, two hours more
 #   check.sh --few    what make check runs of it, of what is built: where the guest's kernel is there already
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -85,16 +85,18 @@ rdma_runs() { # KIND TEST...
 	for test in "${@:2}"; do guest_runs "$1 ${test}_test" "$1" "bash tests/guest/${test}_test.sh"; done
 }
 
-# Those of ALL that are not: TCP is what they are about (config, net, peers), they make networks of their own (boundaries, chaos,
-# power), they ask the kernel where a process waits, which the guest's does not tell (outage, signals, umount), or give attempts up, for
-# which siw has them wait 10 s (mount).
-not_all="boundaries chaos config mount net outage peers power signals umount"
-some="names client_verbs kill" mapping="data two_mounts" long="model sharing"
-all_others() {
-	local test
+# Those of ALL that are not: TCP is what they are about (config, cuts, net, peers), they make networks of their own, with no RDMA
+# device there (chaos, namespaces, one_way), or clusters of their own, for which what fails is the power (boundaries, power); and on
+# siw those that look how long it takes to leave servers that are silent: it takes 10 s there (mount, outage, umount).
+not_all="boundaries chaos config cuts namespaces net one_way peers power" not_siw="mount outage umount"
+some="names client_verbs kill xattr" mapping="data two_mounts" long="model sharing"
+some_rxe="copy fence" # what OSTs read of each other, bytes that must not come late: where memory is shown by windows
+all_others() { # KIND
+	local test without="$not_all $some $mapping $long"
+	if [ "$1" = rxe ]; then without="$without $some_rxe"; else without="$without $not_siw"; fi
 	for test in tests/cluster/*_test.sh; do
 		test=${test##*/}
-		case " $not_all $some $mapping $long " in *" ${test%_test.sh} "*) ;; *) echo "${test%_test.sh}" ;; esac
+		case " $without " in *" ${test%_test.sh} "*) ;; *) echo "${test%_test.sh}" ;; esac
 	done
 }
 
@@ -115,11 +117,15 @@ else
 		cluster_runs mapping_runs $kind 10 $long
 		rdma_runs $kind only link late net peers hosts
 	done
+	# shellcheck disable=SC2086 # a list
+	cluster_runs mapping_runs rxe 25 $some_rxe
 	rdma_runs rxe device
 	runs counts env COUNTS=1 tests/guest/bench.sh # no byte is copied in user space; a small call is one send and one receive
 	mapping_runs "nfs_test" none "NFS_PACKAGES=$(printf %q "$nfs") bash tests/guest/nfs_test.sh"
-	# shellcheck disable=SC2046 # a list
-	[ -z "${ALL:-}" ] || cluster_runs mapping_runs siw 25 $(all_others)
+	if [ -n "${ALL:-}" ]; then
+		# shellcheck disable=SC2046 # a list
+		for kind in siw rxe; do cluster_runs mapping_runs $kind 25 $(all_others $kind); done
+	fi
 	# Some 9,000 small calls: on the faster of the two.
 	if [ -n "${PJDFSTEST:-}" ]; then
 		guest_runs "siw pjdfstest" siw "$by_rdma PJDFSTEST=$(printf %q "$PJDFSTEST") bash tests/guest/pjdfstest_test.sh" 3600
