@@ -1,10 +1,12 @@
 # For tests whose servers and clients are hosts of their own; after lib.sh:  . "$(dirname "$0")/hosts.sh"
 #
-# Each is a network namespace on one bridge: mgs, mds, oss0, oss1, c0 and c1 are 192.0.2.1 to 6, and v1 to v6 there. The
-# servers run; $MGS and $key are how to reach them. DEVICES=siw|rxe: each has an RDMA device of that kind (in a guest);
-# TRANSPORT: the servers' `transport`.
+# Each is a network namespace on one bridge: mgs, mds, oss0, oss1, c0 and c1 are 192.0.2.1 to 6, with FAMILY=6 fd00::1 to 6,
+# and v1 to v6 there. The servers run; $MGS and $key are how to reach them. DEVICES=siw|rxe: each has an RDMA device of that
+# kind (in a guest); TRANSPORT: the servers' `transport`.
 # shellcheck shell=bash
 
+net=192.0.2. bits=24 any=0.0.0.0 once=
+[ "${FAMILY:-4}" = 4 ] || { net=fd00:: bits=64 any=[::] once=nodad; } # an address is there at once
 tag=st$$
 ip netns add "$tag" 2>/dev/null || skip "no network namespaces here"
 NS=$tag
@@ -18,7 +20,7 @@ host() { # NAME N
 	ip netns add "$tag$1"
 	ip link add "v$2" netns "$tag$1" type veth peer name "p$2" netns "$tag"
 	ip netns exec "$tag" ip link set "p$2" master hub up
-	ip netns exec "$tag$1" ip addr add "192.0.2.$2/24" dev "v$2"
+	ip netns exec "$tag$1" ip addr add "$net$2/$bits" dev "v$2" $once
 	ip netns exec "$tag$1" ip link set "v$2" up
 	ip netns exec "$tag$1" ip link set lo up
 	[ -z "${DEVICES:-}" ] || ip netns exec "$tag$1" rdma link add "$DEVICES-$tag-$2" type "$DEVICES" netdev "v$2" ||
@@ -29,8 +31,10 @@ on() { # HOST COMMAND...: a mount would be in a mount namespace of its own, see 
 	shift
 	ip netns exec "$tag$h" "$@"
 }
+# The address of host N, as it stands before a port.
+at() { case $net in *:) echo "[$net$1]" ;; *) echo "$net$1" ;; esac; }
 # Where host N listens: everywhere, but on siw, where in namespaces nobody is reached by RDMA who does.
-listen() { [ "${DEVICES:-}" = siw ] && echo "192.0.2.$1" || echo 0.0.0.0; }
+listen() { [ "${DEVICES:-}" = siw ] && at "$1" || echo "$any"; }
 server() { # HOST LOG COMMAND...
 	local h=$1 log=$2
 	shift 2
@@ -49,7 +53,7 @@ mount_on() { # HOST MNT [OPTIONS]
 # --- the cluster --------------------------------------------------------------------------------------------------------
 
 host mgs 1; host mds 2; host oss0 3; host oss1 4; host c0 5; host c1 6
-MGS=192.0.2.1:9400
+MGS=$(at 1):9400
 [ "${TRANSPORT:-}" != rdma ] || MGS=rdma://$MGS
 strake format mgs -d "$T/mgs" -c fabric >/dev/null || fail "format mgs"
 server mgs mgs strake-mgs -d "$T/mgs" -l "$(listen 1):9400"

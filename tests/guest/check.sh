@@ -117,6 +117,8 @@ else
 		cluster_runs mapping_runs $kind 10 $long
 		rdma_runs $kind only link late net peers hosts
 	done
+	guest_runs "rxe hosts_test by IPv6" rxe "FAMILY=6 SCALE=25 bash tests/guest/hosts_test.sh"
+	guest_runs "siw hosts_test by IPv6" siw "FAMILY=6 TRANSPORT=rdma SCALE=25 bash tests/guest/hosts_test.sh"
 	# shellcheck disable=SC2086 # a list
 	cluster_runs mapping_runs rxe 25 $some_rxe
 	rdma_runs rxe device
