@@ -76,8 +76,8 @@ int fs_open(struct loop *loop, const struct fs_config *config, unsigned int time
 	    size_t error_size);
 /*
  * Bring all that is held to stable storage. With `hard` it goes on until the servers have taken it, whatever that takes.
- * In a fiber of the control loop, after the workers have been freed. What they refuse for good is given up and counted
- * in fs_stats(): bytes_lost.
+ * In a fiber of the control loop, when nothing is asked of the workers any more; they may be being freed meanwhile. What the
+ * servers refuse for good is given up and counted in fs_stats(): bytes_lost.
  *
  * -EINTR  fs_interrupt(), from the control loop
  * others: the servers' last word after several attempts; what could not be made stable is still held

@@ -4,7 +4,8 @@
  *     parent: waits for one line from the child, exits          (with -f there is no parent)
  *     child:  connect (libstrake) -> mount -> INIT -> workers -> registry -> "ready"
  *             ... serves ...
- *             unmounted: workers end -> everything written out, however long the servers take -> session closed -> exit
+ *             unmounted: last request answered -> everything written out, however long the servers take -> workers end ->
+ *             session closed -> exit
  *
  * SIGTERM and SIGINT: the first unmounts, lazily, and things take their way as above; when it is unmounted already, the
  * writing out just goes on. The second ends the process at once; what it still holds is lost, and logged.
@@ -312,13 +313,15 @@ static void finish(void *arg)
 	tell_registry(d);
 	fs_stats(d->server.fs, &stats);
 	lost = stats.bytes_lost;
-	fuse_workers_stop(&d->server);
+	fuse_workers_quiet(&d->server);
 	fuse_mount_renounce(d->mount);
-	d->mount = fuse_mount_detach(d->mount);
-	d->server.notifier = fuse_notifier_free(d->server.notifier);
 	if (fs_drain(d->server.fs, &ctx) < 0)
 		d->status = 1; /* fs_close() tells what that costs */
+	tell_registry(d);      /* before all that may take long where servers are silent */
 	loop_timer_cancel(&d->telling);
+	fuse_workers_stop(&d->server);
+	d->mount = fuse_mount_detach(d->mount);
+	d->server.notifier = fuse_notifier_free(d->server.notifier);
 	fs_stats(d->server.fs, &stats);
 	lost = stats.bytes_lost - lost;
 	if (lost > 0) {

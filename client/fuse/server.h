@@ -55,7 +55,12 @@ int fuse_server_init(int fd, bool local_locks, uint64_t *ret_flags, char *error,
  * requests. 0 when it runs.
  */
 int fuse_worker_start(struct fuse_server *server, int fd, unsigned int index);
-/* Stop serving, all of them: when the last request has been answered, the fs workers are given back, the threads joined. */
+/*
+ * Stop serving, all of them: when the last request has been answered the fs workers are given back, and the threads end. Returns then, or
+ * a second after the last answer: by iWARP it takes 10 s where a server is silent.
+ */
+void fuse_workers_quiet(struct fuse_server *server);
+/* Likewise, and wait for the threads' end however long it takes. */
 void fuse_workers_stop(struct fuse_server *server);
 
 #endif

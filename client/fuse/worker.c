@@ -31,6 +31,7 @@
 #define LOAD_WINDOW_MS    250  /* or after so long */
 #define LOAD_IDLE_PERCENT 30   /* who was idle for less is busy */
 #define HELP_MS           50   /* so long a worker helps */
+#define END_MS            1000 /* so long it is waited for the threads before anything else is done */
 #define CALLER_LOOK_MS    250  /* so often callers that got a signal are looked at */
 #define CALLER_GRACE_MS   2000 /* an answer that comes in this time is in time for anybody */
 
@@ -48,6 +49,7 @@ struct fuse_worker {
 	struct fiber_queue idle; /* stop waits for the last request */
 	unsigned int running;
 	bool stopping;
+	bool told_to_end, joined; /* for who stops it */
 
 	struct { /* what load_note() judges: so many requests, since then, when it had been idle for so long in all */
 		unsigned int requests;
@@ -56,10 +58,12 @@ struct fuse_worker {
 	struct loop_post help_post;
 	atomic_bool helping; /* it reads the device, or is going to; not of the first worker */
 
-	pthread_mutex_t lock; /* guards table and started: INTERRUPT comes by any worker */
+	pthread_mutex_t lock; /* guards table, started and quiet: INTERRUPT comes by any worker */
 	struct fuse_request *table[TABLE_SIZE];
 	pthread_cond_t started;
 	int start_result; /* 1 while starting */
+	pthread_cond_t quieted;
+	bool quiet; /* no request is left */
 
 	struct loop_timer callers; /* set while callers with signals wait */
 
@@ -563,6 +567,7 @@ static struct fuse_worker *fuse_worker_free(struct fuse_worker *worker)
 	loop_free(worker->loop);
 	pthread_mutex_destroy(&worker->lock);
 	pthread_cond_destroy(&worker->started);
+	pthread_cond_destroy(&worker->quieted);
 	free(worker);
 	return NULL;
 }
@@ -597,6 +602,7 @@ int fuse_worker_start(struct fuse_server *server, int fd, unsigned int index)
 	worker->callers.expired = callers_due;
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_cond_init(&worker->started, NULL);
+	pthread_cond_init(&worker->quieted, NULL);
 	worker->fd = index == 0 ? fd : device_clone(fd);
 	worker->fd_owned = index > 0 && worker->fd >= 0;
 	err = worker->fd < 0 ? worker->fd : loop_new(&worker->loop);
@@ -635,6 +641,10 @@ static void worker_end(void *arg)
 	while (worker->running > 0)
 		fiber_wait(&worker->idle, NULL);
 	loop_timer_cancel(&worker->callers);
+	pthread_mutex_lock(&worker->lock);
+	worker->quiet = true;
+	pthread_cond_signal(&worker->quieted);
+	pthread_mutex_unlock(&worker->lock);
 	worker_free(worker->worker);
 	loop_stop(worker->loop);
 }
@@ -647,20 +657,50 @@ static void worker_end_posted(struct loop_post *post)
 		logger_die("no memory to stop a worker");
 }
 
-void fuse_workers_stop(struct fuse_server *server)
+/* Until that time of CLOCK_REALTIME. */
+static void workers_join(struct fuse_server *server, uint64_t until_ns)
 {
+	const struct timespec until = { (time_t)(until_ns / NSEC_PER_SEC), (long)(until_ns % NSEC_PER_SEC) };
+
+	for (unsigned int i = 0; i < server->worker_count; i++) {
+		struct fuse_worker *worker = server->workers[i];
+
+		if (worker == NULL || worker->joined)
+			continue;
+		worker->joined = (until_ns == UINT64_MAX ? pthread_join(worker->thread, NULL)
+							 : pthread_timedjoin_np(worker->thread, NULL, &until)) == 0;
+	}
+}
+
+void fuse_workers_quiet(struct fuse_server *server)
+{
+	for (unsigned int i = 0; i < server->worker_count; i++) {
+		struct fuse_worker *worker = server->workers[i];
+
+		if (worker == NULL || worker->told_to_end)
+			continue;
+		worker->told_to_end = true;
+		worker->stop_post.run = worker_end_posted;
+		loop_post(worker->loop, &worker->stop_post);
+	}
 	for (unsigned int i = 0; i < server->worker_count; i++) {
 		struct fuse_worker *worker = server->workers[i];
 
 		if (worker == NULL)
 			continue;
-		worker->stop_post.run = worker_end_posted;
-		loop_post(worker->loop, &worker->stop_post);
+		pthread_mutex_lock(&worker->lock);
+		while (!worker->quiet)
+			pthread_cond_wait(&worker->quieted, &worker->lock);
+		pthread_mutex_unlock(&worker->lock);
 	}
+	workers_join(server, clock_real_ns() + END_MS * NSEC_PER_MSEC);
+}
+
+void fuse_workers_stop(struct fuse_server *server)
+{
+	fuse_workers_quiet(server);
+	workers_join(server, UINT64_MAX);
 	/* Each may look into the tables of the others as long as it runs. */
-	for (unsigned int i = 0; i < server->worker_count; i++)
-		if (server->workers[i] != NULL)
-			pthread_join(server->workers[i]->thread, NULL);
 	for (unsigned int i = 0; i < server->worker_count; i++)
 		if (server->workers[i] != NULL)
 			server->workers[i] = fuse_worker_free(server->workers[i]);
