@@ -213,10 +213,17 @@ static void progress_look(struct progress *progress, const struct process *daemo
 	mount_entry_release(&entry);
 }
 
+/* What it still does is to end its connections: by iWARP that takes 10 s where a server does not answer. */
+static bool progress_holds_nothing(const struct progress *progress)
+{
+	return progress->leaving && progress->bytes == 0 && progress->files == 0;
+}
+
 /* Is it vain to wait on? */
 static bool progress_is_stuck(const struct progress *progress, uint64_t now_ns)
 {
-	unsigned int patience_ms = progress->silent > 0 ? UNMOUNT_SILENT_MS : UNMOUNT_STILL_MS;
+	unsigned int patience_ms =
+		progress->silent > 0 || progress_holds_nothing(progress) ? UNMOUNT_SILENT_MS : UNMOUNT_STILL_MS;
 
 	return now_ns - progress->moved_ns > patience_ms * NSEC_PER_MSEC;
 }
@@ -243,6 +250,14 @@ static void stuck_sentence(const char *path, const struct process *daemon, const
 			 path, (unsigned long long)progress->bytes, progress->files, (int)daemon->pid);
 }
 
+static void say_nothing_left(const char *path, const struct process *daemon)
+{
+	fprintf(stderr,
+		"strake: %s is unmounted and nothing is left to be written; its daemon (pid %d) still ends its "
+		"connections\n",
+		path, (int)daemon->pid);
+}
+
 static int wait_patiently(const char *path, const struct process *daemon, char *error, size_t error_size)
 {
 	struct progress progress = { .began_ns = clock_ns() };
@@ -261,11 +276,16 @@ static int wait_patiently(const char *path, const struct process *daemon, char *
 				path, (int)daemon->pid);
 			return 0;
 		}
+		if (progress_is_stuck(&progress, now_ns) && progress_holds_nothing(&progress)) {
+			say_nothing_left(path, daemon);
+			return 0;
+		}
 		if (progress_is_stuck(&progress, now_ns)) {
 			stuck_sentence(path, daemon, &progress, error, error_size);
 			return -EINPROGRESS;
 		}
-		if (!progress.said && now_ns - progress.began_ns > UNMOUNT_SAY_MS * NSEC_PER_MSEC) {
+		if (!progress.said && !progress_holds_nothing(&progress) &&
+		    now_ns - progress.began_ns > UNMOUNT_SAY_MS * NSEC_PER_MSEC) {
 			fprintf(stderr,
 				"strake: %s is unmounted, its daemon (pid %d) still writes out what it holds; waiting "
 				"for "
@@ -295,6 +315,10 @@ static int wait_impatiently(const char *path, const struct process *daemon, char
 		progress_look(&progress, daemon, now_ns);
 		vain = now_ns - progress.began_ns > UNMOUNT_FORCE_MS * NSEC_PER_MSEC ||
 		       (progress.silent > 0 && now_ns - progress.moved_ns > UNMOUNT_VAIN_MS * NSEC_PER_MSEC);
+	}
+	if (progress_holds_nothing(&progress)) {
+		say_nothing_left(path, daemon);
+		return 0;
 	}
 	(void)process_signal(daemon, SIGTERM);
 	(void)process_signal(daemon, SIGINT);

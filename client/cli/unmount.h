@@ -21,7 +21,7 @@ enum unmount_flags {
 #define UNMOUNT_VAIN_MS   2000 /* likewise, where they do not answer and nothing moves */
 #define UNMOUNT_SAY_MS    3000 /* so long nothing is said about waiting for the daemon */
 #define UNMOUNT_SILENT_MS \
-	6000 /* servers do not answer, nothing moved, and not for want of a farewell: not waited for */
+	6000 /* servers do not answer, or it holds nothing; nothing moved, and not for want of a farewell: not waited for */
 #define UNMOUNT_STILL_MS  12000 /* nothing moved for longer than an attempt takes (PEER_ATTEMPT_MS): likewise */
 #define UNMOUNT_HELD_MS   200   /* a mount that others use is given that time to become free, */
 #define UNMOUNT_UNSEEN_MS 4000  /* and this where it cannot be seen whether others do */
@@ -39,8 +39,9 @@ enum unmount_flags {
 int unmount_detach(const char *path, unsigned int flags, struct process *ret_daemon, char *error, size_t error_size);
 
 /*
- * Wait for the daemon's end, saying so on stderr when it takes long. 0 also where the mount goes on in another mount
- * namespace, or with UNMOUNT_LAZY for those who use it; that is said. With every error comes a sentence:
+ * Wait for the daemon's end, saying so on stderr when it takes long. 0 also where nothing is left to be written and only the end takes long,
+ * and where the mount goes on in another mount namespace, or with UNMOUNT_LAZY for those who use it; that is said. With every
+ * error comes a sentence:
  *
  * -EINPROGRESS  the servers do not take what it holds; it goes on trying
  * -EIO          UNMOUNT_FORCE: what they did not take was given up

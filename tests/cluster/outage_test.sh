@@ -79,7 +79,7 @@ unmount() { # MNT COMMAND...
 }
 unmount_clean() { # nothing to write: nothing to wait for
 	within 10 umount "$CLEAN" || fail "umount of a clean mount"
-	! alive "${DAEMON[$CLEAN]}" || fail "umount of a clean mount left the daemon"
+	has_done "${DAEMON[$CLEAN]}" || fail "umount of a clean mount left the daemon"
 }
 killing() {
 	kill -9 $hanging

@@ -159,8 +159,31 @@ freeze $(servers mds)
 calls=$(mds_calls)
 await "times of access to be told" told
 within 10 strake umount "$M" 2>"$T/said" || fail "umount beside a silent MDS said: $(cat "$T/said")"
-! alive "$daemon" || fail "umount beside a silent MDS returned before the daemon had ended"
+has_done "$daemon" || fail "umount beside a silent MDS returned before the daemon had ended"
 thaw
+
+# Who has written all and is long in ending its connections is not said to hold bytes. (One that has only entered itself.)
+mkdir "$T/parting"
+python3 - "$MOUNTS" "$MGS" "$T/parting" <<'PY' &
+import os, sys, time
+folder, mgs, mountpoint = sys.argv[1:]
+start = open("/proc/self/stat").read().rsplit(")", 1)[1].split()[19]
+with open(f"{folder}/{os.getpid()}.new", "w") as f:
+    f.write(f"pid = {os.getpid()}\nstarttime = {start}\nmountpoint = {mountpoint}\nsource = {mgs}:/\n"
+            f"device = 0:0 0\nleaving = 0 0 1\n")
+os.rename(f"{folder}/{os.getpid()}.new", f"{folder}/{os.getpid()}")
+time.sleep(1000)
+PY
+parting=$!
+PIDS="$PIDS $parting"
+await "one that parts" is_leaving "$parting"
+for how in "strake umount" "strake umount -f"; do
+	within 10 $how "$T/parting" 2>"$T/said" || fail "$how of one that has written all said: $(cat "$T/said")"
+	grep -q "nothing is left to be written" "$T/said" || fail "$how of one that has written all said: $(cat "$T/said")"
+	alive "$parting" || fail "$how ended one that parts"
+done
+kill "$parting"
+rm "$MOUNTS/$parting"
 
 # --- signals ------------------------------------------------------------------------------------------------------------
 

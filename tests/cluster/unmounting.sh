@@ -14,6 +14,11 @@ enter() {
 }
 elsewhere() { mount -t strake "$MGS:/" "$N" || fail "mount elsewhere"; }
 ended() { ! alive "$1"; }
+# Beside silent servers: it has ended, or, by iWARP, where the kernel lets nobody leave such a server for 10 s, holds nothing.
+has_done() {
+	alive "$1" || return 0
+	grep -qs RNIC /sys/class/infiniband/*/node_type && { ! is_entered "$1" || grep -qs "^leaving = 0 0 " "$MOUNTS/$1"; }
+}
 is_hidden() { ! is_shown "$1"; }
 
 # servers ROLE...: their pids
