@@ -87,8 +87,8 @@ rdma_runs() { # KIND TEST...
 
 # Those of ALL that are not: TCP is what they are about (config, cuts, net, peers), they make networks of their own, with no RDMA
 # device there (chaos, namespaces, one_way), or clusters of their own, for which what fails is the power (boundaries, power); and on
-# siw those that look how long it takes to leave servers that are silent: it takes 10 s there (mount, outage, umount).
-not_all="boundaries chaos config cuts namespaces net one_way peers power" not_siw="mount outage umount"
+# siw those that look how long it takes to leave servers that are silent: it takes 10 s there (mount, outage).
+not_all="boundaries chaos config cuts namespaces net one_way peers power" not_siw="mount outage"
 some="names client_verbs kill xattr" mapping="data two_mounts" long="model sharing"
 some_rxe="copy fence" # what OSTs read of each other, bytes that must not come late: where memory is shown by windows
 all_others() { # KIND
