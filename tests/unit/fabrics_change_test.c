@@ -146,6 +146,19 @@ START_TEST(a_slow_server_keeps_its_connection)
 }
 END_TEST
 
+/* ... and one that grants a single call, which it holds: it cannot be asked for a sign of life. */
+static void body_one_credit(struct world *world)
+{
+	world->credits = 1;
+	body_slow(world);
+}
+
+START_TEST(who_grants_one_call_is_not_left_while_he_has_it)
+{
+	in_world(_i, body_one_credit);
+}
+END_TEST
+
 /* All that the server grants is under way: it can be asked for a sign of life all the same. */
 static void body_full(struct world *world)
 {
@@ -200,4 +213,5 @@ END_TEST
 
 FABRICS_MAIN("fabrics_change", silence_leads_to_tcp_and_back, an_outage_is_told_once, a_device_may_go_and_come,
 	     a_broken_connection_is_made_anew, a_slow_server_keeps_its_connection,
-	     who_has_used_up_his_credits_is_not_left_alone, pushes_come_where_no_more_may_be_asked)
+	     who_grants_one_call_is_not_left_while_he_has_it, who_has_used_up_his_credits_is_not_left_alone,
+	     pushes_come_where_no_more_may_be_asked)

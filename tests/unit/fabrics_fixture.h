@@ -97,6 +97,7 @@ struct world {
 	bool awaits_push;
 	uint16_t credits;      /* 0: the service's default */
 	unsigned int unproved; /* likewise */
+	unsigned int again_ms; /* likewise */
 	uint32_t done[SLOTS];  /* the newest number of each slot */
 	unsigned int executed, asked, lost, pushed;
 
@@ -175,6 +176,7 @@ static inline void serve(struct world *world, const char *address)
 		.bulk_alloc = bulk_alloc,
 		.credits = world->credits,
 		.unproved_max = world->unproved,
+		.again_ms = world->again_ms,
 	};
 
 	assert(service_new(world->loop, &config, &world->service) == 0);

@@ -113,22 +113,11 @@ END_TEST
 
 /* --- RDMA comes later, to a server -------------------------------------------------------------------------------- */
 
+/* One that looks for RDMA often. */
 static void serve_soon(struct world *world, const char *address)
 {
-	const struct service_config config = {
-		.fs = fs,
-		.target = target,
-		.role = ROLE_OST,
-		.key = &key,
-		.owner = world,
-		.handle = handle,
-		.bulk_alloc = bulk_alloc,
-		.again_ms = 50,
-	};
-
-	assert(service_new(world->loop, &config, &world->service) == 0);
-	assert(service_listen(world->service, address, &world->port) == 0);
-	assert(service_reachable(world->service, NULL, &world->reachable) == 0);
+	world->again_ms = 50;
+	serve(world, address);
 }
 
 static size_t reachable_now(struct world *world)
