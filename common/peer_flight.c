@@ -195,8 +195,8 @@ static int push_arrived(struct peer *peer, const struct frame_header *header, co
 
 	if (op == NULL || !(op->flags & OP_PUSH) || header->bulk_len > 0)
 		return -EPROTO;
-	if (peer->config.push == NULL)
-		return 0;
+	if (header->opcode == OP_BUSY || peer->config.push == NULL)
+		return 0; /* that he was heard is all that the first says */
 	message = arena_unpack(&arena, NULL, 0, op->request, body, header->body_len);
 	if (message == NULL)
 		return -EBADMSG;

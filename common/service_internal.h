@@ -40,7 +40,8 @@ struct service_conn {
 	unsigned int running;                         /* requests under way, also the one that arrives */
 	struct service_box *arriving, **arriving_end; /* what was told of, and is not complete, in its order */
 	bool throttled;                               /* it has used up its credits */
-	bool starving;                                /* waits for bulk memory: in the service's list */
+	bool wants_memory; /* for a request's bulk: none was to be had when it was last asked for */
+	bool starving;     /* it waits for that: in the service's list */
 	struct service_conn *starving_next;
 };
 

@@ -1,6 +1,7 @@
 #include "common/arena.h"
 #include "common/container_of.h"
 #include "common/service_internal.h"
+#include "proto/common.pb-c.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -146,10 +147,23 @@ void service_bulk_wanted(struct service *service)
 		hoard_check_later(service);
 }
 
+/* What comes behind a request that waits for memory is not read: a sign of life that is asked for there is given unasked. */
+static void tell_busy(struct service *service)
+{
+	const Strake__Empty nothing = STRAKE__EMPTY__INIT;
+
+	for (struct service_conn *conn = service->conns, *next; conn != NULL; conn = next) {
+		next = conn->next; /* this one may be cut off */
+		if (conn->wants_memory && conn->fabric == FABRIC_RDMA && transport_queued(conn->transport) == 0)
+			service_push(conn, OP_BUSY, &nothing.base);
+	}
+}
+
 void service_hoard_check(struct loop_timer *timer)
 {
 	struct service *service = container_of(timer, struct service, hoard_timer);
 
+	tell_busy(service);
 	if (loop_now_ns(service->loop) < service->hoard_until_ns)
 		hoard_check_later(service);
 	fabrics_reclaim(&service->fabrics, SERVICE_HOARD_MS);
@@ -166,7 +180,7 @@ static int bulk_for(struct service_conn *conn, const struct op *op, size_t size,
 		return *ret_bulk == NULL ? -ENOMEM : 0;
 	}
 	bulk = config->bulk_alloc(config->owner, size);
-
+	conn->wants_memory = bulk == NULL;
 	if (bulk == NULL) {
 		starving_append(conn);
 		service_bulk_wanted(conn->service);
@@ -298,6 +312,7 @@ const struct transport_events service_frames = {
 void service_request_abandon(struct service_conn *conn)
 {
 	starving_remove(conn);
+	conn->wants_memory = false;
 	while (conn->arriving != NULL) {
 		struct service_box *box = conn->arriving;
 

@@ -133,7 +133,7 @@ FLAGS = {NUMBERS[name]: flags for name, _, _, _, flags in OPS}
 BULK = {("WRITE", REQUEST), ("READ", REPLY), ("NET_TEST", REQUEST), ("NET_TEST", REPLY)}
 # What they could say is optional, and not said here.
 NO_BODY = {("SYNC", REQUEST), ("FSCK_ENTRIES", REQUEST), ("FSCK_FILES", REPLY)}
-NEVER_ASKED = {"ACCESS"}  # the kernel judges itself (default_permissions)
+NEVER_ASKED = {"ACCESS", "BUSY"}  # the kernel judges itself (default_permissions); said by RDMA alone
 
 def cuts_of(name):
     """All (kind, place) where it can be cut."""

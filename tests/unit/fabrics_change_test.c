@@ -146,6 +146,30 @@ START_TEST(a_slow_server_keeps_its_connection)
 }
 END_TEST
 
+/* ... and one that has no memory for what it is asked, behind which it reads nothing more; but not when it is silent, too. */
+static void body_starves(struct world *world)
+{
+	unsigned int lost;
+
+	begin_by_rdma(world);
+	lost = world->lost;
+	world->no_memory = true;
+	work_begins(world);
+	fiber_sleep_ms(WITHIN_MS);
+	assert(uses(world, FABRIC_RDMA) && world->lost == lost && world->asked == 0);
+	fabric.silent = true;
+	WAIT_FOR(uses(world, FABRIC_TCP));
+	world->no_memory = false;
+	service_bulk_available(world->service);
+	work_ends(world);
+}
+
+START_TEST(a_server_without_memory_keeps_its_connection)
+{
+	in_world(_i, body_starves);
+}
+END_TEST
+
 /* ... and one that grants a single call, which it holds: it cannot be asked for a sign of life. */
 static void body_one_credit(struct world *world)
 {
@@ -213,5 +237,5 @@ END_TEST
 
 FABRICS_MAIN("fabrics_change", silence_leads_to_tcp_and_back, an_outage_is_told_once, a_device_may_go_and_come,
 	     a_broken_connection_is_made_anew, a_slow_server_keeps_its_connection,
-	     who_grants_one_call_is_not_left_while_he_has_it, who_has_used_up_his_credits_is_not_left_alone,
-	     pushes_come_where_no_more_may_be_asked)
+	     a_server_without_memory_keeps_its_connection, who_grants_one_call_is_not_left_while_he_has_it,
+	     who_has_used_up_his_credits_is_not_left_alone, pushes_come_where_no_more_may_be_asked)

@@ -94,7 +94,7 @@ struct world {
 	struct peer_tally tally;
 	struct request *held[4];
 	unsigned int held_count;
-	bool awaits_push;
+	bool awaits_push, no_memory;
 	uint16_t credits;      /* 0: the service's default */
 	unsigned int unproved; /* likewise */
 	unsigned int again_ms; /* likewise */
@@ -122,9 +122,11 @@ static inline void bulk_free(struct bulk *bulk)
 
 static inline struct bulk *bulk_alloc(void *owner, size_t size)
 {
-	struct bulk *bulk = malloc(sizeof(*bulk));
+	struct bulk *bulk;
 
-	(void)owner;
+	if (((const struct world *)owner)->no_memory)
+		return NULL;
+	bulk = malloc(sizeof(*bulk));
 	*bulk = (struct bulk){ malloc(size), size, bulk_free };
 	return bulk;
 }
