@@ -20,6 +20,7 @@
 #include "proto/mds.pb-c.h"
 #include "proto/oss.pb-c.h"
 #include "tests/unit/fake_verbs.h"
+#include "tests/unit/quick_time.h"
 #include "tests/unit/seeds.h"
 #include "tests/unit/unit.h"
 
