@@ -15,6 +15,7 @@
 #include "proto/mds.pb-c.h"
 #include "proto/mgs.pb-c.h"
 #include "proto/oss.pb-c.h"
+#include "tests/unit/quick_time.h"
 #include "tests/unit/unit.h"
 
 #include <assert.h>

@@ -141,6 +141,7 @@ static void late_body(struct fake *fake)
 	}
 	for (unsigned int i = 0; i < 2 * TELL_CLOSE_BATCH; i++)
 		fs_release(files[i]);
+	quick_time_off(); /* the CPU's is the machine's */
 	began_ns = clock_ns();
 	used_ns = cpu_ns();
 	while (clock_ns() - began_ns < 4 * TELL_CLOSE_MS * NSEC_PER_MSEC)

@@ -88,6 +88,7 @@ static void threads_body(struct fake *fake)
 	struct fs *fs;
 	unsigned int ticks = 0;
 
+	quick_time_off();
 	fake_config(fake, &config);
 	config.workers = WORKERS;
 	assert(fs_open(fake->loop, &config, 10000, &fs, error, sizeof(error)) == 0);

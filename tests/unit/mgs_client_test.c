@@ -4,6 +4,7 @@
 #include "common/peer.h"
 #include "common/service.h"
 #include "mgs/mgs.h"
+#include "tests/unit/quick_time.h"
 #include "tests/unit/temp_dir.h"
 #include "tests/unit/unit.h"
 

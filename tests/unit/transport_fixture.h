@@ -16,6 +16,7 @@
 #include "common/transport_rdma.h"
 #include "common/transport_tcp.h"
 #include "tests/unit/fake_verbs.h"
+#include "tests/unit/quick_time.h"
 #include "tests/unit/seeds.h"
 #include "tests/unit/unit.h"
 
@@ -190,8 +191,10 @@ static inline void in_world(int fabric_number, struct world world, void (*body)(
 		world.events = &end_events;
 	if (world.limits.opening_ms == 0)
 		world.limits.opening_ms = 5000;
-	if (fabric_number == REAL)
+	if (fabric_number == REAL) {
+		quick_time_off();
 		snprintf(address, sizeof(address), "%s:0", getenv("TEST_RDMA"));
+	}
 	if (fabric_number == REAL && getenv("TEST_RDMA_WIRE") != NULL)
 		fabric_silence(false);
 	ck_assert_int_eq(loop_new(&world.loop), 0);

@@ -16,6 +16,7 @@
 #include "common/peer.h"
 #include "common/service.h"
 #include "proto/oss.pb-c.h"
+#include "tests/unit/quick_time.h"
 #include "tests/unit/unit.h"
 
 #include <arpa/inet.h>
@@ -423,6 +424,7 @@ static inline void *server_thread(void *arg)
 
 static inline void server_thread_start(struct server *server)
 {
+	quick_time_off();
 	keys_make();
 	assert(loop_new(&server->loop) == 0);
 	server_start(server);
