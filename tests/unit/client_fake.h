@@ -65,6 +65,7 @@ struct fake {
 	struct uuid fs_uuid, mdt_uuid, ost_uuids[FAKE_OSTS];
 	struct service *mgs, *mdt, *osts[FAKE_OSTS];
 	uint16_t mgs_port, mdt_port, ost_ports[FAKE_OSTS];
+	char mdt_second[ADDRESS_SIZE]; /* another address of the MDT's; "": there is none */
 
 	/* true: the hook has dealt with the request */
 	bool (*hook)(struct fake *fake, struct request *request);
@@ -87,6 +88,7 @@ struct fake {
 	uint32_t ost; /* the one that is asked */
 
 	void (*body)(struct fake *fake);
+	void (*after)(void); /* all is freed but the loop; NULL: nothing */
 };
 
 /* --- what it has --------------------------------------------------------------------------------------------------- */
@@ -238,7 +240,7 @@ static void fake_mgs_handle(void *owner, struct request *request)
 	Strake__MapReply reply = STRAKE__MAP_REPLY__INIT;
 	Strake__ClusterMap map = STRAKE__CLUSTER_MAP__INIT;
 	Strake__Target targets[1 + FAKE_OSTS], *list[1 + FAKE_OSTS];
-	char texts[1 + FAKE_OSTS][32], *addresses[1 + FAKE_OSTS];
+	char texts[1 + FAKE_OSTS][32], *addresses[1 + FAKE_OSTS][2];
 
 	if (request->header.opcode != OP_MAP) {
 		service_reply_error(request, 0);
@@ -253,9 +255,10 @@ static void fake_mgs_handle(void *owner, struct request *request)
 		target->role = i == 0 ? STRAKE__TARGET_ROLE__TARGET_MDT : STRAKE__TARGET_ROLE__TARGET_OST;
 		target->index = i == 0 ? 0 : i - 1;
 		snprintf(texts[i], sizeof(texts[i]), "127.0.0.1:%u", i == 0 ? fake->mdt_port : fake->ost_ports[i - 1]);
-		addresses[i] = texts[i];
-		target->address = &addresses[i];
-		target->n_address = 1;
+		addresses[i][0] = texts[i];
+		addresses[i][1] = fake->mdt_second;
+		target->address = addresses[i];
+		target->n_address = i == 0 && fake->mdt_second[0] != '\0' ? 2 : 1;
 	}
 	map.fs_uuid = (ProtobufCBinaryData){ .len = UUID_SIZE, .data = fake->fs_uuid.bytes };
 	map.fs_name = texts[0];
@@ -315,7 +318,7 @@ static void fake_readdir(struct fake *fake, struct request *request)
 	fake_reply(request, &reply.base);
 }
 
-static void fake_tell(struct fake *fake, const uint64_t *inos, const uint32_t *modes, size_t count, bool open)
+static void fake_mark_open(struct fake *fake, const uint64_t *inos, const uint32_t *modes, size_t count, bool open)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct fake_inode *inode = fake_find(fake, inos[i]);
@@ -331,7 +334,7 @@ static void fake_reclaim(struct fake *fake, struct request *request)
 {
 	const Strake__ReclaimRequest *asked = (const Strake__ReclaimRequest *)request->body;
 
-	fake_tell(fake, asked->ino, asked->modes, asked->n_ino, true);
+	fake_mark_open(fake, asked->ino, asked->modes, asked->n_ino, true);
 	fake->reclaimed = (unsigned int)asked->n_ino;
 	fake->reclaim = false;
 	service_reply_error(request, 0);
@@ -413,14 +416,14 @@ static void fake_mdt_answer(struct fake *fake, struct request *request)
 	case OP_OPEN: {
 		const Strake__OpenRequest *asked = (const Strake__OpenRequest *)request->body;
 
-		fake_tell(fake, &asked->ino, &asked->modes, 1, true);
+		fake_mark_open(fake, &asked->ino, &asked->modes, 1, true);
 		inode = fake_find(fake, asked->ino);
 		break;
 	}
 	case OP_CLOSE: {
 		const Strake__CloseRequest *asked = (const Strake__CloseRequest *)request->body;
 
-		fake_tell(fake, asked->ino, asked->modes, asked->n_ino, false);
+		fake_mark_open(fake, asked->ino, asked->modes, asked->n_ino, false);
 		fake->closed_inodes = (unsigned int)asked->n_ino;
 		service_reply_error(request, 0);
 		return;
@@ -486,7 +489,7 @@ static __attribute__((unused)) void fake_let_go(struct fake *fake)
 	fake->held_count = 0;
 }
 
-static void fake_break(struct service_conn *conn, void *arg)
+static void fake_break_one(struct service_conn *conn, void *arg)
 {
 	(void)arg;
 	service_conn_close(conn);
@@ -494,7 +497,7 @@ static void fake_break(struct service_conn *conn, void *arg)
 
 static __attribute__((unused)) void fake_break_connections(struct fake *fake)
 {
-	service_each_conn(fake->mdt, fake_break, NULL);
+	service_each_conn(fake->mdt, fake_break_one, NULL);
 }
 
 /* --- the OSTs -------------------------------------------------------------------------------------------------------- */
@@ -652,6 +655,8 @@ static void fake_run(void (*body)(struct fake *fake))
 		service_free(fake.osts[i]);
 	service_free(fake.mdt);
 	service_free(fake.mgs);
+	if (fake.after != NULL)
+		fake.after();
 	loop_free(fake.loop);
 }
 
