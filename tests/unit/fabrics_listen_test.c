@@ -83,6 +83,9 @@ static void body_client_late(struct world *world)
 	no_device = false;
 	WAIT_FOR(world->tally.connections[FABRIC_RDMA] == 2 && world->tally.connections[FABRIC_TCP] == 0);
 	assert(times_said(NOT_USED) == 1 && times_said(THERE_NOW) == 1 && times_said(BY_TCP) == 0);
+	fabric_device_goes(true); /* which is said as if it had always been there */
+	WAIT_FOR(world->tally.connections[FABRIC_TCP] == 2);
+	assert(times_said(NOT_USED) == 1 && times_said(BY_TCP) == 1);
 	peer_free(other);
 }
 
@@ -237,6 +240,37 @@ START_TEST(what_does_not_come_by_itself_is_not_waited_for)
 }
 END_TEST
 
+/* --- and goes ------------------------------------------------------------------------------------------------------- */
+
+/* Its address is told of as long as it is there. What listens at a wildcard hears it again when it comes back. */
+static void body_wildcard(struct world *world)
+{
+	char address[ADDRESS_SIZE];
+
+	serve(world, "0.0.0.0:0");
+	assert(service_reachable(world->service, "127.0.0.1", &world->reachable) == 0);
+	assert(world->reachable.count >= 2);
+	strcpy(address, world->reachable.text[world->reachable.count - 1]);
+	assert(address_is_rdma(address));
+	reach_all(world);
+	assert(ping(world) == 0);
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+	fabric_device_goes(true);
+	WAIT_FOR(uses(world, FABRIC_TCP));
+	assert(service_reachable(world->service, "127.0.0.1", &world->reachable) == 0);
+	assert(!address_is_rdma(world->reachable.text[world->reachable.count - 1]));
+	fabric_device_comes();
+	WAIT_FOR(uses(world, FABRIC_RDMA));
+	assert(service_reachable(world->service, "127.0.0.1", &world->reachable) == 0);
+	assert(strcmp(world->reachable.text[world->reachable.count - 1], address) == 0);
+}
+
+START_TEST(a_wildcard_s_device_may_go_and_come)
+{
+	in_world(_i, body_wildcard);
+}
+END_TEST
+
 /* --- and the map ---------------------------------------------------------------------------------------------------- */
 
 static int ost_reachable(void *owner, const char *preferred, struct address_list *ret_list)
@@ -315,4 +349,5 @@ END_TEST
 FABRICS_MAIN("fabrics_listen", all_addresses_are_told, a_client_uses_a_device_that_comes_later,
 	     a_client_that_knows_rdma_alone_uses_it_later, a_server_listens_when_a_device_comes,
 	     a_server_listens_when_the_connection_manager_comes, a_server_listens_when_the_device_of_its_address_comes,
-	     what_does_not_come_by_itself_is_not_waited_for, an_address_that_comes_later_reaches_the_map)
+	     what_does_not_come_by_itself_is_not_waited_for, a_wildcard_s_device_may_go_and_come,
+	     an_address_that_comes_later_reaches_the_map)
