@@ -375,6 +375,32 @@ START_TEST(a_device_that_goes_and_comes_back_is_used_again)
 }
 END_TEST
 
+/*
+ * It goes, and comes as another, while one that was not answered waits for its leave (iWARP). That has the first until it has
+ * ended, and is in nobody's way.
+ */
+static void body_goes_beside_leaving(struct world *world)
+{
+	if (!fabric.iwarp)
+		return;
+	world_connect(world);
+	WAIT_FOR(atomic_load(&fabric.leaving) == 1);
+	fabric_device_goes(true);
+	WAIT_FOR(world->far.conn == NULL);
+	world->silence_in_incoming = false;
+	fabric_device_comes();
+	connect_at_last(world);
+	near_send(world, 10, 50000);
+	WAIT_FOR(world->far.messages == 1 && atomic_load(&fabric.leaving) == 0);
+}
+
+START_TEST(a_device_may_go_while_somebody_leaves)
+{
+	in_world(_i, (struct world){ .accepts = true, .silence_in_incoming = true, .limits = { .opening_ms = 100 } },
+		 body_goes_beside_leaving);
+}
+END_TEST
+
 /* Nor does who has heard nothing look again and again for what it has to tell. */
 static void body_device_is_dead(struct world *world)
 {
@@ -425,4 +451,5 @@ TRANSPORT_MAIN("transport_life", { who_is_not_accepted_is_refused, EVERYWHERE },
 	       { transports_share_out_the_device_s_interrupts, IN_MEMORY },
 	       { who_listens_at_a_wildcard_hears_both_families, IN_MEMORY },
 	       { a_device_that_goes_and_comes_back_is_used_again, IN_MEMORY },
-	       { a_device_that_is_gone_wakes_nobody, IN_MEMORY }, { the_plugin_can_be_loaded, ONCE })
+	       { a_device_may_go_while_somebody_leaves, IN_MEMORY }, { a_device_that_is_gone_wakes_nobody, IN_MEMORY },
+	       { the_plugin_can_be_loaded, ONCE })
