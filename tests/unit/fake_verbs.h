@@ -175,6 +175,7 @@ static struct fake_fabric {
 	struct ibv_context contexts[3]; /* of the device, each time that it has come */
 	unsigned int comings;
 	bool gone;
+	struct ibv_port_attr port; /* of its only port, number 1 */
 	struct ibv_mr *regions[REGIONS];
 	int access[REGIONS];
 	uint32_t keys;        /* given out, of regions */
@@ -1118,6 +1119,7 @@ int rdma_bind_addr(struct rdma_cm_id *base, struct sockaddr *address)
 	}
 	if (base->route.addr.src_sin.sin_addr.s_addr != htonl(INADDR_ANY))
 		base->verbs = fake_context();
+	base->port_num = 1;
 	return 0;
 }
 
@@ -1375,10 +1377,38 @@ static void fake_timer(struct loop_timer *timer)
 int ibv_query_device(struct ibv_context *context, struct ibv_device_attr *attr)
 {
 	(void)context;
-	*attr = (struct ibv_device_attr){ .max_qp_rd_atom = FAKE_READS, .max_qp_init_rd_atom = FAKE_READS };
+	*attr = (struct ibv_device_attr){ .max_qp_rd_atom = FAKE_READS,
+					  .max_qp_init_rd_atom = FAKE_READS,
+					  .phys_port_cnt = 1 };
 	if (fabric.windows)
 		attr->device_cap_flags = IBV_DEVICE_MEM_WINDOW_TYPE_2B | IBV_DEVICE_MEM_MGT_EXTENSIONS;
 	return 0;
+}
+
+#undef ibv_query_port /* which asks that one where a driver is as old as this one */
+int ibv_query_port(struct ibv_context *context, uint8_t number, struct _compat_ibv_port_attr *attr)
+{
+	(void)context;
+	assert(number == 1);
+	*(struct ibv_port_attr *)attr = fabric.port;
+	return 0;
+}
+
+struct ibv_context *ibv_open_device(struct ibv_device *device)
+{
+	assert(device == &fabric.device);
+	return fake_context();
+}
+
+int ibv_close_device(struct ibv_context *context)
+{
+	assert(context == fake_context());
+	return 0;
+}
+
+const char *ibv_get_device_name(struct ibv_device *device)
+{
+	return device->name;
 }
 
 struct ibv_device **ibv_get_device_list(int *count)
