@@ -1,4 +1,7 @@
-/* Two workers on threads of their own use the same files while connections break and the session is lost. */
+/*
+ * Two workers on threads of their own use the same files while connections break and the session is lost, and are freed while what
+ * they have written is brought out.
+ */
 #include "client/fs_state.h"
 #include "tests/unit/client_fake.h"
 
@@ -13,17 +16,25 @@
 #endif
 #define FILES  8
 #define FIBERS 4
+#define DRAINS (ROUNDS / 20)
 
 struct user {
 	struct fs *fs;
 	unsigned int index;
+	void (*use)(void *user);
 	struct loop *loop;
 	struct worker *worker;
 	unsigned int running;
 	struct fiber_queue queue;
-	_Atomic bool *ended;
+	_Atomic bool *quiet, *ended;
 	pthread_t thread;
 };
+
+static void used(struct user *user)
+{
+	if (--user->running == 0)
+		fiber_wake_all(&user->queue);
+}
 
 static void use_files(void *arg)
 {
@@ -48,8 +59,29 @@ static void use_files(void *arg)
 		fs_release(file);
 		fs_forget(user->fs, attr.ino, 2);
 	}
-	if (--user->running == 0)
-		fiber_wake_all(&user->queue);
+	used(user);
+}
+
+static void write_files(void *arg)
+{
+	static const char bytes[10000];
+	struct user *user = arg;
+	const unsigned int first = user->running;
+
+	for (unsigned int i = 0; i < FILES; i++) {
+		struct fs_ctx ctx = { .trusted = true };
+		char name[16];
+		size_t len = (size_t)snprintf(name, sizeof(name), "f%u", (first + i) % FILES);
+		struct attr attr;
+		struct file *file;
+		bool keep;
+
+		assert(fs_create(user->fs, &ctx, 1, name, len, 0644, O_RDWR, &attr, &file, &keep) == 0);
+		assert(fs_write(file, &ctx, i * sizeof(bytes), bytes, sizeof(bytes), NULL) == 0);
+		fs_release(file);
+		fs_forget(user->fs, attr.ino, 1);
+	}
+	used(user);
 }
 
 static void user_fiber(void *arg)
@@ -59,10 +91,11 @@ static void user_fiber(void *arg)
 	assert(worker_new(user->fs, user->loop, user->index, &user->worker) == 0);
 	while (user->running < FIBERS) {
 		user->running++;
-		assert(fiber_start(user->loop, use_files, user) == 0);
+		assert(fiber_start(user->loop, user->use, user) == 0);
 	}
 	while (user->running > 0)
 		fiber_wait(&user->queue, NULL);
+	atomic_store(user->quiet, true);
 	worker_free(user->worker);
 	atomic_store(user->ended, true);
 	loop_stop(user->loop);
@@ -79,24 +112,50 @@ static void *user_thread(void *arg)
 	return NULL;
 }
 
-static void threads_body(struct fake *fake)
+struct users {
+	struct fs *fs;
+	struct user user[WORKERS];
+	_Atomic bool quiet[WORKERS], ended[WORKERS]; /* uses nothing any more; its worker has been freed */
+};
+
+static void users_begin(struct fake *fake, void (*use)(void *user), struct users *users)
 {
 	struct fs_config config;
-	struct user users[WORKERS] = { 0 };
-	_Atomic bool ended[WORKERS] = { 0 };
 	char error[256];
-	struct fs *fs;
-	unsigned int ticks = 0;
 
 	quick_time_off();
+	*users = (struct users){ 0 };
 	fake_config(fake, &config);
 	config.workers = WORKERS;
-	assert(fs_open(fake->loop, &config, 10000, &fs, error, sizeof(error)) == 0);
+	assert(fs_open(fake->loop, &config, 10000, &users->fs, error, sizeof(error)) == 0);
 	for (unsigned int i = 0; i < WORKERS; i++) {
-		users[i] = (struct user){ .fs = fs, .index = i, .ended = &ended[i] };
-		pthread_create(&users[i].thread, NULL, user_thread, &users[i]);
+		users->user[i] =
+			(struct user){ users->fs, i, use, .quiet = &users->quiet[i], .ended = &users->ended[i] };
+		pthread_create(&users->user[i].thread, NULL, user_thread, &users->user[i]);
 	}
-	while (!ended[0] || !ended[1]) {
+}
+
+static bool all_are(_Atomic bool flags[WORKERS])
+{
+	return flags[0] && flags[1];
+}
+
+static void users_end(struct users *users)
+{
+	while (!all_are(users->ended))
+		fiber_sleep_ms(1);
+	for (unsigned int i = 0; i < WORKERS; i++)
+		pthread_join(users->user[i].thread, NULL);
+	fs_close(users->fs);
+}
+
+static void threads_body(struct fake *fake)
+{
+	struct users users;
+	unsigned int ticks = 0;
+
+	users_begin(fake, use_files, &users);
+	while (!all_are(users.ended)) {
 		fiber_sleep_ms(10);
 		ticks++;
 		if (ticks % 7 == 0)
@@ -109,15 +168,58 @@ static void threads_body(struct fake *fake)
 			fake_break_connections(fake);
 		}
 	}
-	for (unsigned int i = 0; i < WORKERS; i++)
-		pthread_join(users[i].thread, NULL);
+	users_end(&users);
 	assert(fake->inode_count <= 1 + FILES);
-	fs_close(fs);
 }
 
 START_TEST(workers_share_files_through_all_kinds_of_trouble)
 {
 	fake_run(threads_body);
+}
+END_TEST
+
+static bool take_all(struct fake *fake, struct request *request)
+{
+	Strake__WriteReply written = STRAKE__WRITE_REPLY__INIT;
+	Strake__CommitReply committed = STRAKE__COMMIT_REPLY__INIT;
+
+	written.instance = committed.instance = fake->ost_instance;
+	if (request->header.opcode == OP_WRITE)
+		fake_reply(request, &written.base);
+	else if (request->header.opcode == OP_COMMIT)
+		fake_reply(request, &committed.base);
+	else
+		return false;
+	return true;
+}
+
+/* As where a mount ends, and the connections of its workers take their time to. */
+static void drain_body(struct fake *fake)
+{
+	struct users users;
+	struct fs_ctx ctx = { .trusted = true };
+	struct fs_stats stats;
+	char name[16];
+
+	for (unsigned int i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		fake_make(fake, name, S_IFREG | 0644)->fixed = true;
+	}
+	fake->hook = take_all;
+	for (unsigned int i = 0; i < DRAINS; i++) {
+		users_begin(fake, write_files, &users);
+		while (!all_are(users.quiet))
+			fiber_sleep_ms(1);
+		assert(fs_drain(users.fs, &ctx) == 0);
+		fs_stats(users.fs, &stats);
+		assert(stats.bytes_held == 0 && stats.bytes_lost == 0);
+		users_end(&users);
+	}
+}
+
+START_TEST(workers_may_be_freed_while_all_is_written_out)
+{
+	fake_run(drain_body);
 }
 END_TEST
 
@@ -171,4 +273,4 @@ START_TEST(in_the_end_nothing_is_told_open_that_is_not)
 END_TEST
 
 UNIT_MAIN("client_threads", workers_share_files_through_all_kinds_of_trouble,
-	  in_the_end_nothing_is_told_open_that_is_not)
+	  workers_may_be_freed_while_all_is_written_out, in_the_end_nothing_is_told_open_that_is_not)
