@@ -43,7 +43,7 @@
 #define SERVICE_QUEUE_MAX         (16 * 1024 * 1024) /* bytes of answers for one peer; beyond, it is not read */
 #define SERVICE_CREDITS_DEFAULT   128
 #define SERVICE_AGAIN_MS          30000 /* where there was no RDMA when it began */
-#define SERVICE_UNPROVED_MAX      256   /* connections by RDMA in their opening: strangers pin so many times 536 KiB */
+#define SERVICE_UNPROVED_MAX      256   /* connections by RDMA in their opening: strangers pin so many times 544 KiB */
 
 struct service;      /* opaque: service_internal.h */
 struct service_conn; /* one connection */

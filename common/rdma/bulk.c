@@ -364,6 +364,71 @@ int bulk_push_post(struct rdma_conn *conn, struct bulk_push *push, const struct 
 
 /* --- pulls -------------------------------------------------------------------------------------------------------- */
 
+static struct ibv_send_wr read_wr(const struct rdma_conn *conn, const struct bulk_arrival *arrival,
+				  const struct remote_piece *piece, struct ibv_sge *sge)
+{
+	return (struct ibv_send_wr){
+		.wr_id = WR_PULL + (uint64_t)(arrival - conn->moving.arrivals),
+		.sg_list = sge,
+		.num_sge = 1,
+		.opcode = IBV_WR_RDMA_READ,
+		.wr.rdma = { .remote_addr = piece->address, .rkey = piece->key },
+	};
+}
+
+/*
+ * The owner's memory cannot be registered, as beyond RLIMIT_MEMLOCK: bulk is read to a segment of the connection's own, one READ at a
+ * time, and copied. Who asked cannot send it by the stream any more, so every connection that stands must be able to read.
+ */
+static uint32_t bounce_size(const struct bulk_bounce *bounce)
+{
+	const uint32_t left = bounce->pieces[bounce->piece].size;
+
+	return left < SEGMENT_SIZE ? left : SEGMENT_SIZE;
+}
+
+static int bounce_post(struct rdma_conn *conn)
+{
+	const struct bulk_bounce *bounce = &conn->moving.bounce;
+	struct ibv_sge sge = { (uintptr_t)bounce_segment(conn), bounce_size(bounce), conn->bounce_region->lkey };
+	struct ibv_send_wr wr = read_wr(conn, bounce->arrival, &bounce->pieces[bounce->piece], &sge), *bad;
+
+	return posted(ibv_post_send(conn->id->qp, &wr, &bad));
+}
+
+static int bounce_begin(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct preface *preface, void *to)
+{
+	struct bulk_bounce *bounce = &conn->moving.bounce;
+
+	assert(bounce->arrival == NULL);
+	*bounce = (struct bulk_bounce){ .arrival = arrival, .count = preface->piece_count, .to = to };
+	memcpy(bounce->pieces, preface->pieces, sizeof(bounce->pieces));
+	arrival->to = to;
+	arrival->reads = 1; /* until all of it is there */
+	conn->moving.reads_out++;
+	return bounce_post(conn);
+}
+
+/* A READ of it is over. Returns whether there is another one. */
+static bool bounce_goes_on(struct rdma_conn *conn)
+{
+	struct bulk_bounce *bounce = &conn->moving.bounce;
+	struct remote_piece *piece = &bounce->pieces[bounce->piece];
+	const uint32_t size = bounce_size(bounce);
+
+	memcpy(bounce->to, bounce_segment(conn), size);
+	bounce->to += size;
+	piece->address += size;
+	piece->size -= size;
+	if (piece->size == 0 && ++bounce->piece == bounce->count) {
+		bounce->arrival = NULL;
+		return false;
+	}
+	conn->broken = bounce_post(conn) < 0 || conn->broken;
+	rdma_send_later(conn); /* which looks for its end */
+	return true;
+}
+
 int bulk_pull(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct preface *preface, void *to,
 	      size_t size)
 {
@@ -376,28 +441,17 @@ int bulk_pull(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct
 	if (at != size || preface->piece_count == 0)
 		return -EPROTO;
 	assert(conn->moving.reads_out + preface->piece_count <= READS);
-	/*
-	 * iWARP places what was read as if the other end wrote it. So while it is read the place has a key that a
-	 * misbehaving client of the same service could guess; elsewhere it has none.
-	 */
-	arrival->region = rdma_region_new(conn, to, size,
-					  IBV_ACCESS_LOCAL_WRITE | (is_iwarp(conn) ? IBV_ACCESS_REMOTE_WRITE : 0u));
+	arrival->region = rdma_region_new(conn, to, size, read_access(conn));
 	if (arrival->region.mr == NULL)
-		return -ENOMEM;
+		return bounce_begin(conn, arrival, preface, to);
 
 	at = (uintptr_t)to;
 	for (unsigned int i = 0; i < preface->piece_count; i++) {
 		const struct remote_piece *piece = &preface->pieces[i];
 
 		sge[i] = (struct ibv_sge){ at, piece->size, arrival->region.mr->lkey };
-		wr[i] = (struct ibv_send_wr){
-			.wr_id = WR_PULL + (uint64_t)(arrival - conn->moving.arrivals),
-			.next = i + 1 < preface->piece_count ? &wr[i + 1] : NULL,
-			.sg_list = &sge[i],
-			.num_sge = 1,
-			.opcode = IBV_WR_RDMA_READ,
-			.wr.rdma = { .remote_addr = piece->address, .rkey = piece->key },
-		};
+		wr[i] = read_wr(conn, arrival, piece, &sge[i]);
+		wr[i].next = i + 1 < preface->piece_count ? &wr[i + 1] : NULL;
 		at += piece->size;
 	}
 	arrival->to = to;
@@ -408,8 +462,10 @@ int bulk_pull(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct
 
 static void read_over(struct rdma_conn *conn, struct bulk_arrival *arrival)
 {
-	conn->moving.reads_out--;
 	conn->received_ns = conn->heard_ns = loop_now_ns(conn->rdma->loop);
+	if (arrival == conn->moving.bounce.arrival && bounce_goes_on(conn))
+		return;
+	conn->moving.reads_out--;
 	if (--arrival->reads > 0)
 		return;
 	rdma_region_free(&arrival->region);
@@ -467,6 +523,7 @@ void bulk_end(struct rdma_conn *conn)
 		conn->moving.arrivals[i].reads = 0;
 	}
 	conn->moving.arrival_count = conn->moving.reads_out = 0;
+	conn->moving.bounce.arrival = NULL;
 	while (conn->moving.places != NULL)
 		bulk_place_free(conn, bulk_place_take(conn, conn->moving.places->xid));
 	bulk_void_due(conn, UINT64_MAX, &key);

@@ -11,7 +11,8 @@
  *   - An offer (the asker's) lives from transport_send() to the answer's frame. transport_forget() of one is not possible
  *     without ending the connection.
  *   - A pull (the answerer's RDMA READs): as many at a time as there is room for. What comes behind its frame is taken meanwhile,
- *     but no message is told before those whose frames came before it.
+ *     but no message is told before those whose frames came before it. Where memory cannot be registered for one it goes by a
+ *     segment of the connection's (struct bulk_bounce), and what comes behind it waits.
  *   - A push (his RDMA WRITE): posted before the answer's SEND, hence placed before it is seen.
  */
 #ifndef STRAKE_COMMON_RDMA_BULK_H
@@ -91,6 +92,14 @@ struct bulk_arrival {
 	unsigned int reads; /* not over yet */
 };
 
+/* A pull by way of bounce_segment(): one at a time. */
+struct bulk_bounce {
+	struct bulk_arrival *arrival;               /* NULL: there is none */
+	struct remote_piece pieces[PREFACE_PIECES]; /* what is left of them, from `piece` on, of `count` */
+	unsigned int piece, count;
+	uint8_t *to; /* where the next of it goes */
+};
+
 struct bulk_push {
 	bool used;
 	struct rdma_region regions[PREFACE_PIECES];
@@ -109,6 +118,7 @@ struct bulk_state {
 	struct bulk_arrival arrivals[ARRIVALS]; /* in the order of their frames, from arrival_first on, around */
 	unsigned int arrival_first, arrival_count;
 	unsigned int reads_out; /* of all of them */
+	struct bulk_bounce bounce;
 
 	/* The answer that has come last: its offer is over, but the frame may have to be told again. */
 	bool placed;
@@ -151,7 +161,10 @@ void bulk_push_free(struct rdma_conn *conn, struct bulk_push *push);
 int bulk_push_post(struct rdma_conn *conn, struct bulk_push *push, const struct transport_message *message,
 		   const struct remote_piece *place);
 
-/* Read a request's bulk to where its owner wants it. There is room for so many reads. -EPROTO: the pieces are not as long. */
+/*
+ * Read a request's bulk to where its owner wants it. There is room for so many reads, and no bounce. -EPROTO: the pieces are not as
+ * long.
+ */
 int bulk_pull(struct rdma_conn *conn, struct bulk_arrival *arrival, const struct preface *preface, void *to,
 	      size_t size);
 

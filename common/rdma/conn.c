@@ -30,6 +30,8 @@ static void conn_destroy(struct rdma_conn *conn)
 		ibv_destroy_cq(conn->send_cq);
 	if (conn->region != NULL)
 		ibv_dereg_mr(conn->region);
+	if (conn->bounce_region != NULL)
+		ibv_dereg_mr(conn->bounce_region);
 	if (conn->memory != NULL)
 		munmap(conn->memory, CONN_MEMORY);
 	if (conn->id != NULL)
@@ -425,8 +427,12 @@ int rdma_conn_set_up(struct rdma_conn *conn)
 		conn->memory = NULL;
 		return -ENOMEM;
 	}
-	conn->region = ibv_reg_mr(conn->device->domain->pd, conn->memory, CONN_MEMORY, IBV_ACCESS_LOCAL_WRITE);
-	if (conn->region == NULL)
+	conn->region =
+		ibv_reg_mr(conn->device->domain->pd, conn->memory, CONN_MEMORY - SEGMENT_SIZE, IBV_ACCESS_LOCAL_WRITE);
+	if (conn->region != NULL)
+		conn->bounce_region =
+			ibv_reg_mr(conn->device->domain->pd, bounce_segment(conn), SEGMENT_SIZE, read_access(conn));
+	if (conn->bounce_region == NULL)
 		return errno == ENOMEM || errno == EPERM ? -ENOBUFS : -errno; /* EPERM: a limit of 0 */
 	conn->receive_cq = ibv_create_cq(id->verbs, RECEIVES, conn, conn->device->channel, conn->device->vector);
 	if (conn->receive_cq == NULL)

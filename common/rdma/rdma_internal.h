@@ -51,8 +51,8 @@
 
 #define RECEIVES    (CREDITS_OURS + CREDITS_CONTROL)
 #define SENDS       32 /* segments that are being sent; CREDITS_CONTROL of them not for data */
-#define SEND_WORK   (SENDS + PUSHES + READS + 1) /* one: WR_PROBE */
-#define CONN_MEMORY ((size_t)(RECEIVES + SENDS) * SEGMENT_SIZE)
+#define SEND_WORK   (SENDS + PUSHES + READS + 1)                    /* one: WR_PROBE */
+#define CONN_MEMORY ((size_t)(RECEIVES + SENDS + 1) * SEGMENT_SIZE) /* one: bounce_segment() */
 /* The begin of one frame; and behind it what there were credits for. */
 #define STASH_MAX                                                \
 	(PREFACE_SIZE_MAX + FRAME_HEADER_SIZE + FRAME_BODY_MAX + \
@@ -154,7 +154,8 @@ struct rdma_conn {
 	struct rdma_device *device; /* once it is found */
 	struct ibv_cq *receive_cq, *send_cq;
 	struct ibv_mr *region;
-	uint8_t *memory; /* RECEIVES segments, then SENDS */
+	struct ibv_mr *bounce_region; /* of bounce_segment() alone */
+	uint8_t *memory;              /* RECEIVES segments, then SENDS, then that one */
 	struct credits credits;
 	uint32_t segment_max; /* of those we send */
 	bool peer_voids;      /* what windows show */
@@ -227,6 +228,21 @@ static inline uint8_t *send_segment(const struct rdma_conn *conn, uint64_t i)
 	return conn->memory + (RECEIVES + i) * SEGMENT_SIZE;
 }
 
+/* Where bulk goes whose own place cannot be registered (bulk.h). */
+static inline uint8_t *bounce_segment(const struct rdma_conn *conn)
+{
+	return conn->memory + (RECEIVES + SENDS) * SEGMENT_SIZE;
+}
+
+/*
+ * Of memory that is READ into. iWARP places what was read as if the other end wrote it. So while it is read the place has a key
+ * that a misbehaving client of the same service could guess (the bounce segment always, but nothing stays there); elsewhere it has none.
+ */
+static inline unsigned int read_access(const struct rdma_conn *conn)
+{
+	return IBV_ACCESS_LOCAL_WRITE | (is_iwarp(conn) ? IBV_ACCESS_REMOTE_WRITE : 0u);
+}
+
 /* Of a call that hands work to the device: 0, or -errno. It should return errno, but siw's returns it negative. */
 static inline int posted(int err)
 {
@@ -239,11 +255,11 @@ static inline bool conn_is_pulling(const struct rdma_conn *conn)
 	return conn->moving.arrival_count > (conn->bulk_left > 0 ? 1 : 0);
 }
 
-/* What comes next waits: for a reading to be over, or for an answer whose windows are being voided. */
+/* What comes next waits: for a reading to be over, for the bounce segment, or for an answer whose windows are being voided. */
 static inline bool conn_waits(const struct rdma_conn *conn)
 {
 	return conn->moving.reads_out + PREFACE_PIECES > READS || conn->moving.arrival_count == ARRIVALS ||
-	       conn->windows.voiding > 0;
+	       conn->moving.bounce.arrival != NULL || conn->windows.voiding > 0;
 }
 
 /* Of rdma_create_event_channel(), which has failed: its library looks in several places, and errno is of the last. */

@@ -14,7 +14,7 @@
  *     come when they are let go, also after the end of the queue pair that they are from (writes_are_late), as from a card
  *     that does not keep to what it should; receives are refused (refuses_receives), as when the other end has gone;
  *     the connection manager cannot be opened (no_manager), or lets nobody listen (listen_errno); no more memory can be
- *     pinned (regions_end); the device goes, and comes again as another (fabric_device_goes).
+ *     pinned (regions_end), or not always (unpinned); the device goes, and comes again as another (fabric_device_goes).
  *   - It refuses and counts what asks for memory by a key that is void, or that is not of that memory; a window's is of one
  *     queue pair.
  */
@@ -178,8 +178,9 @@ static struct fake_fabric {
 	struct ibv_port_attr port; /* of its only port, number 1 */
 	struct ibv_mr *regions[REGIONS];
 	int access[REGIONS];
-	uint32_t keys;        /* given out, of regions */
-	uint32_t regions_end; /* from that one on none is had, as beyond RLIMIT_MEMLOCK; 0: all are */
+	uint32_t keys;         /* given out, of regions */
+	uint32_t regions_end;  /* from that one on none is had, as beyond RLIMIT_MEMLOCK; 0: all are */
+	unsigned int unpinned; /* nor are so many of a hundred */
 	struct fake_window *all_windows[WINDOWS_MAX];
 } fabric;
 
@@ -436,7 +437,7 @@ struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *address, size_t size, int acc
 	uint32_t i = (uint32_t)fake_draw(REGIONS / 2); /* a key is not soon another's */
 	struct ibv_mr *region;
 
-	if (fabric.regions_end > 0 && fabric.keys + 1 >= fabric.regions_end) {
+	if ((fabric.regions_end > 0 && fabric.keys + 1 >= fabric.regions_end) || fake_draw(100) < fabric.unpinned) {
 		errno = ENOMEM;
 		return NULL;
 	}

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#define PINNED    (67 * 8192)
+#define PINNED    (68 * 8192)
 #define SUM_MAX   (2 * 1024 * 1024)
 #define ITSELF    (12 * 1024) /* struct rdma_conn */
 #define OWN_FRAME (PREFACE_SIZE_MAX + FRAME_HEADER_SIZE)

@@ -204,6 +204,7 @@ static void body_calls(struct world *world)
 	traffic_begin(world);
 	call_ask(world, 10, 10);
 	WAIT_FOR(world->far.conn != NULL);
+	fabric.unpinned = world->unpinned;
 	while (calls.answered < CALLS) {
 		while (calls.asked < CALLS && calls.asked - calls.answered < 12)
 			call_ask(world, draw_size(&world->near), draw_size(&world->near));
@@ -224,6 +225,14 @@ static void body_calls(struct world *world)
 START_TEST(calls_get_their_bulk_and_give_it_back)
 {
 	in_world(_i, (struct world){ .accepts = true, .events = &calls_events, .far.busy = 20 }, body_calls);
+}
+END_TEST
+
+/* At either end some of what calls want to register cannot be. */
+START_TEST(calls_get_their_bulk_where_memory_is_short)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events, .far.busy = 20, .unpinned = 40 },
+		 body_calls);
 }
 END_TEST
 
@@ -512,6 +521,42 @@ START_TEST(several_requests_have_their_bulk_read_at_a_time)
 }
 END_TEST
 
+/*
+ * The end that answers can register nothing any more, as beyond RLIMIT_MEMLOCK: what it was asked along is read all the same, by 8 KiB
+ * and one at a time, and its answers bring their bulk by the stream.
+ */
+static void body_none_pinned(struct world *world)
+{
+	unsigned int reads, writes;
+
+	begin_after_one(world);
+	reads = fabric.reads;
+	writes = fabric.writes;
+	while (calls.asked < 9)
+		call_ask(world, calls.asked % 4 == 3 ? 10 : 50000, 50000);
+	fabric.regions_end = fabric.keys + 1;
+	fabric.reads_at_once = 0;
+	WAIT_FOR(calls.waiting_count == 8 || world->far.conn == NULL);
+	assert(world->far.conn != NULL);
+	while (calls.waiting_count > 0)
+		call_answer(&world->far);
+	WAIT_FOR(calls.answered == calls.asked && calls.replies_out == 0);
+	assert(fabric.reads - reads == 6 * (3 + 5) && fabric.reads_at_once == 1); /* of 16,666 and 33,334 bytes */
+	assert(fabric.writes == writes);
+	fabric.regions_end = 0;
+	reads = fabric.reads;
+	call_ask(world, 50000, 50000);
+	WAIT_FOR(calls.waiting_count == 1);
+	answer_the_rest(world);
+	assert(fabric.reads - reads == 2 && fabric.writes == writes + 1);
+}
+
+START_TEST(bulk_is_read_where_no_memory_can_be_pinned)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events }, body_none_pinned);
+}
+END_TEST
+
 /* A thread that does not come round for longer than a frame may take does not take it for the other end's silence. */
 static void body_late_thread(struct world *world)
 {
@@ -594,6 +639,7 @@ static void body_calls_broken(struct world *world)
 	traffic_begin(world);
 	call_ask(world, 10, 10);
 	WAIT_FOR(world->far.conn != NULL);
+	fabric.unpinned = world->unpinned;
 	if (world->fabric != TCP && world->fabric != REAL && world->fabric % 2 == 0)
 		fabric.break_in = 20 + until;
 	while (world->near.conn != NULL && world->far.conn != NULL && calls.answered < 30 + until) {
@@ -621,6 +667,13 @@ static void body_calls_broken(struct world *world)
 START_TEST(calls_of_a_broken_connection_give_everything_back)
 {
 	in_world(_i, (struct world){ .accepts = true, .events = &calls_events, .far.busy = 10 }, body_calls_broken);
+}
+END_TEST
+
+START_TEST(calls_where_memory_is_short_give_everything_back)
+{
+	in_world(_i, (struct world){ .accepts = true, .events = &calls_events, .far.busy = 10, .unpinned = 40 },
+		 body_calls_broken);
 }
 END_TEST
 
@@ -674,6 +727,8 @@ TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERY
 	       { lasting_memory_is_registered_once, EVERYWHERE },
 	       { lasting_memory_leaves_half_of_what_may_be_locked, IN_MEMORY },
 	       { several_requests_have_their_bulk_read_at_a_time, IN_MEMORY },
+	       { bulk_is_read_where_no_memory_can_be_pinned, IN_MEMORY },
+	       { calls_get_their_bulk_where_memory_is_short, IN_MEMORY },
 	       { who_was_late_himself_cuts_nobody_off, IN_MEMORY },
 	       { who_takes_no_more_requests_is_told_of_those_he_took, EVERYWHERE },
 	       { calls_in_plenty_get_their_bulk, EVERYWHERE }, { who_voids_what_was_not_shown_is_cut_off, IN_MEMORY },
@@ -681,4 +736,5 @@ TRANSPORT_MAIN("transport_calls", { calls_get_their_bulk_and_give_it_back, EVERY
 	       { a_library_without_windows_will_do, IN_MEMORY },
 	       { memory_that_is_not_there_ends_it_and_is_told, IN_MEMORY },
 	       { calls_of_a_broken_connection_give_everything_back, EVERYWHERE },
+	       { calls_where_memory_is_short_give_everything_back, IN_MEMORY },
 	       { a_late_write_reaches_no_memory_that_was_given_back, IN_MEMORY })

@@ -77,6 +77,7 @@ struct world {
 	uint16_t port;
 	int fabric; /* TCP, REAL or a seed */
 	bool accepts;
+	unsigned int unpinned; /* the fabric's (fake_verbs.h), once there is a connection: of some tests */
 	bool silence_in_incoming;
 	const struct transport_events *events; /* of both ends; NULL: end_events */
 	struct transport_limits limits;
