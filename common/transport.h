@@ -95,6 +95,7 @@ struct transport_message {
 };
 
 #define KEEPALIVE_MS 15000
+#define DEAF_TIMES   3 /* see transport_reclaim() */
 
 /* What connections may cost, each where not said. 0: no bound. */
 struct transport_limits {
@@ -159,8 +160,9 @@ static inline void transport_stats(const struct transport *transport, struct tra
 }
 
 /*
- * Connections in the middle of whose bulk nothing has come for so long, or (by TCP) that have taken nothing of the bulk for
- * them for three times as long, end: others wait for that memory. Not within an event.
+ * Connections in the middle of whose bulk nothing has come for so long, or that have taken nothing of the bulk for them for
+ * DEAF_TIMES as long (it may be the link, which loses one packet four times), end: others wait for that memory. Not within an
+ * event.
  */
 static inline void transport_reclaim(struct transport *transport, unsigned int idle_ms)
 {

@@ -13,7 +13,6 @@
 
 #define FINISH_MS       2000
 #define STALL_FULL_PART 6 /* see struct transport_limits */
-#define DEAF_TIMES      3 /* as long as who is silent: it may be the link, which loses one packet four times */
 
 /* --- its end ------------------------------------------------------------------------------------------------------ */
 

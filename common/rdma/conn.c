@@ -249,17 +249,35 @@ static void conn_timer(struct loop_timer *timer)
 	rdma_conn_drop(conn);
 }
 
+/* It has memory for what it does not send, or does not let be read. */
+static bool is_silent(const struct rdma_conn *conn, uint64_t idle_ns)
+{
+	const bool streams = conn->bulk != NULL && conn->bulk_left > 0 && !conn->paused && !conn->choked;
+
+	return (streams || conn_is_pulling(conn)) && loop_now_ns(conn->rdma->loop) - conn->received_ns >= idle_ns;
+}
+
+/*
+ * It has memory with what it does not take: what is written to its memory, one WRITE after the other; or what goes by the stream, behind
+ * these, and it returns no credits. That segments are over says nothing: credits are sent to who sends.
+ */
+static bool is_deaf(const struct rdma_conn *conn, uint64_t idle_ns)
+{
+	const uint64_t now = loop_now_ns(conn->rdma->loop), deaf_ns = DEAF_TIMES * idle_ns;
+
+	if (now - conn->taken_ns < deaf_ns)
+		return false;
+	return conn->moving.pushes_out > 0 ||
+	       (conn->blocked && now - conn->progress_ns >= deaf_ns && transport_queue_has_bulk(&conn->queue));
+}
+
 static struct rdma_conn *find_idle(const struct transport_rdma *rdma, uint64_t idle_ns)
 {
-	uint64_t now_ns = loop_now_ns(rdma->loop);
+	struct rdma_conn *conn = rdma->all;
 
-	for (struct rdma_conn *conn = rdma->all; conn != NULL; conn = conn->next) {
-		const bool streams = conn->bulk != NULL && conn->bulk_left > 0 && !conn->paused && !conn->choked;
-
-		if ((streams || conn_is_pulling(conn)) && now_ns - conn->received_ns >= idle_ns)
-			return conn;
-	}
-	return NULL;
+	while (conn != NULL && !is_silent(conn, idle_ns) && !is_deaf(conn, idle_ns))
+		conn = conn->next;
+	return conn;
 }
 
 /* What comes up may end any connection: it is begun anew after each. */
@@ -272,9 +290,13 @@ void rdma_transport_reclaim(struct transport *base, unsigned int idle_ms)
 	while ((conn = find_idle(rdma, idle_ns)) != NULL) {
 		rdma_conn_hold(conn);
 		catch_up(conn);
-		if (conn->state != CONN_DEAD && conn == find_idle(rdma, idle_ns))
+		rdma_flush(conn);
+		if (conn->state != CONN_DEAD && is_silent(conn, idle_ns))
 			rdma_conn_fail(conn, -ETIMEDOUT,
 				       "silent in the middle of a message, and others wait for its memory");
+		else if (conn->state != CONN_DEAD && is_deaf(conn, idle_ns))
+			rdma_conn_fail(conn, -ETIMEDOUT,
+				       "does not read what is sent to it, and others wait for its memory");
 		rdma_conn_drop(conn);
 	}
 }

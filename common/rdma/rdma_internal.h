@@ -175,6 +175,7 @@ struct rdma_conn {
 	struct transport_queue queue;
 	uint64_t stream_queued, stream_sent; /* bytes of the stream, ever */
 	uint64_t progress_ns;
+	uint64_t taken_ns;          /* when anything but a segment was over, or the only push that is out was posted */
 	unsigned int sends_out;     /* posted and not known to be over */
 	unsigned int free_count;    /* SENDS less those */
 	uint16_t free_sends[SENDS]; /* their numbers */

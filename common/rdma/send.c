@@ -218,6 +218,8 @@ static void reap_once(struct rdma_conn *conn)
 		for (int i = 0; i < count && conn->state != CONN_DEAD; i++) {
 			if (conn->failure == NULL)
 				note_failure(conn, &wc[i]);
+			if (wc[i].status == IBV_WC_SUCCESS && wc[i].wr_id >= SENDS)
+				conn->taken_ns = loop_now_ns(conn->rdma->loop);
 			if (wc[i].wr_id < SENDS) {
 				conn->free_sends[conn->free_count++] = (uint16_t)wc[i].wr_id;
 				conn->sends_out--;
@@ -328,6 +330,8 @@ int rdma_conn_send(struct transport_conn *base, const struct transport_message *
 	if (offer != NULL)
 		bulk_offer_add(conn, offer);
 	if (push != NULL) {
+		if (conn->moving.pushes_out == 1)
+			conn->taken_ns = loop_now_ns(conn->rdma->loop);
 		conn->rdma->stats.bytes_out += bulk_len;
 		conn->broken = bulk_push_post(conn, push, message, &place->piece) < 0 || conn->broken;
 	}
