@@ -94,7 +94,7 @@ static const struct transport_events peer_events = {
 
 void peer_give_up(struct peer *peer, int err, const char *text)
 {
-	transport_close(peer->conn);
+	transport_abandon(peer->conn);
 	connection_lost(peer, err, text);
 }
 
@@ -214,7 +214,7 @@ static void connection_replaced(struct peer *peer)
 	peer->state = PEER_DIALING;
 	if (peer->config.tally != NULL && peer->fabric == FABRIC_RDMA)
 		peer->config.tally->silences++;
-	transport_close(peer->conn);
+	transport_abandon(peer->conn);
 	connection_ended(peer, -ECONNRESET, "silent");
 	if (peer->config.lost != NULL)
 		peer->config.lost(peer->config.owner, -ECONNRESET);

@@ -163,7 +163,7 @@ void peer_round_failed(struct peer *peer);
 /* Ask for a sign of life. There is a free entry, and none is asked for. */
 void peer_ping(struct peer *peer, unsigned int deadline_ms);
 
-/* Close the connection and go on as after any loss; text says why. */
+/* Abandon the connection and go on as after any loss; text says why. */
 void peer_give_up(struct peer *peer, int err, const char *text);
 
 /* For ever, without a word to the owner: the peer is dying. */

@@ -8,7 +8,7 @@
  *      transport_send_bytes(), events->bytes.
  *   2. transport_begin(): from then on frames, also those that came with the opening's last bytes.
  *   3. It ends by itself: events->closed, once, after which the pointer is dead. Or by the owner: transport_close(),
- *      transport_finish(); then no event comes any more. In both cases `done` of every message has been called before.
+ *      transport_finish(), transport_abandon(); then no event comes any more. In both cases `done` of every message has been called before.
  *
  *   - All of it on the loop's thread. What is sent leaves in LOOP_STAGE_SEND, everything queued in one system call.
  *   - Every call is fine within every event, transport_close() too. No event comes from within a call but `done`.
@@ -139,6 +139,7 @@ struct transport_conn_ops {
 	int (*local_host)(const struct transport_conn *conn, char *ret_host, size_t size);
 	void (*finish)(struct transport_conn *conn);
 	void (*close)(struct transport_conn *conn);
+	void (*abandon)(struct transport_conn *conn);
 };
 
 /* Ends its listeners and connections without a word to their owners. NULL is fine; returns NULL. */
@@ -262,6 +263,12 @@ static inline void transport_finish(struct transport_conn *conn)
 static inline void transport_close(struct transport_conn *conn)
 {
 	conn->ops->close(conn);
+}
+
+/* Likewise, where the other end is given up, since it is silent, or has gone on by another connection: it is not waited for. */
+static inline void transport_abandon(struct transport_conn *conn)
+{
+	conn->ops->abandon(conn);
 }
 
 #endif

@@ -307,6 +307,7 @@ static const struct transport_conn_ops conn_ops = {
 	.local_host = tcp_local_host,
 	.finish = tcp_finish,
 	.close = tcp_close,
+	.abandon = tcp_close,
 };
 
 /* --- its beginning ------------------------------------------------------------------------------------------------ */

@@ -66,12 +66,12 @@ static void not_unbegun(struct rdma_conn *conn)
 
 /*
  * On iWARP to disconnect is to wait for the other end's word, and some drivers do not let the queue pair go until that has come (cxgb4's:
- * a minute). So of whom nothing has come for a while that is not asked: the queue pair goes as it is, and he is told that it is broken.
+ * a minute). So who is given up, or has said nothing for a while, is not asked: the queue pair goes as it is, and he is told that it is broken.
  */
 static bool is_left_unsaid(const struct rdma_conn *conn)
 {
 	return is_iwarp(conn) &&
-	       (conn->timed_out || loop_now_ns(conn->rdma->loop) >= conn->heard_ns + SILENT_MS * NSEC_PER_MSEC);
+	       (conn->given_up || loop_now_ns(conn->rdma->loop) >= conn->heard_ns + SILENT_MS * NSEC_PER_MSEC);
 }
 
 static void conn_disconnect(struct rdma_conn *conn, enum conn_state was)
@@ -122,7 +122,7 @@ void rdma_conn_fail(struct rdma_conn *conn, int err, const char *text)
 
 	if (conn->state == CONN_DEAD)
 		return;
-	conn->timed_out = err == -ETIMEDOUT;
+	conn->given_up = err == -ETIMEDOUT;
 	rdma_conn_end(conn);
 	if (events != NULL)
 		events->closed(owner, err, text);
@@ -400,6 +400,14 @@ static void conn_close(struct transport_conn *base)
 	rdma_conn_drop(conn);
 }
 
+static void conn_abandon(struct transport_conn *base)
+{
+	struct rdma_conn *conn = rdma_conn_of(base);
+
+	conn->given_up = true;
+	rdma_conn_end(conn);
+}
+
 static const struct transport_conn_ops conn_ops = {
 	.send_bytes = rdma_conn_send_bytes,
 	.begin = conn_begin,
@@ -410,6 +418,7 @@ static const struct transport_conn_ops conn_ops = {
 	.local_host = conn_local_host,
 	.finish = conn_finish,
 	.close = conn_close,
+	.abandon = conn_abandon,
 };
 
 /* --- its beginning ------------------------------------------------------------------------------------------------ */

@@ -28,6 +28,7 @@
  *   - What came before a disconnection counts: the receives' queue is emptied before `closed` is told.
  *   - The owner closes: what was posted is sent (LINGER_MS), nothing else; then the queue pair goes. Where bulk moves it goes
  *     at once, since its memory is given back now.
+ *   - The owner abandons: the queue pair goes at once, and the other end is not asked for its word.
  *   - The owner finishes: all is sent, then BYE, upon which the other end disconnects; or FINISH_MS pass.
  *   - The other end breaks the protocol (no credit, a wrong length, a foreign greeting): cut off, and said so.
  *
@@ -130,7 +131,7 @@ struct rdma_conn {
 	bool lingering;       /* its owner has closed it: waits for what is posted */
 	bool may_begin;       /* on iWARP who was accepted sends after he has heard something */
 	bool probing;         /* it is asked whether it is there */
-	bool timed_out;       /* it has not done something in time */
+	bool given_up;        /* it has not done something in time, or its owner has abandoned it */
 	uint64_t heard_ns;    /* when anything has come of it, or it was asked */
 	bool bye_sent, bye_came;
 	bool paused;          /* the owner said "not now" */

@@ -32,11 +32,41 @@ static void body_falls_silent(struct world *world)
 	assert(world->tally.bulk[FABRIC_RDMA] > 0 && world->tally.bulk[FABRIC_TCP] > 0);
 	assert(world->tally.connections[FABRIC_RDMA] == 1 && world->tally.connections[FABRIC_TCP] == 0);
 	assert(times_said(BY_TCP) == 1 && times_said(": silent") == 1 && times_said(BY_RDMA) == 1);
+	assert(fabric.waits_for_the_silent == 0);
 }
 
 START_TEST(silence_leads_to_tcp_and_back)
 {
 	in_world(_i, body_falls_silent);
+}
+END_TEST
+
+/* A call with bulk has no answer in its time, before another fabric is thought of. */
+static void body_given_up(struct world *world)
+{
+	static uint8_t in[BULK_SIZE];
+	Strake__ReadRequest request = STRAKE__READ_REQUEST__INIT;
+	Strake__Object object = STRAKE__OBJECT__INIT;
+	struct call call = {
+		.opcode = OP_READ,
+		.request = &request.base,
+		.seq = 1,
+		.attempt_ms = 300,
+		.bulk_in = in,
+		.bulk_in_size = BULK_SIZE,
+	};
+
+	request.object = &object;
+	begin_by_rdma(world);
+	fabric.silent = true;
+	assert(peer_call(world->peer, &call) < 0);
+	assert(fabric.waits_for_the_silent == 0);
+	call_release(&call);
+}
+
+START_TEST(who_is_given_up_is_not_waited_for)
+{
+	in_world(_i, body_given_up);
 }
 END_TEST
 
@@ -235,7 +265,7 @@ START_TEST(pushes_come_where_no_more_may_be_asked)
 }
 END_TEST
 
-FABRICS_MAIN("fabrics_change", silence_leads_to_tcp_and_back, an_outage_is_told_once, a_device_may_go_and_come,
-	     a_broken_connection_is_made_anew, a_slow_server_keeps_its_connection,
+FABRICS_MAIN("fabrics_change", silence_leads_to_tcp_and_back, who_is_given_up_is_not_waited_for, an_outage_is_told_once,
+	     a_device_may_go_and_come, a_broken_connection_is_made_anew, a_slow_server_keeps_its_connection,
 	     a_server_without_memory_keeps_its_connection, who_grants_one_call_is_not_left_while_he_has_it,
 	     who_has_used_up_his_credits_is_not_left_alone, pushes_come_where_no_more_may_be_asked)
