@@ -66,12 +66,13 @@ static void not_unbegun(struct rdma_conn *conn)
 
 /*
  * On iWARP to disconnect is to wait for the other end's word, and some drivers do not let the queue pair go until that has come (cxgb4's:
- * a minute). So who is given up, or has said nothing for a while, is not asked: the queue pair goes as it is, and he is told that it is broken.
+ * a minute). So who is given up, has not answered, or has said nothing for a while, is not asked: the queue pair goes as it is, and he is
+ * told that it is broken.
  */
 static bool is_left_unsaid(const struct rdma_conn *conn)
 {
-	return is_iwarp(conn) &&
-	       (conn->given_up || loop_now_ns(conn->rdma->loop) >= conn->heard_ns + SILENT_MS * NSEC_PER_MSEC);
+	return is_iwarp(conn) && (conn->given_up || conn->probing ||
+				  loop_now_ns(conn->rdma->loop) >= conn->heard_ns + SILENT_MS * NSEC_PER_MSEC);
 }
 
 static void conn_disconnect(struct rdma_conn *conn, enum conn_state was)

@@ -242,6 +242,28 @@ START_TEST(who_vanishes_while_nobody_says_anything_is_given_up)
 }
 END_TEST
 
+/* It is asked whether it is there, and closed before it has answered: on iWARP its word is not waited for. */
+static void body_asked_and_closed(struct world *world)
+{
+	uint64_t before;
+
+	world_connect(world);
+	near_send(world, 10, 0);
+	WAIT_FOR(world->far.messages == 1);
+	fabric.silent = true;
+	before = calls_of(world->client);
+	WAIT_FOR(calls_of(world->client) > before);
+	if (world->near.conn != NULL) /* on a busy machine its time may be over already */
+		transport_close(world->near.conn);
+	assert(fabric.waits_for_the_silent == 0);
+}
+
+START_TEST(who_does_not_answer_when_asked_is_not_waited_for)
+{
+	in_world(_i, (struct world){ .accepts = true, .limits = { .keepalive_ms = 300 } }, body_asked_and_closed);
+}
+END_TEST
+
 /* Messages for so many keepalives, a fifth of one apart. Returns the longest pause between two. */
 static uint64_t talk(struct world *world, unsigned int keepalives)
 {
@@ -445,6 +467,7 @@ TRANSPORT_MAIN("transport_life", { who_is_not_accepted_is_refused, EVERYWHERE },
 	       { a_paused_connection_may_be_finished, EVERYWHERE }, { who_reads_nothing_is_given_up, EVERYWHERE },
 	       { silence_in_the_middle_of_a_frame_ends_it, SILENT }, { a_connection_must_stand_in_time, SILENT },
 	       { who_vanishes_while_nobody_says_anything_is_given_up, SILENT },
+	       { who_does_not_answer_when_asked_is_not_waited_for, IN_MEMORY },
 	       { who_is_heard_is_not_asked, IN_MEMORY }, { what_came_before_a_receive_is_refused_counts, IN_MEMORY },
 	       { who_is_not_answered_holds_up_nobody, IN_MEMORY },
 	       { a_device_that_connects_nobody_reliably_is_none, IN_MEMORY },
