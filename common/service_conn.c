@@ -50,19 +50,6 @@ static void line_remove(const struct service_conn *conn)
 		*at = conn->line_next;
 }
 
-/*
- * What a client asks again by a new connection may lie unread in an earlier one, or be on its way there, as its first request,
- * too: executed late it could undo what has come after.
- */
-void service_conn_asks(struct service_conn *conn)
-{
-	struct service_conn *earlier;
-
-	conn->has_asked = true;
-	while (conn->hello.line != 0 && (earlier = line_earlier(conn)) != NULL)
-		service_conn_close(earlier);
-}
-
 /* --- its end ------------------------------------------------------------------------------------------------------ */
 
 void service_conn_destroy_if_over(struct service_conn *conn)
@@ -120,6 +107,21 @@ void service_conn_close(struct service_conn *conn)
 		return;
 	transport_close(conn->transport);
 	conn_gone(conn);
+}
+
+/*
+ * What a client asks again by a new connection may lie unread in an earlier one, or be on its way there, as its first request,
+ * too: executed late it could undo what has come after.
+ */
+void service_conn_asks(struct service_conn *conn)
+{
+	struct service_conn *earlier;
+
+	conn->has_asked = true;
+	while (conn->hello.line != 0 && (earlier = line_earlier(conn)) != NULL) {
+		transport_abandon(earlier->transport);
+		conn_gone(earlier);
+	}
 }
 
 /* --- the opening -------------------------------------------------------------------------------------------------- */

@@ -99,7 +99,8 @@ struct fake_id {
 	struct fake_id *peer;
 	struct fake_qp *qp;
 	bool listens, heard_first, initiator, disconnect_told, one_family;
-	bool half; /* accepted, and the third step has not come: to leave is to reject */
+	bool stood; /* it was connected */
+	bool half;  /* accepted, and the third step has not come: to leave is to reject */
 	int unacknowledged;
 	uint8_t private_data[64];
 	size_t private_len;
@@ -1029,11 +1030,13 @@ int rdma_disconnect(struct rdma_cm_id *base)
 		errno = ENOTCONN;
 		return -1;
 	}
+	/* Whatever has become of the other end: in silence no word of it comes. */
+	if (id->stood && id->qp != NULL && !id->qp->failed && !id->disconnect_told)
+		fabric.waits_for_the_silent += fabric.iwarp && fabric.silent;
 	if (id->peer == NULL) {
 		errno = ENOTCONN;
 		return -1;
 	}
-	fabric.waits_for_the_silent += fabric.iwarp && fabric.silent && id->qp != NULL;
 	if (id->qp != NULL)
 		fake_qp_fail(id->qp);
 	if (!fake_is_silent(id) && !id->peer->disconnect_told) {
@@ -1251,6 +1254,7 @@ int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *param)
 		return 0; /* it will hear of nothing more */
 	id->qp->peer = id->peer->qp;
 	id->peer->qp->peer = id->qp;
+	id->stood = id->peer->stood = true;
 	later = fake_tell(id->peer, RDMA_CM_EVENT_ESTABLISHED);
 	memcpy(later->private_data, param->private_data, param->private_data_len);
 	later->private_len = param->private_data_len;
