@@ -196,7 +196,7 @@ struct dial *dial_cancel(struct dial *dial)
 	loop_timer_cancel(&dial->timer);
 	resolve_cancel(dial->resolve);
 	if (dial->conn != NULL)
-		transport_close(dial->conn);
+		transport_abandon(dial->conn);
 	free(dial);
 	return NULL;
 }

@@ -121,6 +121,32 @@ START_TEST(tcp_is_used_while_rdma_is_silent)
 }
 END_TEST
 
+static void silence_fiber(void *arg)
+{
+	WAIT_FOR(fabric.delivered > 0);
+	fabric.silent = true;
+	((struct world *)arg)->workers--;
+}
+
+/* RDMA is connected to, and falls silent in the opening: it is left, and on iWARP its word is not waited for. */
+static void body_silent_in_opening(struct world *world)
+{
+	fabric.delay_us = 20000;
+	serve(world, "127.0.0.1:0");
+	reach_all(world);
+	world->workers++;
+	assert(fiber_start(world->loop, silence_fiber, world) == 0);
+	assert(ping(world) == 0);
+	assert(used(world) == FABRIC_TCP && fabric.waits_for_the_silent == 0);
+	WAIT_FOR(world->workers == 0);
+}
+
+START_TEST(who_falls_silent_in_the_opening_is_left)
+{
+	in_world(_i, body_silent_in_opening);
+}
+END_TEST
+
 static void body_client_without(struct world *world)
 {
 	serve(world, "127.0.0.1:0");
@@ -294,6 +320,7 @@ END_TEST
 
 FABRICS_MAIN("fabrics_choice", rdma_is_used_where_both_are, the_port_of_rdma_can_be_named,
 	     only_addresses_with_a_device_are_told, tcp_is_used_where_rdma_is_refused, tcp_is_used_while_rdma_is_silent,
-	     a_client_without_rdma_uses_tcp, without_a_connection_manager_tcp_is_used,
-	     tcp_is_used_where_memory_cannot_be_pinned, a_server_without_rdma_tells_of_none,
-	     what_is_not_listened_on_is_told, rdma_alone_if_so_chosen, tcp_alone_if_so_chosen)
+	     who_falls_silent_in_the_opening_is_left, a_client_without_rdma_uses_tcp,
+	     without_a_connection_manager_tcp_is_used, tcp_is_used_where_memory_cannot_be_pinned,
+	     a_server_without_rdma_tells_of_none, what_is_not_listened_on_is_told, rdma_alone_if_so_chosen,
+	     tcp_alone_if_so_chosen)
