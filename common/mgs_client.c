@@ -95,7 +95,7 @@ static bool target_is_sound(const Strake__Target *target)
 
 static bool map_is_sound(const Strake__ClusterMap *map)
 {
-	if (map->fs_uuid.len != UUID_SIZE)
+	if (map->fs_uuid.len != UUID_SIZE || map->n_mgs_rdma_address > ADDRESS_LIST_MAX)
 		return false;
 	for (size_t i = 0; i < map->n_target; i++)
 		if (!target_is_sound(map->target[i]))
@@ -130,7 +130,7 @@ static void say_outdated(struct mgs_client *client, uint64_t epoch)
 
 /*
  * A map has come. One with an older epoch than ours is dropped: it is the word of an MGS that is out of date; the same
- * epoch comes again with other free space.
+ * epoch comes again with other free space, or more addresses of the MGS.
  */
 static int client_take_map(struct mgs_client *client, const Strake__ClusterMap *map)
 {
@@ -168,22 +168,11 @@ static int client_take_map(struct mgs_client *client, const Strake__ClusterMap *
 	return 0;
 }
 
-static void client_push(void *owner, uint16_t opcode, const ProtobufCMessage *message)
-{
-	struct mgs_client *client = owner;
-
-	if (opcode != OP_MAP_PUSH || client->stopping)
-		return;
-	assert(message->descriptor == &strake__cluster_map__descriptor);
-	/* What is wrong with it is in client->error; the map in hand stays in force. */
-	(void)client_take_map(client, (const Strake__ClusterMap *)message);
-}
-
 /*
  * The MGS is named by addresses of TCP and has some of RDMA: they are used, too, from now on. Over a connection by TCP alone: where
- * transport is rdma the addresses that were named are those of RDMA.
+ * transport is rdma the addresses that were named are those of RDMA; and who is by RDMA hears of more when he is by TCP again.
  */
-static void client_take_rdma(const struct mgs_client *client, struct peer *peer, const Strake__MapReply *reply)
+static void client_take_rdma(const struct mgs_client *client, struct peer *peer, char *const *told, size_t told_count)
 {
 	const char *addresses[ADDRESS_LIST_MAX];
 	size_t count = client->mgs.count;
@@ -197,19 +186,30 @@ static void client_take_rdma(const struct mgs_client *client, struct peer *peer,
 			return;
 		addresses[i] = client->mgs.text[i];
 	}
-	for (size_t i = 0; i < reply->n_rdma_address && count < ADDRESS_LIST_MAX; i++) {
-		const char *address = reply->rdma_address[i];
-
-		if (address_is_rdma(address) && strlen(address) < ADDRESS_SIZE)
-			addresses[count++] = address;
-	}
+	for (size_t i = 0; i < told_count && count < ADDRESS_LIST_MAX; i++)
+		if (address_is_rdma(told[i]) && strlen(told[i]) < ADDRESS_SIZE)
+			addresses[count++] = told[i];
 	(void)peer_set_addresses(peer, addresses, count); /* out of memory: those that there are stay */
+}
+
+static void client_push(void *owner, uint16_t opcode, const ProtobufCMessage *message)
+{
+	const Strake__ClusterMap *map = (const Strake__ClusterMap *)message;
+	struct mgs_client *client = owner;
+
+	if (opcode != OP_MAP_PUSH || client->stopping)
+		return;
+	assert(message->descriptor == &strake__cluster_map__descriptor);
+	/* What is wrong with it is in client->error; the map in hand stays in force. */
+	if (client_take_map(client, map) == 0 && map->n_mgs_rdma_address > 0)
+		client_take_rdma(client, client->peer, map->mgs_rdma_address, map->n_mgs_rdma_address);
 }
 
 static int client_fetch_map(struct mgs_client *client, struct peer *peer)
 {
 	Strake__MapRequest request = STRAKE__MAP_REQUEST__INIT;
 	struct call call = { .opcode = OP_MAP, .request = &request.base, .attempt_ms = ATTEMPT_MS };
+	const Strake__MapReply *reply;
 	int err;
 
 	request.has_subscribe = true;
@@ -217,10 +217,11 @@ static int client_fetch_map(struct mgs_client *client, struct peer *peer)
 	err = peer_call(peer, &call);
 	if (err == 0 && client->stopping)
 		err = -ECANCELED;
+	reply = (const Strake__MapReply *)call.reply;
 	if (err == 0)
-		err = client_take_map(client, ((const Strake__MapReply *)call.reply)->map);
+		err = client_take_map(client, reply->map);
 	if (err == 0 && !client->stopping)
-		client_take_rdma(client, peer, (const Strake__MapReply *)call.reply);
+		client_take_rdma(client, peer, reply->rdma_address, reply->n_rdma_address);
 	call_release(&call);
 	return err;
 }

@@ -47,7 +47,7 @@ struct mgs_client_config {
 	struct peer_tally *tally; /* of the connection; borrowed; may be NULL */
 
 	void *owner;
-	/* A new map (also the first; and, for an MDT, the same epoch with other free space). Borrowed for the call. */
+	/* A new map (also the first; and the same epoch, for an MDT with other free space). Borrowed for the call. */
 	void (*map_changed)(void *owner, const Strake__ClusterMap *map);
 	/*
 	 * Under which addresses others reach this server, as service_reachable() says: asked at each connection, and again and again while

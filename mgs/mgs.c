@@ -35,6 +35,10 @@ struct mgs {
 	struct loop_timer due;        /* of registry_tick() */
 	struct loop_timer capacities; /* set: free space has changed and is pushed then */
 	struct loop_timer logs;       /* set: an MDT's log has grown, and that is stored then */
+	struct loop_timer look;       /* of mgs_look() */
+	unsigned int look_ms;
+	struct address_list rdma;        /* where we listen by RDMA, when we last looked */
+	char *rdma_at[ADDRESS_LIST_MAX]; /* its texts, as messages have them */
 	struct pending *pending;
 	size_t pending_count, pending_room;
 	uint64_t conns;        /* numbers given out */
@@ -48,9 +52,12 @@ static void conn_push_map(struct service_conn *service_conn, void *arg)
 {
 	struct mgs *mgs = arg;
 	struct mgs_conn *conn = service_conn_data(service_conn);
+	Strake__ClusterMap map = *registry_map(mgs->registry);
 
+	map.n_mgs_rdma_address = mgs->rdma.count;
+	map.mgs_rdma_address = mgs->rdma_at;
 	if (conn && conn->subscribed)
-		service_push(service_conn, OP_MAP_PUSH, &registry_map(mgs->registry)->base);
+		service_push(service_conn, OP_MAP_PUSH, &map.base);
 }
 
 static void conn_push_capacities(struct service_conn *service_conn, void *arg)
@@ -119,18 +126,6 @@ static void answer_register(struct request *request)
 	service_reply(request, &reply);
 }
 
-/* Who named the MGS by an address of TCP hears of those by RDMA. list and addresses: their memory. */
-static void tell_rdma(const struct mgs *mgs, Strake__MapReply *body, struct address_list *list,
-		      char *addresses[ADDRESS_LIST_MAX])
-{
-	if (service_reachable(mgs->service, NULL, list) < 0)
-		return;
-	for (size_t i = 0; i < list->count; i++)
-		if (address_is_rdma(list->text[i]))
-			addresses[body->n_rdma_address++] = list->text[i];
-	body->rdma_address = addresses;
-}
-
 static void answer_map(struct request *request)
 {
 	const Strake__MapRequest *ask = (const Strake__MapRequest *)request->body;
@@ -140,13 +135,12 @@ static void answer_map(struct request *request)
 	struct mgs *mgs = request->handler_data;
 	Strake__ClusterMap map = *registry_map(mgs->registry);
 	uint32_t connections[FABRIC_COUNT];
-	char *addresses[ADDRESS_LIST_MAX];
-	struct address_list list;
 
 	if (conn && ask->has_subscribe)
 		conn->subscribed = ask->subscribe;
-	tell_rdma(mgs, &body, &list, addresses);
 	body.map = &map;
+	body.n_rdma_address = mgs->rdma.count;
+	body.rdma_address = mgs->rdma_at;
 	body.hostname = mgs->hostname;
 	body.has_pid = true;
 	body.pid = (uint32_t)getpid();
@@ -217,6 +211,35 @@ static void mgs_logs_due(struct loop_timer *timer)
 	struct mgs *mgs = container_of(timer, struct mgs, logs);
 
 	mgs_store(mgs, true);
+}
+
+/* Where we listen by RDMA just now. Is there more of it? What has gone and comes again is more, too: some may not know of it. */
+static bool mgs_look(struct mgs *mgs)
+{
+	struct address_list list, rdma = { .count = 0 };
+	bool more = false;
+
+	if (service_reachable(mgs->service, NULL, &list) < 0)
+		return false;
+	for (size_t i = 0; i < list.count; i++) {
+		if (!address_is_rdma(list.text[i]))
+			continue;
+		more |= !address_list_has(&mgs->rdma, list.text[i]);
+		address_list_add(&rdma, list.text[i]);
+	}
+	mgs->rdma = rdma;
+	return more;
+}
+
+static void mgs_look_due(struct loop_timer *timer)
+{
+	struct mgs *mgs = container_of(timer, struct mgs, look);
+
+	loop_timer_set(mgs->loop, &mgs->look, loop_now_ns(mgs->loop) + mgs->look_ms * NSEC_PER_MSEC);
+	if (!mgs_look(mgs))
+		return;
+	mgs_store(mgs, false); /* as in mgs_capacities_due() */
+	service_each_conn(mgs->service, conn_push_map, mgs);
 }
 
 /* --- requests --------------------------------------------------------------------------------------------------- */
@@ -387,6 +410,7 @@ int mgs_new(struct loop *loop, const struct mgs_config *config, struct mgs **ret
 		.owner = mgs,
 		.handle = mgs_handle,
 		.closed = mgs_conn_closed,
+		.again_ms = config->look_ms,
 	};
 	int err;
 
@@ -399,6 +423,10 @@ int mgs_new(struct loop *loop, const struct mgs_config *config, struct mgs **ret
 	mgs->due.expired = mgs_due;
 	mgs->capacities.expired = mgs_capacities_due;
 	mgs->logs.expired = mgs_logs_due;
+	mgs->look.expired = mgs_look_due;
+	mgs->look_ms = config->look_ms != 0 ? config->look_ms : MGS_CLIENT_LOOK_MS;
+	for (size_t i = 0; i < ADDRESS_LIST_MAX; i++)
+		mgs->rdma_at[i] = mgs->rdma.text[i];
 	if (gethostname(mgs->hostname, sizeof(mgs->hostname) - 1) < 0)
 		mgs->hostname[0] = '\0';
 
@@ -415,6 +443,7 @@ int mgs_new(struct loop *loop, const struct mgs_config *config, struct mgs **ret
 	if (err)
 		goto fail;
 	loop_hook_add(loop, LOOP_STAGE_STORE, &mgs->settle);
+	mgs_look_due(&mgs->look);
 	*ret_mgs = mgs;
 	return 0;
 
@@ -433,6 +462,7 @@ struct mgs *mgs_free(struct mgs *mgs)
 	loop_timer_cancel(&mgs->due);
 	loop_timer_cancel(&mgs->capacities);
 	loop_timer_cancel(&mgs->logs);
+	loop_timer_cancel(&mgs->look);
 	loop_hook_remove(mgs->loop, LOOP_STAGE_STORE, &mgs->settle);
 	for (size_t i = 0; i < mgs->pending_count; i++)
 		service_reply_error(mgs->pending[i].request, -ECANCELED);

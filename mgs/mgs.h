@@ -6,7 +6,7 @@
  *     ever hears of an epoch that a crash could take back.
  *   - That transaction is the one place where the loop waits for a disk. Only changes come to it, never heartbeats.
  *   - Subscribers get every epoch; those that are an MDT also get the free space, at most once in
- *     MGS_CAPACITY_INTERVAL_MS.
+ *     MGS_CAPACITY_INTERVAL_MS. All get the map, too, when the MGS listens by RDMA where it did not before.
  *   - How far the MDTs' logs are is stored with the next change, but after MGS_LOG_INTERVAL_MS and at the end anyway. So
  *     what an older copy of a data directory is compared with (registry.h) is a little old only after a kill.
  */
@@ -28,6 +28,7 @@ struct mgs_config {
 	const struct identity *identity;
 	const struct key *key, *admin_key; /* borrowed; admin_key may be NULL */
 	const struct address_list *listen;
+	unsigned int look_ms; /* RDMA is looked for again; 0: service_config's again_ms, and MGS_CLIENT_LOOK_MS */
 };
 
 /*

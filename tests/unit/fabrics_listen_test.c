@@ -293,8 +293,11 @@ static void mgs_begins(struct world *world, struct address_list *ret_list)
 	temp_dir_make(mgs_dir);
 	ret_list->count = 1;
 	assert(mgs_new(world->loop,
-		       &(struct mgs_config){
-			       .data_dir = mgs_dir, .identity = &identity, .key = &key, .listen = &listen },
+		       &(struct mgs_config){ .data_dir = mgs_dir,
+					     .identity = &identity,
+					     .key = &key,
+					     .listen = &listen,
+					     .look_ms = 50 },
 		       &mgs, ret_list->text[0], error, sizeof(error)) == 0);
 	world->after = mgs_ends;
 }
@@ -346,8 +349,42 @@ START_TEST(an_address_that_comes_later_reaches_the_map)
 }
 END_TEST
 
+/* The MGS's own, which is in no map that it has stored: who is connected goes over, be it a mount or a server. */
+static void body_mgs_late(struct world *world)
+{
+	struct mgs_client_config config = {
+		.key = &key,
+		.own_role = ROLE_CLIENT,
+		.own_uuid = target,
+		.tally = &world->tally,
+		.owner = world,
+		.reachable = ost_reachable,
+	};
+	struct mgs_client *mount, *ost;
+
+	serve(world, "127.0.0.1:0");
+	no_device = true;
+	mgs_begins(world, &config.mgs);
+	assert(mgs_client_new(world->loop, &config, &mount) == 0);
+	config.own_role = ROLE_OST;
+	assert(mgs_client_new(world->loop, &config, &ost) == 0);
+	assert(mgs_client_wait(mount, AT_MOST_MS) == 0 && mgs_client_wait(ost, AT_MOST_MS) == 0);
+	assert(world->tally.connections[FABRIC_TCP] == 2);
+	no_device = false;
+	WAIT_FOR(world->tally.connections[FABRIC_RDMA] == 2 && world->tally.connections[FABRIC_TCP] == 0);
+	mgs_client_free(mount);
+	mgs_client_free(ost);
+	fiber_sleep_ms(20); /* their fibers end */
+}
+
+START_TEST(who_is_connected_hears_of_the_mgs_own)
+{
+	in_world(_i, body_mgs_late);
+}
+END_TEST
+
 FABRICS_MAIN("fabrics_listen", all_addresses_are_told, a_client_uses_a_device_that_comes_later,
 	     a_client_that_knows_rdma_alone_uses_it_later, a_server_listens_when_a_device_comes,
 	     a_server_listens_when_the_connection_manager_comes, a_server_listens_when_the_device_of_its_address_comes,
 	     what_does_not_come_by_itself_is_not_waited_for, a_wildcard_s_device_may_go_and_come,
-	     an_address_that_comes_later_reaches_the_map)
+	     an_address_that_comes_later_reaches_the_map, who_is_connected_hears_of_the_mgs_own)
