@@ -13,6 +13,9 @@ goes_by() { [ "$(counter "connections_$1")" -gt 0 ] && [ "$(counter "connections
 
 # --- a device that comes later -------------------------------------------------------------------------------------------
 
+# So do all others, to the MGS, where nobody connects to it anew.
+reach_mgs() { strake -m "$MGS" status | grep -q "^  MGS: $MGS + rdma, .*, 0 connections by TCP, 3 by RDMA$"; }
+
 for n in 0 1; do rdma link del rxe$n || fail "taking rxe$n out"; done
 cluster "$T/d" --osts 1 --listen 192.0.2.2
 MGS=$(field "$T/d" mgs 0 address)
@@ -22,6 +25,7 @@ echo words >"$M/file" && sync "$M/file" || fail "a write without RDMA"
 expect "connections by RDMA without a device" 0 "$(counter connections_rdma)"
 for n in 0 1; do rdma link add rxe$n type rxe netdev rdma$n || fail "putting rxe$n in"; done
 PATIENCE=120 await "the mount goes by RDMA, which was not there" goes_by rdma tcp
+PATIENCE=120 await "the MGS is reached by RDMA, which was not there" reach_mgs
 expect "the file" words "$(cat "$M/file")"
 for log in mgs mds0 ost0; do
 	expect "lines of RDMA in the log of $log" 1 "$(grep -c "listened on by RDMA" "$T/d/log/$log.log")"
