@@ -2,6 +2,30 @@
 # Unmounting, by whichever way and also while it is in use: whoever waits for it knows that every byte is on the servers.
 . "$(dirname "$0")/unmounting.sh"
 
+# One that writes out is waited for as long as it gets on, however slow its servers are: here, of a cluster of its own, since that
+# lasts longer than all below, which goes on beside it. (One that has only entered itself.)
+cluster "$T/slow"
+enter
+leave "$M" # there is a place to enter itself
+python3 - "$MOUNTS" "$(field "$T/slow" mgs 0 address)" "$T/written" <<'PY' &
+import os, sys, time
+folder, mgs, written = sys.argv[1:]
+entry, start = f"{folder}/{os.getpid()}", open("/proc/self/stat").read().rsplit(")", 1)[1].split()[19]
+for held in range(33, 0, -1): # the pace is what is tested: longer than the 30 s that one may take that does not get on
+    with open(entry + ".new", "w") as f:
+        f.write(f"pid = {os.getpid()}\nstarttime = {start}\nmountpoint = /nowhere\nsource = {mgs}:/\n"
+                f"device = 0:0 0\nleaving = {held} 1 0\n")
+    os.rename(entry + ".new", entry)
+    time.sleep(1)
+open(written, "x").close()
+os.unlink(entry)
+PY
+writer=$!
+PIDS="$PIDS $writer"
+await "a mount that writes out" is_leaving "$writer"
+within 60 strake cluster stop "$T/slow" >"$T/stopped" 2>&1 &
+stopping=$!
+
 # --- whoever mounts next sees every byte --------------------------------------------------------------------------------
 
 head -c "$((${SCALE:-100} * 16 / 100 + 1))M" /dev/urandom >"$T/random"
@@ -269,23 +293,6 @@ within 25 strake cluster stop "$T/c" >"$T/said" 2>&1 || fail "cluster stop with 
 ! alive "$daemon" && ! alive "$theirs" || fail "cluster stop left a daemon"
 kill "$holder"
 
-# One that writes out is waited for as long as it gets on, however slow its servers are. (One that has only entered itself.)
-cluster "$T/c"
-python3 - "$MOUNTS" "$MGS" "$T/written" <<'PY' &
-import os, sys, time
-folder, mgs, written = sys.argv[1:]
-entry, start = f"{folder}/{os.getpid()}", open("/proc/self/stat").read().rsplit(")", 1)[1].split()[19]
-for held in range(33, 0, -1): # the pace is what is tested: longer than the 30 s that one may take that does not get on
-    with open(entry + ".new", "w") as f:
-        f.write(f"pid = {os.getpid()}\nstarttime = {start}\nmountpoint = /nowhere\nsource = {mgs}:/\n"
-                f"device = 0:0 0\nleaving = {held} 1 0\n")
-    os.rename(entry + ".new", entry)
-    time.sleep(1)
-open(written, "x").close()
-os.unlink(entry)
-PY
-writer=$!
-PIDS="$PIDS $writer"
-await "a mount that writes out" is_leaving "$writer"
-within 60 strake cluster stop "$T/c" >"$T/said" 2>&1 || fail "cluster stop beside one that writes out said: $(cat "$T/said")"
+# The one that has written out since the beginning.
+wait "$stopping" || fail "cluster stop beside one that writes out said: $(cat "$T/stopped")"
 [ -e "$T/written" ] || fail "cluster stop did not wait for one that wrote out"
