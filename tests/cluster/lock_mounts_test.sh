@@ -11,12 +11,59 @@ mount_more "$T/m3"
 seconds=$((5 * ${SCALE:-100} / 100 + 3))
 run() { timeout 300 python3 "$lockers" "$@" || fail "$1"; }
 
+# --- clients that die or are silent: their locks go when their lease is over, and no sooner; others go on meanwhile -----------
+
+daemon_of() { # MNT: its daemon's pid
+	for pid in $(pgrep -x mount.strake); do
+		tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qx "$1" && echo "$pid"
+	done
+}
+mount_more "$T/m4" -o "log=$T/m4.log"
+for n in 3 4; do
+	python3 "$lockers" hold "$T/m$n/lost$n" posix >"$T/held$n" &
+	PIDS="$PIDS $!"
+	declare "holder$n=$!"
+	await "a lock is held" grep -q held "$T/held$n"
+	declare "daemon$n=$(daemon_of "$T/m$n")"
+done
+# shellcheck disable=SC2154 # declared there
+kill -9 "$daemon3" && kill -STOP "$daemon4" || fail "there are no daemons"
+for n in 3 4; do
+	python3 "$lockers" wait "$T/m/lost$n" posix >"$T/waited$n" &
+	declare "waiter$n=$!"
+done
+
 run rules "$T/m" "$T/m2"
 mount_more "$T/local" -o local_locks
 run local "$T/m" "$T/local"
 run append "$T/m" "$T/m2"
 run count "$T/m" "$T/m2" $seconds
 run token "$T/m" "$T/m2" $((2 * ${SCALE:-100}))
+run sqlite "$T/m" "$T/m2" $((seconds / 2 + 2)) # by each journal
+
+for n in 3 4; do
+	pid=waiter$n
+	wait "${!pid}" || fail "who waited for a lost client"
+	say "a lost client's lock was waited for for $(cat "$T/waited$n") s"
+	# It was heard of 10 s before at most, and who waits began some time after: a busy machine is slow to start him.
+	python3 -c 'import sys; sys.exit(not 10 <= float(sys.argv[1]) <= 120)' "$(cat "$T/waited$n")" || fail "that is no lease"
+done
+umount -l "$T/m3"
+
+# It was silent only, and goes on: who believes that he has the lock must hear of it.
+kill -CONT "$daemon4"
+await "it knows that its session is lost" grep -q "and locks with it" "$T/m4.log"
+# shellcheck disable=SC2154 # declared there
+kill -USR1 "$holder4"
+lost_twice() { [ "$(grep -c EIO "$T/held4")" = 2 ]; }
+await "it writes and truncates under a lock that it has lost" lost_twice
+kill -9 "$holder4"
+python3 "$lockers" hold "$T/m4/lost4" posix >"$T/held5" &
+PIDS="$PIDS $!"
+again=$!
+await "it locks again" grep -q held "$T/held5"
+kill -USR1 $again
+await "it writes again" grep -q written "$T/held5"
 
 # --- who asks for a lock behind a close that the MDS does not answer: he can be killed -----------------------------------------
 
@@ -49,7 +96,7 @@ PIDS="$PIDS $holder"
 await "a lock is held" grep -q held "$T/held1"
 python3 "$lockers" wait "$T/m2/kept" posix >"$T/waited2" &
 waiter2=$!
-run count "$T/m" "$T/m2" $((seconds * 3)) >"$T/count.out" 2>&1 &
+run count "$T/m" "$T/m2" $((seconds + 6)) >"$T/count.out" 2>&1 &
 counting=$!
 for _ in 1 2; do
 	sleep 1
@@ -63,51 +110,3 @@ cat "$T/count.out"
 kill -9 $holder
 wait $waiter2 || fail "a waiter of before the MDS was killed"
 [ -s "$T/waited2" ] || fail "who waited has not got it"
-
-# --- clients that die or are silent: their locks go when their lease is over, and no sooner ---------------------------------
-
-daemon_of() { # MNT: its daemon's pid
-	for pid in $(pgrep -x mount.strake); do
-		tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qx "$1" && echo "$pid"
-	done
-}
-mount_more "$T/m4" -o "log=$T/m4.log"
-for n in 3 4; do
-	python3 "$lockers" hold "$T/m$n/lost$n" posix >"$T/held$n" &
-	PIDS="$PIDS $!"
-	declare "holder$n=$!"
-	await "a lock is held" grep -q held "$T/held$n"
-	declare "daemon$n=$(daemon_of "$T/m$n")"
-done
-# shellcheck disable=SC2154 # declared there
-kill -9 "$daemon3" && kill -STOP "$daemon4" || fail "there are no daemons"
-for n in 3 4; do
-	python3 "$lockers" wait "$T/m/lost$n" posix >"$T/waited$n" &
-	declare "waiter$n=$!"
-done
-
-run sqlite "$T/m" "$T/m2" $seconds
-
-for n in 3 4; do
-	pid=waiter$n
-	wait "${!pid}" || fail "who waited for a lost client"
-	say "a lost client's lock was waited for for $(cat "$T/waited$n") s"
-	# It was heard of 10 s before at most, and who waits began some time after: a busy machine is slow to start him.
-	python3 -c 'import sys; sys.exit(not 10 <= float(sys.argv[1]) <= 120)' "$(cat "$T/waited$n")" || fail "that is no lease"
-done
-umount -l "$T/m3"
-
-# It was silent only, and goes on: who believes that he has the lock must hear of it.
-kill -CONT "$daemon4"
-await "it knows that its session is lost" grep -q "and locks with it" "$T/m4.log"
-# shellcheck disable=SC2154 # declared there
-kill -USR1 "$holder4"
-lost_twice() { [ "$(grep -c EIO "$T/held4")" = 2 ]; }
-await "it writes and truncates under a lock that it has lost" lost_twice
-kill -9 "$holder4"
-python3 "$lockers" hold "$T/m4/lost4" posix >"$T/held5" &
-PIDS="$PIDS $!"
-again=$!
-await "it locks again" grep -q held "$T/held5"
-kill -USR1 $again
-await "it writes again" grep -q written "$T/held5"
