@@ -114,14 +114,17 @@ static void body_device_goes(struct world *world)
 	work_begins(world);
 	for (unsigned int i = 0; i < 2; i++) {
 		WAIT_FOR(uses(world, FABRIC_RDMA));
+		world->pause_ms = 1;
 		work_goes_on(world);
 		fabric_device_goes(true);
 		WAIT_FOR(uses(world, FABRIC_TCP));
 		assert(times_said(why) == i + 1);
 		work_goes_on(world);
 		fabric_device_comes();
+		world->pause_ms = 20; /* it rests for seconds */
 	}
 	WAIT_FOR(uses(world, FABRIC_RDMA));
+	world->pause_ms = 1;
 	work_goes_on(world);
 	work_ends(world);
 }

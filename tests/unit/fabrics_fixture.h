@@ -104,6 +104,7 @@ struct world {
 
 	/* work */
 	unsigned int workers;
+	unsigned int pause_ms; /* of each, between its calls; 0: 1 */
 	bool enough;
 	void (*body)(struct world *world);
 	void (*after)(void); /* the loop does not run any more; NULL: nothing */
@@ -341,7 +342,7 @@ static inline void worker_fiber(void *arg)
 
 	for (uint32_t seq = 1; !world->enough; seq++) {
 		echo(world, worker->slot, seq, memory, memory + BULK_SIZE);
-		fiber_sleep_ms(1);
+		fiber_sleep_ms(world->pause_ms != 0 ? world->pause_ms : 1);
 	}
 	free(memory);
 	free(worker);
