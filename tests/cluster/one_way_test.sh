@@ -34,7 +34,6 @@ await_progress() {
 
 # --- what happens to them -------------------------------------------------------------------------------------------------
 
-declare -A N=([mds]=2 [oss0]=3 [oss1]=4 [c0]=5 [c1]=6)
 # What FROM sends to TO is for a card that is nobody's; TO's own words arrive.
 lose() { on "$1" ip neigh replace "192.0.2.${N[$2]}" dev "v${N[$1]}" lladdr 02:00:00:00:00:00 nud permanent || fail "no lost link"; }
 heal() { on "$1" ip neigh del "192.0.2.${N[$2]}" dev "v${N[$1]}" || fail "no whole link"; }

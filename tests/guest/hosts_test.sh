@@ -10,19 +10,6 @@ DEVICES=siw
 [ ! -d /sys/class/infiniband/rxe0 ] || DEVICES=rxe
 . "$(dirname "$0")/../cluster/hosts.sh"
 
-counter() { getfattr --absolute-names --only-values -n strake.stats "$T/$1" | awk -v name="$2" '$1 == name { print $2 }'; }
-# goes_by_rdma MNT: all of that mount's connections.
-goes_by_rdma() { [ "$(counter "$1" connections_rdma)" -gt 0 ] && [ "$(counter "$1" connections_tcp)" = 0 ]; }
-# all_by_rdma: the servers' connections, to each other, too. The MGS has one of each of the five others.
-all_by_rdma() {
-	on c0 strake -m $MGS --key "$key" status --json >"$T/out" && python3 -c '
-import json, sys
-status = json.load(open(sys.argv[1]))
-others = [server["connections"] for server in status["mds"] + status["oss"]]
-sys.exit(status["mgs"][0]["connections"] != {"tcp": 0, "rdma": 5} or
-         len(others) != 3 or any(one["tcp"] != 0 or one["rdma"] == 0 for one in others))' "$T/out"
-}
-
 for c in c0 c1; do mount_on $c "$T/$c" ${TRANSPORT:+-o "transport=$TRANSPORT"}; done
 head -c 20000000 /dev/urandom >"$T/data"
 cp "$T/data" "$T/c0/f" || fail "cp"
