@@ -7,46 +7,13 @@
 # whatever was sent before the end of a connection is told.
 [ "$(id -u)" != 0 ] || [ -n "${OWN_NETWORK:-}" ] || exec env OWN_NETWORK=1 unshare -n bash "$0" "$@"
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/chaos.sh"
 
 command -v ss >/dev/null || skip "needs ss (make deps installs it)"
 ip link set lo up || fail "no loopback"
-SEED=${SEED:-$((RANDOM * 32768 + RANDOM))}
-rounds=$(((${SCALE:-100} + 1) / 2))
-say "$rounds rounds, SEED=$SEED"
-RANDOM=$SEED
 start --osts 3 -o strict
 mount_more "$T/m2" -o strict
-mkdir "$T"/m/{both,one,moved}
-
-# --- who work -----------------------------------------------------------------------------------------------------------
-
-mover=$(dirname "$0")/../tools/mover.py
-WORKERS=''
-work() { # NAME COMMAND...
-	"${@:2}" >"$T/$1.out" 2>&1 &
-	WORKERS="$WORKERS $!"
-	PIDS="$PIDS $!"
-}
-work both hammer -p 2 -u "$T/stop" -c "$T/both.counts" -s "$SEED" "$T/m/both" "$T/m2/both"
-work one hammer -p 2 -u "$T/stop" -c "$T/one.counts" -s "$SEED" "$T/m2/one"
-for n in 1 2; do work mover$n python3 "$mover" "$T/stop" "$T/mover$n.counts" $n "$SEED" "$T/m/moved" "$T/m2/moved"; done
-for n in 3 4; do work mover$n python3 "$mover" "$T/stop" "$T/mover$n.counts" $n "$SEED" "$T/m/moved"; done
-
-counts() { od -An -v -w8 -tu8 "$T"/{both,one,mover{1..4}}.counts; }
-# Who works says nothing unless something is wrong, and may have others who go on.
-ended() {
-	[ -z "$(cat "$T"/{both,one,mover{1..4}}.out)" ] || return 0
-	for worker in $WORKERS; do kill -0 "$worker" 2>/dev/null || return 0; done
-	return 1
-}
-# Each has done what it was at when it was `counted`, and something more; or one has ended.
-go_on() { ended || counts | paste - <(echo "$counted") | awk '$1 < $2 + 2 { waits = 1 } END { exit waits || NR < 8 }'; }
-await_progress() {
-	counted=$(counts)
-	await "all go on after $deed" go_on
-	! ended || found "who worked has ended in round $round: $deed"
-}
-found() { tail -n 20 "$T"/{both,one,mover{1..4}}.out >&2 && fail "$1; SEED=$SEED"; }
+chaos_begins "$T/m" "$T/m2"
 
 # --- what happens to them -------------------------------------------------------------------------------------------------
 
@@ -58,15 +25,6 @@ for role in "mgs", "mds", "oss":
     for index, server in enumerate(status[role]): print(role, index, server["pid"], server["address"].split(":")[-1])'
 }
 restart() { strake cluster start "$T/c" >"$T/start.out" 2>&1 || fail "restart: $(cat "$T/start.out")"; }
-die() { # PIDS...
-	kill -9 "$@" || fail "no server to kill"
-	for pid in "$@"; do await "server $pid gone" ! alive "$pid"; done
-}
-hang() { # PID MILLISECONDS
-	kill -STOP "$1"
-	sleep "$(printf '%d.%03d' $(($2 / 1000)) $(($2 % 1000)))" # so long it hangs
-	kill -CONT "$1"
-}
 connections() { ss -tnH state established "$1"; }
 # Either end of a connection; mostly of one that has bytes under way.
 sever() { # FILTER
@@ -147,11 +105,10 @@ for ((round = 1; round <= rounds; round++)); do
 		;;
 	esac
 	await_progress
-	say "round $round: $deed, $(echo "$counted" | awk '{ n += $1 } END { print n }') steps"
+	round_is_over
 done
 
-touch "$T/stop"
-for worker in $WORKERS; do wait "$worker" || found "something was wrong"; done
+chaos_ends
 intact "$T/c" || fail "it is not as it must be"
 strake cluster stop "$T/c" >/dev/null || fail "stop"
 strake-mds --check -d "$T/c/mds0" >"$T/check" 2>&1 || { cat "$T/check"; fail "the MDT's state is not consistent"; }
