@@ -90,7 +90,8 @@ rdma_runs() { # KIND TEST...
 }
 
 # Those of ALL that are not: TCP is what they are about (config, cuts, net, peers), they make networks of their own, with no RDMA
-# device there (chaos, namespaces, one_way), or clusters of their own, for which what fails is the power (boundaries, power).
+# device there (namespaces, one_way, and chaos, for which there is guest/chaos_test), or clusters of their own, for which what
+# fails is the power (boundaries, power).
 not_all="boundaries chaos config cuts namespaces net one_way peers power"
 some="names client_verbs kill xattr" mapping="data two_mounts" long="model sharing"
 some_rxe="copy fence" # what OSTs read of each other, bytes that must not come late: where memory is shown by windows
@@ -119,6 +120,7 @@ else
 		cluster_runs mapping_runs $kind 25 $mapping
 		cluster_runs mapping_runs $kind 10 $long
 		rdma_runs $kind only link late net peers hosts
+		guest_runs "$kind chaos_test" $kind "SCALE=$([ $kind = siw ] && echo 32 || echo 16) bash tests/guest/chaos_test.sh" # on rxe twice
 	done
 	guest_runs "rxe hosts_test by IPv6" rxe "FAMILY=6 SCALE=25 bash tests/guest/hosts_test.sh"
 	guest_runs "siw hosts_test by IPv6" siw "FAMILY=6 TRANSPORT=rdma SCALE=25 bash tests/guest/hosts_test.sh"
