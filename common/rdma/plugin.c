@@ -71,8 +71,10 @@ static void resume_timer(struct loop_timer *timer)
 
 		resumed = conn->resumed_next;
 		conn->resumed = false;
-		if (conn->goes_on)
+		if (conn->goes_on) {
 			conn->paused = conn->choked = conn->goes_on = false;
+			conn->received_ns = loop_now_ns(rdma->loop); /* what it waited with could not come meanwhile */
+		}
 		rdma_receive_kept(conn);
 		rdma_conn_drop(conn);
 	}

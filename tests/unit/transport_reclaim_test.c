@@ -297,7 +297,7 @@ START_TEST(whose_memory_cannot_be_read_is_cut_off)
 }
 END_TEST
 
-/* Who asks for nothing; who does not listen to what is told unasked; who waits himself for memory for his request. */
+/* Who asks for nothing; who does not listen to what is told unasked; who waits himself for memory for his request, or has just got it. */
 static void body_has_none(struct world *world)
 {
 	const struct transport_message told = {
@@ -305,6 +305,7 @@ static void body_has_none(struct world *world)
 		.raw = hoard.out,
 		.raw_len = BULK,
 	};
+	uint64_t since_ns;
 
 	begin(world);
 	transport_reclaim(world->server, 0);
@@ -320,6 +321,13 @@ static void body_has_none(struct world *world)
 	WAIT_FOR(hoard.refused > 0);
 	transport_reclaim(world->server, 0);
 	stands(world);
+	fiber_sleep_ms(IDLE_MS);
+	world->far.frame_answer = 0;
+	since_ns = loop_now_ns(world->loop);
+	transport_resume(world->far.conn);
+	WAIT_FOR(world->far.frames == 2);
+	is_let_be(world, since_ns, 1);
+	is_cut_off(world, since_ns, 1);
 }
 
 START_TEST(who_has_no_memory_of_others_is_let_be)
