@@ -193,6 +193,9 @@ await() {
 	done
 }
 
+# has_own_mounts PID: it is in another mount namespace than this one.
+has_own_mounts() { [ "$(readlink "/proc/$1/ns/mnt")" != "$(readlink /proc/self/ns/mnt)" ]; }
+
 # limit SECONDS: what must not take longer may take three times as long where sanitizers slow it down, and $LEAVING seconds more
 # where the kernel has a program wait at its end.
 limit() { case $BUILD in *san-*) echo $((3 * $1 + ${LEAVING:-0})) ;; *) echo $(($1 + ${LEAVING:-0})) ;; esac; }

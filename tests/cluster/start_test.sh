@@ -64,7 +64,7 @@ strake umount "$T/n" || fail "umount"
 unshare -m sleep 1000 &
 other=$!
 PIDS="$PIDS $other"
-await "another namespace" grep -qs " $T/m " "/proc/$other/mounts"
+await "another namespace" has_own_mounts "$other"
 strake umount "$T/m" 2>"$T/said" || fail "umount: $(cat "$T/said")"
 strake cluster start "$T/c" --mount "$T/m" >/dev/null || fail "start beside a mount elsewhere"
 expect "content beside a mount elsewhere" "first words" "$(cat "$T/m/file")"

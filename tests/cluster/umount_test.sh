@@ -125,7 +125,7 @@ enter
 unshare -m sleep 1000 &
 other=$!
 PIDS="$PIDS $other"
-await "another namespace" grep -qs " $M " "/proc/$other/mounts"
+await "another namespace" has_own_mounts "$other"
 within 10 strake umount "$M" 2>"$T/said" || fail "umount of a mount that lives on elsewhere"
 grep -q "other mount namespaces" "$T/said" || fail "of the other namespace it said: $(cat "$T/said")"
 alive "$daemon" || fail "the daemon went though another namespace has the mount"
