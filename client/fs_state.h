@@ -68,6 +68,7 @@ struct fs {
 	_Atomic uint64_t files_opened; /* numbers of handles */
 	_Atomic uint64_t lock_waiters; /* numbers of those who wait for locks */
 	_Atomic uint64_t tell_turns;   /* numbers of OPENs and CLOSEs: tell.c */
+	_Atomic uint64_t doubted_ns; /* inode_doubt(): when an MDT was told last what is open; UINT64_MAX: it will be */
 
 	struct fiber_queue map_arrived; /* control loop */
 

@@ -244,11 +244,18 @@ int inode_table_list(struct inode_table *table, struct inode ***ret_inodes, size
 
 /* --- attributes -------------------------------------------------------------------------------------------------- */
 
-void inode_distrust(struct inode *inode)
+void inode_doubt(struct inode *inode)
 {
-	inode->attr.version = 0; /* a log that lost its tail counts these numbers once more */
+	inode->doubted = true;
 	inode->attr_expires_ns = 0;
 	inode->pages_valid = false;
+}
+
+void inode_distrust(struct inode *inode)
+{
+	inode_doubt(inode);
+	inode->doubted = false;
+	inode->attr.version = 0; /* a log that lost its tail counts these numbers once more */
 }
 
 int inode_table_distrust(struct inode_table *table)
@@ -274,11 +281,12 @@ int inode_table_distrust(struct inode_table *table)
 void inode_set_attr(struct inode *inode, const struct attr *attr, uint64_t asked_ns)
 {
 	const struct fs_config *config = &inode->fs->config;
+	const bool doubtful = inode->doubted && asked_ns < atomic_load(&inode->fs->doubted_ns);
 	struct attr before, now;
 	uint64_t expires_ns;
 
 	assert(attr->ino == inode->ino);
-	if (inode->attr_valid && attr->version < inode->attr.version)
+	if (inode->attr_valid && attr->version < inode->attr.version && (doubtful || !inode->doubted))
 		return;
 
 	before = inode->attr;
@@ -288,7 +296,7 @@ void inode_set_attr(struct inode *inode, const struct attr *attr, uint64_t asked
 	if (inode->attr_valid && attr->size_unsure && attr->gen == before.gen && attr->cut == before.cut &&
 	    attr->size < before.size)
 		inode->attr.size = before.size; /* the OSTs told us more already */
-	expires_ns = attr->size_unsure ? 0 : asked_ns + config->attr_timeout_ms * NSEC_PER_MSEC;
+	expires_ns = attr->size_unsure || doubtful ? 0 : asked_ns + config->attr_timeout_ms * NSEC_PER_MSEC;
 	if (!inode->attr_valid || attr->version != before.version || expires_ns > inode->attr_expires_ns ||
 	    attr->size_unsure)
 		inode->attr_expires_ns = expires_ns;
@@ -297,6 +305,7 @@ void inode_set_attr(struct inode *inode, const struct attr *attr, uint64_t asked
 	if (inode->data != NULL && inode->attr_valid && !attr_same_content(&before, &inode->attr))
 		data_attr_changed(inode, &before, &inode->attr);
 	inode->attr_valid = true;
+	inode->doubted = doubtful;
 }
 
 int inode_take_attr(struct inode *inode, const Strake__Attr *wire, uint64_t asked_ns, struct attr *ret_attr)

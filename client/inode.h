@@ -35,6 +35,7 @@ struct inode {
 	struct fiber_queue changed; /* open state or data */
 	struct attr attr;
 	bool attr_valid;   /* attr holds something */
+	bool doubted;      /* inode_doubt() */
 	bool atime_waits;  /* attr.atime_ns is yet to be told, instead of atime_seen_ns: atime.h */
 	bool atime_listed; /* it is in the list of those */
 	int64_t atime_seen_ns;
@@ -108,8 +109,13 @@ int inode_table_list(struct inode_table *table, struct inode ***ret_inodes, size
 void inode_set_attr(struct inode *inode, const struct attr *attr, uint64_t asked_ns);
 /* The same from the wire and with the lock taken; *ret_attr (may be NULL) is what is known then. -EPROTO. */
 int inode_take_attr(struct inode *inode, const Strake__Attr *wire, uint64_t asked_ns, struct attr *ret_attr);
-/* Nothing is believed any more: the session or the MDT's log is another one. inode->lock is held. */
+/* Nothing is believed any more: the MDT's log is another one. inode->lock is held. */
 void inode_distrust(struct inode *inode);
+/*
+ * Nor where the log may be another one, as the MDT is; mostly it is the same. So until something has come that was asked for after
+ * fs->doubted_ns, such replies are taken whatever their version, and others as ever: these may have lain somewhere since before.
+ */
+void inode_doubt(struct inode *inode);
 int inode_table_distrust(struct inode_table *table); /* all of them: -ENOMEM */
 
 /* fs_setattr() of an inode at hand. */

@@ -153,7 +153,7 @@ static uint64_t dir_version(struct inode *dir)
 	uint64_t version;
 
 	pthread_mutex_lock(&dir->lock);
-	version = dir->attr.version;
+	version = dir->doubted ? 0 : dir->attr.version;
 	pthread_mutex_unlock(&dir->lock);
 	return version;
 }

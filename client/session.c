@@ -323,6 +323,7 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 	err = inode_table_list(session->fs->inodes, &reclaim.inodes, &all);
 	if (err < 0)
 		return err;
+	atomic_store(&session->fs->doubted_ns, UINT64_MAX);
 	reclaim.inos = calloc(all + 1, sizeof(*reclaim.inos));
 	reclaim.modes = calloc(all + 1, sizeof(*reclaim.modes));
 	for (size_t i = 0; i < all; i++) {
@@ -330,7 +331,7 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 		unsigned int modes = 0;
 
 		pthread_mutex_lock(&inode->lock);
-		inode_distrust(inode);
+		inode_doubt(inode);
 		if (locks == 0)
 			locks = locks_collect(inode, &reclaim.locks);
 		if (reclaim.modes != NULL && reclaim.inos != NULL) {
@@ -347,6 +348,7 @@ static int reclaim_collect(struct fs_session *session, struct reclaim *ret_recla
 		reclaim.inos[reclaim.count] = inode->ino;
 		reclaim.modes[reclaim.count++] = modes;
 	}
+	atomic_store(&session->fs->doubted_ns, clock_ns());
 	if (reclaim.inos == NULL || reclaim.modes == NULL || locks < 0) {
 		reclaim_clear(&reclaim);
 		return -ENOMEM;

@@ -346,7 +346,7 @@ static bool is_doubted(struct inode *inode)
 	bool doubted;
 
 	pthread_mutex_lock(&inode->lock);
-	doubted = inode->attr.version == 0;
+	doubted = inode->doubted || inode->attr.version == 0;
 	pthread_mutex_unlock(&inode->lock);
 	return doubted;
 }

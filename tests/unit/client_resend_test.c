@@ -1,4 +1,5 @@
 /* What an OST has lost, or may have lost, is sent again: what, in which order, over what and never over what. */
+#include "client/session.h"
 #include "tests/unit/client_osts.h"
 
 /* Another client's bytes, committed and reported. */
@@ -262,7 +263,65 @@ START_TEST(a_lost_session_takes_what_was_answered)
 }
 END_TEST
 
+/* --- an MDT that comes back with all of its log --------------------------------------------------------------------- */
+
+static struct {
+	struct attr attr;
+	bool over;
+} late; /* of late_fiber() */
+
+static bool hold_lookup(struct fake *fake, struct request *request)
+{
+	return request->header.opcode == OP_LOOKUP ? fake_hold(fake, request) : serve(fake, request);
+}
+
+static void late_fiber(void *fs)
+{
+	struct fs_ctx ctx = root_ctx();
+
+	assert(fs_lookup(fs, &ctx, 1, "f", 1, &late.attr) == 0);
+	late.over = true;
+}
+
+/*
+ * A LOOKUP is answered as things are, but its answer is held up, as an MDT's is by a flush of its log. Meanwhile the file is
+ * written, and the MDT is told what is open, as if it were another one.
+ */
+static void before_body(struct fake *fake)
+{
+	struct fs_ctx ctx = root_ctx();
+	struct fake_inode old;
+	struct attr attr;
+
+	begin(fake);
+	fake->hook = hold_lookup;
+	assert(fiber_start(fake->loop, late_fiber, mount.fs) == 0);
+	while (fake->held_count == 0)
+		fiber_sleep_ms(1);
+	old = fake->inodes[FAKE_FILE - 1];
+	put_out(0, "bytes");
+	fake->instance++;
+	fake->reclaim = true;
+	fs_session_renew_soon(mount.fs->session);
+	while (fake->reclaim || fs_session_reclaims(mount.fs->session) % 2 == 1)
+		fiber_sleep_ms(1);
+	fake_reply_entry(fake->held[0], &old);
+	fake->held_count = 0;
+	while (!late.over)
+		fiber_sleep_ms(1);
+	assert(late.attr.size == 5);
+	assert(fs_getattr(mount.fs, &ctx, FAKE_FILE, false, &attr) == 0 && attr.size == 5);
+	fs_forget(mount.fs, FAKE_FILE, 1);
+	end();
+}
+
+START_TEST(a_size_from_before_is_not_believed)
+{
+	fake_run(before_body);
+}
+END_TEST
+
 UNIT_MAIN("client_resend", what_an_ost_has_lost_is_sent_again, what_is_sent_again_does_not_cover_what_is_newer,
 	  one_write_at_a_time_for_a_place, a_commit_covers_what_was_answered_before_it,
 	  what_others_have_written_since_is_not_covered, an_own_change_that_is_seen_before_its_answer_is_not_others,
-	  a_lost_session_takes_what_was_answered)
+	  a_lost_session_takes_what_was_answered, a_size_from_before_is_not_believed)
